@@ -1,0 +1,12 @@
+"""Zero-stable networks for timm: importing this package registers its models."""
+from . import zerosnet as _zerosnet  # noqa: F401
+from .methods import METHODS, parse_method
+from .multistep_resnet import MultistepResNet
+from .registry import register_all
+from .stability import MultistepMethod, ZeroStabilityWarning
+
+__version__ = '0.1.0'
+__all__ = ['METHODS', 'MultistepMethod', 'MultistepResNet', 'ZeroStabilityWarning', '__version__', 'parse_method']
+
+register_all()
+del register_all

@@ -1,0 +1,120 @@
+"""State dicts from elsewhere: names of the original projects become ours, and a wrong file is refused."""
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .pretrained import WeightError
+
+ORIGINAL_URLS = 'the ZeroSNet authors\' CIFAR and ImageNet networks and LM-ResNet\'s MResNet.py'
+
+_WRAPPERS = ('state_dict', 'model')
+_PREFIXES = ('module.', '_orig_mod.')
+
+_TERMS = {'': '0', '_x': '0', '_l': '1', '_ll': '2'}
+
+
+def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
+    """A state dict as ``model`` takes it; idempotent.
+
+    Takes our own names and those of the original projects, with or without ``module.``. The entries that the originals
+    carry without using them are dropped, ``coe`` (lambda) becomes mu.
+
+    Args:
+        state_dict: As ``torch.load`` gives it, also inside ``{'state_dict': ...}``.
+        model: A whole ``MultistepResNet``, whose backbone the entries must fit; classifier and input channels may
+            differ, timm adapts them.
+
+    Raises:
+        WeightError: if names or shapes of the backbone differ, or a value is not finite.
+    """
+    for key in _WRAPPERS:
+        if isinstance(state_dict.get(key), dict):
+            state_dict = state_dict[key]
+    for prefix in _PREFIXES:
+        if state_dict and all(key.startswith(prefix) for key in state_dict):
+            state_dict = {key[len(prefix):]: value for key, value in state_dict.items()}
+    own = model.state_dict()
+    if 'conv1.weight' in state_dict and 'fc.weight' in state_dict:
+        state_dict = _convert_original(state_dict, own, [len(stage.blocks) for stage in model.stages])
+    _refuse_mismatch(state_dict, own, model)
+    return dict(state_dict)
+
+
+def _convert_original(state_dict: dict[str, Tensor], own: dict[str, Tensor], depths: list[int]) -> dict[str, Tensor]:
+    starts = [sum(depths[:s]) for s in range(len(depths))]
+
+    def block(index: int) -> str:
+        stage = max(s for s, start in enumerate(starts) if start <= index)
+        return f'stages.{stage}.blocks.{index - starts[stage]}.'
+
+    converted = {}
+    for key, value in state_dict.items():
+        name, droppable = _rename(key, block)
+        if name is None or (droppable and name not in own):
+            continue
+        converted[name] = (1 / value.double()).to(value.dtype) if name.endswith('.step.mu') else value
+    return converted
+
+
+def _rename(key: str, block) -> tuple[str | None, bool]:
+    """Our name of an original entry, and whether the originals may carry it without using it."""
+    if match := re.fullmatch(r'ks\.(\d+)', key):
+        return f'{block(int(match[1]))}step.k', True
+    if match := re.fullmatch(r'downsample(\d)(\d)\.downsample\.(\d)\.(.+)', key):
+        layer = {'0': 'norm', '2': 'conv'}[match[3]]
+        # the second of a stage's two belongs to a history that no step reads
+        name = f'stages.{int(match[1]) - 1}.blocks.0.state_proj.0.{layer}.{match[4]}'
+        return (name if match[2] == '1' else None), True
+    if match := re.fullmatch(r'downsample1\.downsample\.(\d)\.(.+)', key):
+        return f'stages.0.blocks.0.state_proj.0.{ {"0": "norm", "2": "conv"}[match[1]]}.{match[2]}', True
+    if match := re.fullmatch(r'(?:blocks\.(\d+)|layer(\d)\.(\d+))\.(.+)', key):
+        prefix = block(int(match[1])) if match[1] else f'stages.{int(match[2]) - 1}.blocks.{match[3]}.'
+        rest = match[4]
+        if rest in ('coe', 'k'):
+            return prefix + 'step.mu', True
+        if proj := re.fullmatch(r'(?:downsample|shortcut)(_x|_l|_ll|)\.(?:downsample_\.)?0\.(.+)', rest):
+            return f'{prefix}state_proj.{_TERMS[proj[1]]}.{proj[2]}', False
+        return prefix + re.sub(r'^bn(\d)', r'norm\1', rest), False
+    for old, new in (('conv1.', 'stem.conv.'), ('bn1.', 'stem.norm.'), ('bn.', 'norm.'), ('fc.', 'head.fc.')):
+        if key.startswith(old):
+            return new + key[len(old):], old == 'bn1.'
+    return key, False
+
+
+def _refuse_mismatch(state_dict: dict[str, Any], own: dict[str, Tensor], model: nn.Module) -> None:
+    head = {key for key in {*own, *state_dict} if key.startswith('head.')}
+    counters = {key for key in own if key.endswith('num_batches_tracked')}
+    missing = sorted(own.keys() - state_dict.keys() - head - counters)
+    unexpected = sorted(state_dict.keys() - own.keys() - head)
+    shapes = [
+        f'{key} {tuple(state_dict[key].shape)}, expected {tuple(own[key].shape)}'
+        for key in own.keys() & state_dict.keys() - head
+        if _backbone_shape(key, state_dict[key]) != _backbone_shape(key, own[key])]
+    config = getattr(model, 'pretrained_cfg', {})
+    label = config.get('architecture', type(model).__name__)
+    if missing or unexpected or shapes:
+        parts = [f'{len(keys)} {what} ({", ".join(keys[:3])}{", ..." if len(keys) > 3 else ""})'
+                 for keys, what in ((missing, 'missing'), (unexpected, 'not of this network'),
+                                    (sorted(shapes), 'of another shape')) if keys]
+        raise WeightError(f'the state dict does not fit {label}: of its {len(own)} entries and the {len(state_dict)} '
+                          f'given, {"; ".join(parts)}. Accepted are checkpoints of {label} and of {ORIGINAL_URLS}.')
+    given, accepted = state_dict.get('head.fc.weight'), own.get('head.fc.weight')
+    if given is not None and accepted is not None and given.shape != accepted.shape \
+            and model.num_classes == config.get('num_classes'):
+        raise WeightError(f'the checkpoint has {len(given)} classes, the network {model.num_classes}: name the '
+                          f'checkpoint\'s in pretrained_cfg_overlay=dict(file=..., num_classes={len(given)}); a '
+                          'num_classes argument beside it gives the network a new head')
+    bad = [key for key, value in state_dict.items()
+           if value.is_floating_point() and not value.is_meta and not torch.isfinite(value).all()]
+    if bad:
+        raise WeightError(f'{len(bad)} entries of the state dict for {label} hold NaN or infinity: '
+                          f'{", ".join(bad[:3])}{", ..." if len(bad) > 3 else ""}')
+
+
+def _backbone_shape(key: str, value: Tensor) -> tuple[int, ...]:
+    # timm adapts the input channels of the stem
+    return tuple(value.shape[:1] + value.shape[2:]) if key == 'stem.conv.weight' else tuple(value.shape)

@@ -1,0 +1,117 @@
+"""Named multistep methods: one row each, and the families that take a parameter."""
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from fractions import Fraction
+from typing import Callable, Union
+
+from .stability import Coefficient, MultistepMethod, as_fraction
+
+CHEN = 'Chen, Jin, Shang 2022, Zero Stability Well Predicts Performance of Convolutional Neural Networks'
+
+
+def zerosnet_coefficients(mu):
+    """``a`` and ``b[0]`` of ZeroSNet's family for ``mu = 1 / lambda``: numbers, fractions or tensors."""
+    return (3 * (1 + mu) / 4, -mu, (1 + mu) / 4), (3 - mu) / 2
+
+
+def zerosnet(lam: Coefficient, name: str = '') -> MultistepMethod:
+    """ZeroSNet's family: three states, one slope, order 2; zero-stable iff lambda <= -1 or lambda > 1/3.
+
+    Args:
+        lam: lambda, any number but 0; ``inf`` is ``mu = 1 / lambda = 0``.
+
+    Raises:
+        ValueError: if lambda is 0 or no number.
+    """
+    try:
+        infinite = str(lam).strip().lower().lstrip('+-') in ('inf', 'infinity')
+        mu = Fraction(0) if infinite else 1 / as_fraction(lam)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f'lambda={lam}: accepted is any number but 0 (inf stands for 1/lambda = 0)') from None
+    a, b0 = zerosnet_coefficients(mu)
+    return MultistepMethod(a, (b0,), name or f'zerosnet({lam})', CHEN)
+
+
+def optimal(k: Coefficient) -> MultistepMethod:
+    """``rho(z) = (z - 1)(z + r)^(k-1)``, ``r = 1 / (2k - 3)``: order 2 with the smallest parasitic radius.
+
+    Args:
+        k: Number of steps, an integer >= 2. ``optimal(2)`` is the midpoint rule, ``optimal(3)`` zerosnet-opt.
+
+    Raises:
+        ValueError: if k is no such integer.
+    """
+    steps = as_fraction(k)
+    if steps.denominator != 1 or not 2 <= steps <= 64:
+        raise ValueError(f'optimal({k}): accepted is an integer number of steps from 2 to 64')
+    k = int(steps)
+    r = Fraction(1, 2 * k - 3)
+    power = [math.comb(k - 1, i) * r ** (k - 1 - i) for i in range(k)] + [Fraction(0)]
+    rho = [high - low for low, high in zip(power, [Fraction(0)] + power[:-1])]
+    return MultistepMethod([-c for c in reversed(rho[:-1])], [(1 + r) ** (k - 1)], f'optimal({k})',
+                           'this package: smallest parasitic radius of order 2 with one slope')
+
+
+def lm(k: Coefficient) -> MultistepMethod:
+    """LM-ResNet's ``x[n+1] = k x[n] + (1 - k) x[n-1] + f(x[n])``; zero-stable iff 0 <= k < 2, consistent iff k = 1."""
+    k = as_fraction(k)
+    return MultistepMethod([k, 1 - k], [1], f'lm({k})', 'Lu et al. 2018, Beyond Finite Layer Neural Networks')
+
+
+def momentum(g: Coefficient) -> MultistepMethod:
+    """Momentum ResNet: ``a = (1 + g, -g)``, ``b = (1 - g)``; zero-stable iff -1 <= g < 1."""
+    g = as_fraction(g)
+    return MultistepMethod([1 + g, -g], [1 - g], f'momentum({g})', 'Sander et al. 2021, Momentum Residual Networks')
+
+
+FAMILIES: dict[str, Callable[[str], MultistepMethod]] = {
+    'zerosnet': zerosnet,
+    'optimal': optimal,
+    'lm': lm,
+    'momentum': momentum,
+}
+
+ADAMS = 'Bashforth and Adams 1883'
+
+METHODS: dict[str, MultistepMethod] = {method.name: method for method in (
+    MultistepMethod([1], [1], 'euler', 'He et al. 2016, Identity Mappings in Deep Residual Networks (PreActResNet)'),
+    zerosnet('-9/5', 'zerosnet-opt'),
+    MultistepMethod([0, 1], [2], 'midpoint', 'Nystrom 1925 (leapfrog, explicit midpoint rule)'),
+    MultistepMethod([1], ['3/2', '-1/2'], 'ab2', ADAMS),
+    MultistepMethod([1], ['23/12', '-16/12', '5/12'], 'ab3', ADAMS),
+    MultistepMethod([1], ['55/24', '-59/24', '37/24', '-9/24'], 'ab4', ADAMS),
+    MultistepMethod([1, 1, 1], [1], 'all-ones', f'{CHEN}: its example that is not zero-stable'),
+)}
+
+MethodLike = Union[str, MultistepMethod]
+
+
+def parse_method(method: MethodLike) -> MultistepMethod:
+    """The method that a name stands for.
+
+    Args:
+        method: A ``MultistepMethod`` (returned as it is) or a string: a name of ``METHODS`` such as ``'ab2'``, or a
+            family with its parameter, such as ``'zerosnet(-9/5)'``, ``'optimal(4)'``, ``'lm(1.05)'``,
+            ``'momentum(0.9)'``.
+
+    Raises:
+        ValueError: for an unknown name (the nearest ones are suggested) or a parameter that the family refuses.
+        TypeError: if it is neither.
+    """
+    if isinstance(method, MultistepMethod):
+        return method
+    if not isinstance(method, str):
+        raise TypeError(f'method={method!r} is a {type(method).__name__}; accepted: a MultistepMethod or a name')
+    name = method.strip().lower()
+    if name in METHODS:
+        return METHODS[name]
+    call = re.fullmatch(r'([\w-]+)\s*\((.*)\)', name)
+    if call and call[1] in FAMILIES:
+        return FAMILIES[call[1]](call[2].strip())
+    legal = [*METHODS, *(f'{family}(...)' for family in FAMILIES)]
+    near = difflib.get_close_matches(name, legal, n=3, cutoff=0.5)
+    hint = f'did you mean {" or ".join(near)}? ' if near else ''
+    raise ValueError(f'unknown method {method!r}: {hint}accepted: {", ".join(legal)}')

@@ -1,0 +1,561 @@
+"""Residual networks whose skip connections are a linear multistep method.
+
+A block computes its slope ``f(x[n])`` with a pre-activation branch, updates the state by its method,
+``x[n+1] = sum_i a[i] x[n-i] + sum_j b[j] f(x[n-j])``, and hands the history on. The first k - 1 blocks of a method with
+k terms are Euler steps.
+
+Papers:
+    ZeroSNet: Chen, Jin, Shang, Zero Stability Well Predicts Performance of Convolutional Neural Networks, AAAI 2022,
+        https://arxiv.org/abs/2206.13100
+    LM-ResNet: Lu et al., Beyond Finite Layer Neural Networks, ICML 2018, https://arxiv.org/abs/1710.10121
+    PreActResNet: He et al., Identity Mappings in Deep Residual Networks, ECCV 2016, https://arxiv.org/abs/1603.05027
+
+Deviations: the learned parameter of ZeroSNet_Tra is mu = 1 / lambda, in which the coefficients are linear; parameters
+that the original implementations carry without using them do not exist here.
+"""
+from __future__ import annotations
+
+import math
+import warnings
+from collections import OrderedDict
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+
+import torch
+from torch import Tensor, nn
+
+from timm.layers import ClassifierHead, DropPath, calculate_drop_path_rates, get_norm_act_layer
+from timm.models import checkpoint
+
+from .methods import MethodLike, parse_method, zerosnet_coefficients
+from .stability import MultistepMethod, ZeroStabilityWarning, as_fraction
+
+__all__ = ['MultistepResNet']
+
+LayerType = Union[str, Callable, type]
+MU_RANGE = (-1.0, 3 - 2 ** -6)  # zero-stable is -1 <= mu < 3; the upper end is exact in bfloat16
+
+
+class FixedStep(nn.Module):
+    """The update with given coefficients; ``b[0]`` scales the branch's last weight unless slopes are kept."""
+    a: List[float]
+    b: List[float]
+
+    def __init__(self, a: Sequence[float], b: Sequence[float], keeps_slopes: bool = False):
+        super().__init__()
+        self.a = [float(c) for c in a]
+        self.b = [float(c) for c in b[1:]]
+        self.b0 = float(b[0])
+        self.keeps_slopes = keeps_slopes
+
+    def scale(self, weight: Tensor) -> Tensor:
+        return weight if self.keeps_slopes or self.b0 == 1.0 else weight * self.b0
+
+    def forward(self, slope: Tensor, states: List[Tensor], slopes: List[Tensor]) -> Tensor:
+        # in place on a fresh tensor: no layer that makes a slope needs its output for the backward pass
+        x = slope * self.b0 if self.keeps_slopes else slope
+        for i, c in enumerate(self.a):
+            if c != 0:
+                x = x.add_(states[i], alpha=c)
+        for j, c in enumerate(self.b):
+            if c != 0:
+                x = x.add_(slopes[j], alpha=c)
+        return x
+
+    def extra_repr(self) -> str:
+        return f'a={self.a}, b={[self.b0] + self.b}'
+
+
+class ZeroSNetStep(nn.Module):
+    """ZeroSNet's family with ``mu = 1 / lambda`` learned, kept inside the zero-stable interval if ``constrain``."""
+
+    def __init__(self, mu: float, constrain: bool = False, device=None, dtype=None):
+        super().__init__()
+        self.init = mu
+        self.constrain = constrain
+        self.mu = nn.Parameter(torch.full((1,), mu, device=device, dtype=dtype))
+
+    @torch.no_grad()
+    def init_weights(self) -> None:
+        self.mu.fill_(self.init)
+
+    def effective_mu(self) -> Tensor:
+        if not self.constrain:
+            return self.mu
+        low, high = MU_RANGE
+        # the gradient passes where mu has left the interval, so that it can come back
+        return self.mu + (self.mu.clamp(low, high) - self.mu).detach()
+
+    def scale(self, weight: Tensor) -> Tensor:
+        _, b0 = zerosnet_coefficients(self.effective_mu())
+        return weight * b0
+
+    def forward(self, slope: Tensor, states: List[Tensor], slopes: List[Tensor]) -> Tensor:
+        a, _ = zerosnet_coefficients(self.effective_mu())
+        return _weighted_sum(slope, states, a)
+
+    def extra_repr(self) -> str:
+        return f'constrain={self.constrain}'
+
+
+class LMStep(nn.Module):
+    """LM-ResNet: ``x[n+1] = k x[n] + (1 - k) x[n-1] + f(x[n])`` with k learned, initially U(1, 1.1)."""
+
+    def __init__(self, device=None, dtype=None):
+        super().__init__()
+        self.k = nn.Parameter(torch.empty(1, device=device, dtype=dtype))
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        nn.init.uniform_(self.k, 1.0, 1.1)
+
+    def scale(self, weight: Tensor) -> Tensor:
+        return weight
+
+    def forward(self, slope: Tensor, states: List[Tensor], slopes: List[Tensor]) -> Tensor:
+        return _weighted_sum(slope, states, (self.k, 1 - self.k))
+
+
+def _weighted_sum(x: Tensor, states: List[Tensor], a: Sequence[Tensor]) -> Tensor:
+    for c, state in zip(a, states):
+        x = x.addcmul_(state.to(x.dtype), c.to(x.dtype))
+    return x
+
+
+class SlopeConv2d(nn.Conv2d):
+    """The last convolution of a branch, applied with its weight as the step scales it."""
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        return self._conv_forward(x, weight, self.bias)
+
+
+class MultistepBlock(nn.Module):
+    """One step: branch, projection of the history where width or stride change, update.
+
+    Args:
+        in_chs: Channels of the newest state.
+        step: The update, a ``FixedStep``, ``ZeroSNetStep`` or ``LMStep``.
+        state_proj: A projection (or ``nn.Identity``) for each state of the history, newest first; empty if none.
+        slope_proj: Likewise for the slopes.
+        shares_preact: The newest state's projection takes ``relu(bn1(x))``, not ``x``.
+        keeps_raw: The history keeps the states as they came, the projections serve this step alone.
+        keep: How many of the old states and slopes (this block's own included) the blocks after it need.
+    """
+
+    def __init__(
+            self,
+            in_chs: int,
+            norm_act: Callable,
+            step: nn.Module,
+            state_proj: Sequence[nn.Module],
+            slope_proj: Sequence[nn.Module],
+            shares_preact: bool,
+            keeps_raw: bool,
+            keep: Tuple[int, int],
+            drop_path: float,
+            **dd,
+    ):
+        super().__init__()
+        self.projects = len(state_proj) > 0
+        self.shares_preact = shares_preact
+        self.keeps_raw = keeps_raw
+        self.keep_states, self.keep_slopes = keep
+        self.norm1 = norm_act(in_chs, **dd)
+        self.state_proj = nn.ModuleList(state_proj)
+        self.slope_proj = nn.ModuleList(slope_proj)
+        self.step = step
+        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+
+    def forward(self, states: List[Tensor], slopes: List[Tensor]) -> Tuple[List[Tensor], List[Tensor]]:
+        """Takes and returns the newest states and slopes, newest first."""
+        pre = self.norm1(states[0])
+        terms = states
+        if self.projects:
+            terms = []
+            for i, proj in enumerate(self.state_proj):
+                terms.append(proj(pre if self.shares_preact and i == 0 else states[i]))
+            old_slopes: List[Tensor] = []
+            for j, proj in enumerate(self.slope_proj):
+                old_slopes.append(proj(slopes[j]))
+            slopes = old_slopes
+        slope = self.drop_path(self.slope(pre))
+        x = self.step(slope, terms, slopes)
+        kept = states if self.keeps_raw else terms
+        return [x] + kept[:self.keep_states], ([slope] + slopes)[:self.keep_slopes]
+
+
+class BasicBlock(MultistepBlock):
+    """BN-ReLU-conv3x3(stride)-BN-ReLU-conv3x3."""
+    expansion = 1
+
+    def __init__(self, in_chs: int, out_chs: int, stride: int, dilations: Tuple[int, int], norm_act: Callable, **kwargs):
+        super().__init__(in_chs, norm_act, **kwargs)
+        dd = {'device': kwargs.get('device'), 'dtype': kwargs.get('dtype')}
+        first, rest = dilations
+        self.conv1 = nn.Conv2d(in_chs, out_chs, 3, stride, first, first, bias=False, **dd)
+        self.norm2 = norm_act(out_chs, **dd)
+        self.conv2 = SlopeConv2d(out_chs, out_chs, 3, 1, rest, rest, bias=False, **dd)
+
+    def slope(self, pre: Tensor) -> Tensor:
+        return self.conv2(self.norm2(self.conv1(pre)), self.step.scale(self.conv2.weight))
+
+
+class Bottleneck(MultistepBlock):
+    """BN-ReLU-conv1x1-BN-ReLU-conv3x3(stride)-BN-ReLU-conv1x1."""
+    expansion = 4
+
+    def __init__(self, in_chs: int, out_chs: int, stride: int, dilations: Tuple[int, int], norm_act: Callable, **kwargs):
+        super().__init__(in_chs, norm_act, **kwargs)
+        dd = {'device': kwargs.get('device'), 'dtype': kwargs.get('dtype')}
+        mid_chs, first = out_chs // self.expansion, dilations[0]
+        self.conv1 = nn.Conv2d(in_chs, mid_chs, 1, bias=False, **dd)
+        self.norm2 = norm_act(mid_chs, **dd)
+        self.conv2 = nn.Conv2d(mid_chs, mid_chs, 3, stride, first, first, bias=False, **dd)
+        self.norm3 = norm_act(mid_chs, **dd)
+        self.conv3 = SlopeConv2d(mid_chs, out_chs, 1, bias=False, **dd)
+
+    def slope(self, pre: Tensor) -> Tensor:
+        out = self.conv2(self.norm2(self.conv1(pre)))
+        return self.conv3(self.norm3(out), self.step.scale(self.conv3.weight))
+
+
+class MultistepStage(nn.Module):
+    """Blocks of one width."""
+
+    def __init__(self, blocks: Sequence[MultistepBlock]):
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.grad_checkpointing = False
+
+    def forward(self, states: List[Tensor], slopes: List[Tensor]) -> Tuple[List[Tensor], List[Tensor]]:
+        for block in self.blocks:
+            if self.grad_checkpointing and not torch.jit.is_scripting():
+                states, slopes = checkpoint(block, states, slopes)
+            else:
+                states, slopes = block(states, slopes)
+        return states, slopes
+
+
+class Stem(nn.Module):
+    """``cifar``: conv3x3. ``imagenet``: conv7x7/2, BN, ReLU; the network pools after it."""
+
+    def __init__(self, in_chans: int, out_chs: int, kind: str, norm_act: Callable, **dd):
+        super().__init__()
+        kernel, stride = (3, 1) if kind == 'cifar' else (7, 2)
+        self.conv = nn.Conv2d(in_chans, out_chs, kernel, stride, kernel // 2, bias=False, **dd)
+        self.norm = nn.Identity() if kind == 'cifar' else norm_act(out_chs, **dd)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x))
+
+
+def _projection(kind: str, in_chs: int, out_chs: int, stride: int, norm_act: Callable, **dd) -> nn.Module:
+    conv = nn.Conv2d(in_chs, out_chs, 1, stride, bias=False, **dd)
+    return nn.Sequential(OrderedDict(norm=norm_act(in_chs, **dd), conv=conv)) if kind == 'preact' else conv
+
+
+def _live(uses: Sequence[Sequence[int]]) -> List[set]:
+    """Offsets (0 = newest) of the history that each block or a later one uses, and none after the last.
+
+    An entry at offset s is at offset s + 1 for the next block.
+    """
+    live: List[set] = [set() for _ in range(len(uses) + 1)]
+    for i in reversed(range(len(uses))):
+        live[i] = set(uses[i]) | {s - 1 for s in live[i + 1] if s > 0}
+    return live
+
+
+class MultistepResNet(nn.Module):
+    """A residual network with linear multistep skip connections.
+
+    Args:
+        layers: Blocks of each stage.
+        widths: Width of each stage, before the expansion (4) of a bottleneck.
+        block: ``'basic'`` or ``'bottleneck'``.
+        stem: ``'cifar'`` (conv3x3, final norm, any input from 8 px on) or ``'imagenet'`` (conv7x7/2 and pooling, no
+            final norm).
+        method: A ``MultistepMethod`` or its name, see ``parse_method``. One that is not zero-stable or not consistent
+            is built with one ``ZeroStabilityWarning``.
+        learn: ``'mu'`` learns ZeroSNet's 1 / lambda in each block, ``'k'`` LM-ResNet's k; the method is then theirs.
+        projection: How the newest state is projected where width or stride change: ``'bare'`` conv1x1, ``'preact'``
+            BN-ReLU-conv1x1, ``'shared'`` conv1x1 of the block's relu(bn1(x)). Older states always have a bare conv1x1.
+        start_projection: The same for a bottleneck's block 0; ``'preact-raw'`` is ``'preact'`` for that step alone,
+            while the history keeps the stem's output. Defaults to ``projection``.
+        euler_at_projection: Take an Euler step where the newest state is projected.
+        lambda_init: Initial lambda (not 0) with ``learn='mu'``; default 1.
+        constrain_mu: With ``learn='mu'``, the mu that a block uses stays in the zero-stable interval [-1, 3).
+        num_classes: Width of the classifier, 0 for none.
+        in_chans: Input channels.
+        global_pool: timm's pooling type, ``''`` for none.
+        output_stride: Largest reduction, a power of two; later strides become dilations. Default: none do.
+        act_layer, norm_layer: timm layer names or classes.
+        drop_rate: Dropout before the classifier, [0, 1).
+        drop_path_rate: Stochastic depth of the last block, [0, 1), rising linearly from 0. A dropped slope is zero, in
+            this step and where a method uses it again; a kept one is divided by its probability in both.
+        device, dtype: Of all parameters.
+
+    Shape:
+        ``(N, in_chans, H, W)`` to ``(N, num_classes)``.
+
+    Raises:
+        ValueError: for a value outside of what is named above, or a method that gives the newest slope no weight.
+    """
+
+    def __init__(
+            self,
+            layers: Sequence[int] = (3, 3, 3),
+            widths: Sequence[int] = (16, 32, 64),
+            block: str = 'basic',
+            stem: str = 'cifar',
+            method: MethodLike = 'zerosnet-opt',
+            learn: Optional[str] = None,
+            projection: str = 'bare',
+            start_projection: Optional[str] = None,
+            euler_at_projection: bool = False,
+            lambda_init: Union[float, str, None] = None,
+            constrain_mu: bool = False,
+            num_classes: int = 1000,
+            in_chans: int = 3,
+            global_pool: str = 'avg',
+            output_stride: int = 32,
+            act_layer: LayerType = 'relu',
+            norm_layer: LayerType = 'batchnorm2d',
+            drop_rate: float = 0.0,
+            drop_path_rate: float = 0.0,
+            device=None,
+            dtype=None,
+    ):
+        super().__init__()
+        dd = {'device': device, 'dtype': dtype}
+        _check('block', block, BLOCKS)
+        _check('stem', stem, ('cifar', 'imagenet'))
+        _check('learn', learn, (None, 'mu', 'k'))
+        _check('projection', projection, ('bare', 'preact', 'shared'))
+        _check('start_projection', start_projection, (None, 'bare', 'preact', 'shared', 'preact-raw'))
+        _check('output_stride', output_stride, (1, 2, 4, 8, 16, 32) if stem == 'cifar' else (4, 8, 16, 32))
+        _check_rate('drop_rate', drop_rate)
+        _check_rate('drop_path_rate', drop_path_rate)
+        if (lambda_init is not None or constrain_mu) and learn != 'mu':
+            raise ValueError(f'lambda_init={lambda_init!r}, constrain_mu={constrain_mu}: accepted with learn=\'mu\' only '
+                             '(the models whose names end in _tra)')
+        if learn == 'mu':
+            method = parse_method(f'zerosnet({1 if lambda_init is None else lambda_init})')
+        elif learn == 'k':
+            method = parse_method('lm(1.05)')
+        else:
+            method = parse_method(method)
+        if method.b[0] == 0:
+            raise ValueError(f'{method}: b[0] is 0, the last branch would have no effect; accepted: any other b[0]')
+        if learn != 'k' and not (method.is_zero_stable and method.is_consistent):
+            warnings.warn(f'{method} is {method.verdict}', ZeroStabilityWarning, stacklevel=2)
+        self.method: Any = method
+        self.num_classes = num_classes
+        self.in_chans = in_chans
+        self.drop_rate = drop_rate
+        self.stem_type = stem
+        norm_act = get_norm_act_layer(norm_layer, act_layer)
+
+        self.stem = Stem(in_chans, widths[0], stem, norm_act, **dd)
+        self.pool = nn.Identity() if stem == 'cifar' else nn.MaxPool2d(3, 2, 1)
+        first_level = dict(num_chs=widths[0], reduction=1 if stem == 'cifar' else 2, module='stem')
+        self.feature_info: List[Dict[str, Any]] = [first_level]
+        self.stages = nn.ModuleList()
+        self._make_stages(
+            layers, widths, BLOCKS[block], method, learn, constrain_mu, projection, start_projection or projection,
+            euler_at_projection, output_stride, norm_act, drop_path_rate, **dd)
+        self.num_features = self.head_hidden_size = self.feature_info[-1]['num_chs']
+        self.norm = norm_act(self.num_features, **dd) if stem == 'cifar' else nn.Identity()
+        self.head = ClassifierHead(self.num_features, num_classes, pool_type=global_pool, drop_rate=drop_rate, **dd)
+        self.init_weights()
+
+    def _make_stages(
+            self, layers, widths, block_cls, method: MultistepMethod, learn, constrain_mu, projection, start_projection,
+            euler_at_projection, output_stride, norm_act, drop_path_rate, **dd) -> None:
+        chs, reduction, dilation = widths[0], 1 if self.stem_type == 'cifar' else 4, 1
+        shapes = []  # in_chs, out_chs, stride, dilations of each block
+        for s, (depth, width) in enumerate(zip(layers, widths)):
+            stride, before = 1 if s == 0 else 2, dilation
+            if reduction * stride > output_stride:
+                dilation, stride = dilation * stride, 1
+            reduction *= stride
+            out_chs = width * block_cls.expansion
+            shapes += [(chs, out_chs, stride, (before, dilation))] + [(out_chs, out_chs, 1, (dilation, dilation))] * (depth - 1)
+            self.feature_info.append(dict(num_chs=out_chs, reduction=reduction, module=f'stages.{s}'))
+            chs = out_chs
+
+        first_of_stage = {sum(layers[:s]) for s in range(len(layers))}
+        crosses = [i in first_of_stage and (i > 0 or shapes[0][0] != shapes[0][1]) for i in range(len(shapes))]
+        terms = {'mu': 3, 'k': 2}.get(learn, method.steps)
+        euler = [i < terms - 1 or (euler_at_projection and crosses[i]) for i in range(len(shapes))]
+        state_terms = [i for i in range(terms) if learn or method.a[i]]
+        slope_terms = [] if learn else [j for j, c in enumerate(method.b[1:]) if c]
+        uses_state = [[0] if e else state_terms for e in euler]
+        uses_slope = [[] if e else slope_terms for e in euler]
+        live_states, live_slopes = _live(uses_state), _live(uses_slope)
+        drop_rates = calculate_drop_path_rates(drop_path_rate, len(shapes))
+
+        blocks: List[MultistepBlock] = []
+        raw = -1  # offset of the stem's output while the history keeps it unprojected
+        for i, (in_chs, out_chs, stride, dilations) in enumerate(shapes):
+            newest = (start_projection if i == 0 else projection) if crosses[i] else 'none'
+            wanted = live_states[i] if crosses[i] else {raw} & set(uses_state[i])
+            state_proj = [
+                _projection(
+                    newest.split('-')[0] if s == 0 else 'bare', shapes[0][0] if s == raw else in_chs, out_chs, stride,
+                    norm_act, **dd)
+                if s in wanted else nn.Identity()
+                for s in range(max(wanted, default=-1) + 1)]
+            slope_proj = [
+                _projection('bare', in_chs, out_chs, stride, norm_act, **dd)
+                if crosses[i] and j in live_slopes[i] else nn.Identity()
+                for j in range(max(live_slopes[i], default=-1) + 1)]
+            if euler[i]:
+                step: nn.Module = FixedStep([1], [1], bool(slope_terms))
+            elif learn == 'mu':
+                step = ZeroSNetStep(-float(method.a[1]) if len(method.a) > 1 else 0.0, constrain_mu, **dd)
+            elif learn == 'k':
+                step = LMStep(**dd)
+            else:
+                step = FixedStep(method.a, method.b, bool(slope_terms))
+            blocks.append(block_cls(
+                in_chs, out_chs, stride, dilations, norm_act, step=step, state_proj=state_proj, slope_proj=slope_proj,
+                shares_preact=newest == 'shared', keeps_raw=newest == 'preact-raw',
+                keep=(max(live_states[i + 1], default=0), max(live_slopes[i + 1], default=-1) + 1),
+                drop_path=drop_rates[i], **dd))
+            if newest == 'preact-raw':
+                raw = 0
+            elif raw in wanted or raw not in live_states[i]:
+                raw = -1
+            if raw >= 0:
+                raw += 1
+        for s, depth in enumerate(layers):
+            self.stages.append(MultistepStage(blocks[sum(layers[:s]):][:depth]))
+
+    def init_weights(self) -> None:
+        """Convolutions N(0, 2 / (k k out)), which is kaiming fan_out; norms 1 and 0; steps as their papers have them."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, 0, math.sqrt(2 / (math.prod(module.kernel_size) * module.out_channels)))
+            elif isinstance(module, (ZeroSNetStep, LMStep)):
+                module.init_weights()
+
+    @torch.jit.ignore
+    def no_weight_decay(self) -> set:
+        """The steps' scalars: weight decay would drive lambda or k to where nobody wants them."""
+        return {name for name, _ in self.named_parameters() if name.endswith(('.step.mu', '.step.k'))}
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> Dict[str, Any]:
+        return dict(
+            stem=r'^stem',
+            blocks=r'^stages\.(\d+)' if coarse else [
+                (r'^stages\.(\d+)\.blocks\.(\d+)', None),
+                (r'^norm', (99999,)),
+            ],
+        )
+
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        for stage in self.stages:
+            stage.grad_checkpointing = enable
+
+    @torch.jit.ignore
+    def get_classifier(self) -> nn.Module:
+        return self.head.fc
+
+    def reset_classifier(self, num_classes: int, global_pool: Optional[str] = None) -> None:
+        self.num_classes = num_classes
+        self.head.reset(num_classes, global_pool)
+
+    def forward_intermediates(
+            self,
+            x: Tensor,
+            indices: Optional[Union[int, List[int]]] = None,
+            norm: bool = False,
+            stop_early: bool = False,
+            output_fmt: str = 'NCHW',
+            intermediates_only: bool = False,
+    ) -> Union[List[Tensor], Tuple[Tensor, List[Tensor]]]:
+        """Feature maps of the stem (level 0) and of each stage.
+
+        Args:
+            x: Images, (N, in_chans, H, W).
+            indices: Levels to return, in this order; an int is the last n, None all, negative ones count from the end.
+            norm: Apply the final norm to the last level.
+            stop_early: Stop after the last level that is asked for.
+            output_fmt: 'NCHW', the only one.
+            intermediates_only: Return the list alone, not ``(final features, list)``.
+
+        Raises:
+            ValueError: for a level that does not exist or another format.
+        """
+        if output_fmt != 'NCHW':
+            raise ValueError(f'output_fmt={output_fmt!r}: accepted is NCHW')
+        take = _take_indices(len(self.stages) + 1, indices)
+        x = self.stem(x)
+        levels = [x]
+        states: List[Tensor] = [self.pool(x)]
+        slopes: List[Tensor] = []
+        for s, stage in enumerate(self.stages):
+            if not (stop_early and s >= max(take)):
+                states, slopes = stage(states, slopes)
+                levels.append(states[0])
+        final = self.norm(states[0])
+        if norm and len(levels) == len(self.stages) + 1:
+            levels[-1] = final
+        chosen: List[Tensor] = []
+        for i in take:
+            chosen.append(levels[i])
+        if intermediates_only:
+            return chosen
+        return final, chosen
+
+    def prune_intermediate_layers(
+            self, indices: Union[int, List[int]] = 1, prune_norm: bool = False, prune_head: bool = True) -> List[int]:
+        """Drop the stages, norm and head that the levels ``indices`` do not need; returns the levels."""
+        take = _take_indices(len(self.stages) + 1, indices)
+        self.stages = self.stages[:max(take)]
+        if prune_norm:
+            self.norm = nn.Identity()
+        if prune_head:
+            self.reset_classifier(0, '')
+        return take
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """(N, in_chans, H, W) to (N, num_features, h, w)."""
+        states: List[Tensor] = [self.pool(self.stem(x))]
+        slopes: List[Tensor] = []
+        for stage in self.stages:
+            states, slopes = stage(states, slopes)
+        return self.norm(states[0])
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        return self.head(x, pre_logits=pre_logits)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))
+
+
+BLOCKS = {'basic': BasicBlock, 'bottleneck': Bottleneck}
+
+
+def _take_indices(count: int, indices: Optional[Union[int, List[int]]]) -> List[int]:
+    if indices is None:
+        indices = count
+    if isinstance(indices, int):
+        if not 0 < indices <= count:
+            raise ValueError(f'indices={indices}: there are {count} feature levels, accepted is 1 to {count}')
+        indices = list(range(count - indices, count))
+    for i in indices:
+        if not -count <= i < count:
+            raise ValueError(f'feature level {i} does not exist: there are {count}, accepted is {-count} to {count - 1}')
+    return [i + count if i < 0 else i for i in indices]
+
+
+def _check(name: str, value, accepted) -> None:
+    if value not in accepted:
+        raise ValueError(f'{name}={value!r}: accepted is {", ".join(map(repr, accepted))}')
+
+
+def _check_rate(name: str, value: float) -> None:
+    if not 0 <= value < 1:
+        raise ValueError(f'{name}={value!r}: accepted is 0 <= {name} < 1')

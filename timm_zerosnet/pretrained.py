@@ -1,0 +1,83 @@
+"""Packaged weights: where they are, and that they are what the manifest says."""
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def _folder(name: str) -> Path:
+    """A data folder: in the wheel ``_name`` inside the package, in a checkout ``name`` beside it."""
+    packaged = PACKAGE / f'_{name}'
+    return packaged if packaged.is_dir() else PACKAGE.parent / name
+
+
+WEIGHTS = _folder('weights')
+RECIPES = _folder('recipes')
+
+
+class WeightError(RuntimeError):
+    """A weight or checkpoint file is not what it should be."""
+
+
+@lru_cache
+def manifest() -> dict[str, dict[str, Any]]:
+    """The rows of ``weights/manifest.json`` by ``model.tag``; empty if there is no manifest."""
+    path = WEIGHTS / 'manifest.json'
+    return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
+
+
+def weight_file(name: str) -> str | None:
+    """Path of the packaged file of ``model.tag``, None if there is none."""
+    return str(WEIGHTS / f'{name}.safetensors') if name in manifest() else None
+
+
+def weight_tags(model: str) -> list[str]:
+    """Tags of a model that have packaged weights."""
+    return [name.split('.', 1)[1] for name in manifest() if name.split('.', 1)[0] == model]
+
+
+def sha256(path: str | Path) -> str:
+    """Hex digest of a file's content."""
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest() if hasattr(hashlib, 'file_digest') \
+            else hashlib.sha256(file.read()).hexdigest()
+
+
+def verify(name: str) -> None:
+    """Check the packaged file of ``model.tag`` against the manifest before anything parses it.
+
+    Raises:
+        WeightError: if the file is missing or has another sha256; names both and what to do.
+    """
+    path, expected = Path(WEIGHTS / f'{name}.safetensors'), manifest()[name]['sha256']
+    advice = 'Reinstall timm-zerosnet, or restore the file from its repository.'
+    if not path.is_file():
+        raise WeightError(f'{path} does not exist; expected is a file of sha256 {expected}. {advice}')
+    found = sha256(path)
+    if found != expected:
+        raise WeightError(f'{path} has sha256 {found} ({path.stat().st_size} bytes), expected is {expected} '
+                          f'({manifest()[name]["bytes"]} bytes): it is damaged or was changed. {advice}')
+
+
+def check_source(model: str, cfg: Any) -> None:
+    """Refuse ``pretrained=True`` without weights, and a packaged file that is not what the manifest says.
+
+    Args:
+        model: Registered name, without tag.
+        cfg: Its resolved ``PretrainedCfg``, an overlay included.
+
+    Raises:
+        WeightError: naming the tags that have weights, or both sha256.
+    """
+    name = f'{model}.{cfg.tag}'
+    if not (cfg.state_dict or cfg.has_weights):
+        tags = ', '.join(f'{model}.{tag}' for tag in weight_tags(model)) or 'none'
+        raise WeightError(f'there are no weights for {name if cfg.tag else model}; of {model} these exist: {tags}; of '
+                          f'all models: {", ".join(manifest()) or "none"}. pretrained=False makes a random network.')
+    if cfg.file and cfg.file == weight_file(name):
+        verify(name)

@@ -1,0 +1,451 @@
+"""The zoo: which networks there are, as numbers only.
+
+A model is a depth in ``DEPTHS``, a family in ``FAMILIES`` and a function that joins them; how they are built is in
+``multistep_resnet``, their weights in ``weights/manifest.json``.
+"""
+from __future__ import annotations
+
+from typing import Any, Callable
+
+from timm.models import build_model_with_cfg, generate_default_cfgs, resolve_pretrained_cfg
+
+from . import pretrained as weights
+from .checkpoint import checkpoint_filter_fn
+from .multistep_resnet import MultistepResNet
+from .registry import register_model
+
+CIFAR10_LABELS = tuple("""
+    airplane automobile bird cat deer dog frog horse ship truck
+""".split())
+
+CIFAR100_LABELS = tuple("""
+    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+    castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+    elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard
+    lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
+    pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark
+    shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone
+    television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+""".split())
+
+DATA_SETS: dict[str, dict[str, Any]] = {
+    'cifar100': dict(
+        num_classes=100, mean=(.5071, .4867, .4408), std=(.2675, .2565, .2761), label_names=CIFAR100_LABELS),
+    'cifar10': dict(
+        num_classes=10, mean=(.4914, .4822, .4465), std=(.2023, .1994, .2010), label_names=CIFAR10_LABELS),
+}
+
+
+def _cifar(block: str, n: int) -> dict[str, Any]:
+    return dict(stem='cifar', block=block, layers=(n, n, n), widths=(16, 32, 64))
+
+
+def _imagenet(block: str, *layers: int) -> dict[str, Any]:
+    return dict(stem='imagenet', block=block, layers=layers, widths=(64, 128, 256, 512))
+
+
+DEPTHS: dict[int, dict[str, Any]] = {
+    20: _cifar('basic', 3),
+    32: _cifar('basic', 5),
+    44: _cifar('basic', 7),
+    56: _cifar('basic', 9),
+    110: _cifar('basic', 18),
+    164: _cifar('bottleneck', 18),
+    326: _cifar('bottleneck', 36),
+    650: _cifar('bottleneck', 72),
+    1298: _cifar('bottleneck', 144),
+    18: _imagenet('basic', 2, 2, 2, 2),
+    34: _imagenet('basic', 3, 4, 6, 3),
+    50: _imagenet('bottleneck', 3, 4, 6, 3),
+    101: _imagenet('bottleneck', 3, 4, 23, 3),
+    152: _imagenet('bottleneck', 3, 8, 36, 3),
+}
+
+FAMILIES: dict[str, dict[str, dict[str, Any]]] = {
+    'zerosnet': dict(
+        cifar=dict(method='zerosnet-opt', start_projection='preact-raw'),
+        imagenet=dict(method='zerosnet-opt', projection='shared')),
+    'zerosnet_tra': dict(
+        cifar=dict(learn='mu', lambda_init=1, start_projection='preact-raw'),
+        imagenet=dict(learn='mu', lambda_init='-9/5', projection='shared')),
+    'preresnet': dict(
+        cifar=dict(method='euler', projection='preact'),
+        imagenet=dict(method='euler', projection='shared')),
+    'lmresnet': dict(
+        cifar=dict(learn='k', projection='preact', euler_at_projection=True),
+        imagenet=dict(learn='k', projection='shared', euler_at_projection=True)),
+    'multistep_resnet': dict(
+        cifar=dict(method='zerosnet-opt', projection='bare')),
+}
+
+
+def _cfg(**kwargs) -> dict[str, Any]:
+    return dict(
+        first_conv='stem.conv', classifier='head.fc', license='apache-2.0', paper_ids='arXiv:2206.13100',
+        paper_name='Zero Stability Well Predicts Performance of Convolutional Neural Networks',
+        origin_url='https://github.com/LongJin-lab/ZeroSNet', **kwargs)
+
+
+def _cfgs(name: str, depth: int) -> dict[str, dict[str, Any]]:
+    """One row for each tag; cifar10 is the default, whichever weights exist."""
+    if DEPTHS[depth]['stem'] == 'imagenet':
+        return {name: _cfg(input_size=(3, 224, 224), pool_size=(7, 7), crop_pct=0.875, interpolation='bilinear')}
+    tags = [*DATA_SETS, *(tag for tag in weights.weight_tags(name) if tag not in DATA_SETS)]
+    return {
+        f'{name}.{tag}{"*" if tag == "cifar10" else ""}': _cfg(
+            input_size=(3, 32, 32), min_input_size=(3, 8, 8), pool_size=(8, 8), crop_pct=1.0, interpolation='bilinear',
+            file=weights.weight_file(f'{name}.{tag}'), **DATA_SETS[tag.split('_')[0]])
+        for tag in tags}
+
+
+def _create(family: str, depth: int, pretrained: bool, kwargs: dict[str, Any]) -> MultistepResNet:
+    name = family.removesuffix('_tra') + str(depth) + ('_tra' if family.endswith('_tra') else '')
+    if pretrained:
+        cfg = resolve_pretrained_cfg(name, kwargs.get('pretrained_cfg'), kwargs.get('pretrained_cfg_overlay'))
+        weights.check_source(name, cfg)
+    shape = DEPTHS[depth]
+    return build_model_with_cfg(
+        MultistepResNet, name, pretrained,
+        pretrained_filter_fn=checkpoint_filter_fn,
+        feature_cfg=dict(out_indices=tuple(range(len(shape['layers']) + 1)), feature_cls='getter'),
+        **{**shape, **FAMILIES[family][shape['stem']], **kwargs})
+
+
+default_cfgs = generate_default_cfgs({
+    **_cfgs('zerosnet20', 20),
+    **_cfgs('zerosnet32', 32),
+    **_cfgs('zerosnet44', 44),
+    **_cfgs('zerosnet56', 56),
+    **_cfgs('zerosnet110', 110),
+    **_cfgs('zerosnet164', 164),
+    **_cfgs('zerosnet326', 326),
+    **_cfgs('zerosnet650', 650),
+    **_cfgs('zerosnet1298', 1298),
+    **_cfgs('zerosnet18', 18),
+    **_cfgs('zerosnet34', 34),
+    **_cfgs('zerosnet50', 50),
+    **_cfgs('zerosnet101', 101),
+    **_cfgs('zerosnet152', 152),
+    **_cfgs('zerosnet20_tra', 20),
+    **_cfgs('zerosnet32_tra', 32),
+    **_cfgs('zerosnet44_tra', 44),
+    **_cfgs('zerosnet56_tra', 56),
+    **_cfgs('zerosnet110_tra', 110),
+    **_cfgs('zerosnet164_tra', 164),
+    **_cfgs('zerosnet326_tra', 326),
+    **_cfgs('zerosnet650_tra', 650),
+    **_cfgs('zerosnet1298_tra', 1298),
+    **_cfgs('zerosnet18_tra', 18),
+    **_cfgs('zerosnet34_tra', 34),
+    **_cfgs('zerosnet50_tra', 50),
+    **_cfgs('zerosnet101_tra', 101),
+    **_cfgs('zerosnet152_tra', 152),
+    **_cfgs('preresnet20', 20),
+    **_cfgs('preresnet32', 32),
+    **_cfgs('preresnet44', 44),
+    **_cfgs('preresnet56', 56),
+    **_cfgs('preresnet110', 110),
+    **_cfgs('preresnet164', 164),
+    **_cfgs('preresnet18', 18),
+    **_cfgs('preresnet34', 34),
+    **_cfgs('preresnet50', 50),
+    **_cfgs('preresnet101', 101),
+    **_cfgs('preresnet152', 152),
+    **_cfgs('lmresnet20', 20),
+    **_cfgs('lmresnet32', 32),
+    **_cfgs('lmresnet44', 44),
+    **_cfgs('lmresnet56', 56),
+    **_cfgs('lmresnet110', 110),
+    **_cfgs('lmresnet164', 164),
+    **_cfgs('lmresnet18', 18),
+    **_cfgs('lmresnet34', 34),
+    **_cfgs('lmresnet50', 50),
+    **_cfgs('lmresnet101', 101),
+    **_cfgs('lmresnet152', 152),
+    **_cfgs('multistep_resnet20', 20),
+    **_cfgs('multistep_resnet32', 32),
+    **_cfgs('multistep_resnet44', 44),
+    **_cfgs('multistep_resnet56', 56),
+    **_cfgs('multistep_resnet110', 110),
+    **_cfgs('multistep_resnet164', 164),
+})
+
+
+@register_model
+def zerosnet20(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('zerosnet', 20, pretrained, kwargs)
+
+
+@register_model
+def zerosnet32(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('zerosnet', 32, pretrained, kwargs)
+
+
+@register_model
+def zerosnet44(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('zerosnet', 44, pretrained, kwargs)
+
+
+@register_model
+def zerosnet56(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('zerosnet', 56, pretrained, kwargs)
+
+
+@register_model
+def zerosnet110(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('zerosnet', 110, pretrained, kwargs)
+
+
+@register_model
+def zerosnet164(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('zerosnet', 164, pretrained, kwargs)
+
+
+@register_model
+def zerosnet326(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('zerosnet', 326, pretrained, kwargs)
+
+
+@register_model
+def zerosnet650(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('zerosnet', 650, pretrained, kwargs)
+
+
+@register_model
+def zerosnet1298(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('zerosnet', 1298, pretrained, kwargs)
+
+
+@register_model
+def zerosnet18(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('zerosnet', 18, pretrained, kwargs)
+
+
+@register_model
+def zerosnet34(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('zerosnet', 34, pretrained, kwargs)
+
+
+@register_model
+def zerosnet50(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('zerosnet', 50, pretrained, kwargs)
+
+
+@register_model
+def zerosnet101(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('zerosnet', 101, pretrained, kwargs)
+
+
+@register_model
+def zerosnet152(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('zerosnet', 152, pretrained, kwargs)
+
+
+@register_model
+def zerosnet20_tra(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('zerosnet_tra', 20, pretrained, kwargs)
+
+
+@register_model
+def zerosnet32_tra(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('zerosnet_tra', 32, pretrained, kwargs)
+
+
+@register_model
+def zerosnet44_tra(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('zerosnet_tra', 44, pretrained, kwargs)
+
+
+@register_model
+def zerosnet56_tra(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('zerosnet_tra', 56, pretrained, kwargs)
+
+
+@register_model
+def zerosnet110_tra(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('zerosnet_tra', 110, pretrained, kwargs)
+
+
+@register_model
+def zerosnet164_tra(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('zerosnet_tra', 164, pretrained, kwargs)
+
+
+@register_model
+def zerosnet326_tra(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('zerosnet_tra', 326, pretrained, kwargs)
+
+
+@register_model
+def zerosnet650_tra(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('zerosnet_tra', 650, pretrained, kwargs)
+
+
+@register_model
+def zerosnet1298_tra(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('zerosnet_tra', 1298, pretrained, kwargs)
+
+
+@register_model
+def zerosnet18_tra(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('zerosnet_tra', 18, pretrained, kwargs)
+
+
+@register_model
+def zerosnet34_tra(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('zerosnet_tra', 34, pretrained, kwargs)
+
+
+@register_model
+def zerosnet50_tra(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('zerosnet_tra', 50, pretrained, kwargs)
+
+
+@register_model
+def zerosnet101_tra(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('zerosnet_tra', 101, pretrained, kwargs)
+
+
+@register_model
+def zerosnet152_tra(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('zerosnet_tra', 152, pretrained, kwargs)
+
+
+@register_model
+def preresnet20(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('preresnet', 20, pretrained, kwargs)
+
+
+@register_model
+def preresnet32(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('preresnet', 32, pretrained, kwargs)
+
+
+@register_model
+def preresnet44(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('preresnet', 44, pretrained, kwargs)
+
+
+@register_model
+def preresnet56(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('preresnet', 56, pretrained, kwargs)
+
+
+@register_model
+def preresnet110(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('preresnet', 110, pretrained, kwargs)
+
+
+@register_model
+def preresnet164(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('preresnet', 164, pretrained, kwargs)
+
+
+@register_model
+def preresnet18(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('preresnet', 18, pretrained, kwargs)
+
+
+@register_model
+def preresnet34(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('preresnet', 34, pretrained, kwargs)
+
+
+@register_model
+def preresnet50(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('preresnet', 50, pretrained, kwargs)
+
+
+@register_model
+def preresnet101(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('preresnet', 101, pretrained, kwargs)
+
+
+@register_model
+def preresnet152(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('preresnet', 152, pretrained, kwargs)
+
+
+@register_model
+def lmresnet20(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('lmresnet', 20, pretrained, kwargs)
+
+
+@register_model
+def lmresnet32(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('lmresnet', 32, pretrained, kwargs)
+
+
+@register_model
+def lmresnet44(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('lmresnet', 44, pretrained, kwargs)
+
+
+@register_model
+def lmresnet56(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('lmresnet', 56, pretrained, kwargs)
+
+
+@register_model
+def lmresnet110(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('lmresnet', 110, pretrained, kwargs)
+
+
+@register_model
+def lmresnet164(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('lmresnet', 164, pretrained, kwargs)
+
+
+@register_model
+def lmresnet18(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('lmresnet', 18, pretrained, kwargs)
+
+
+@register_model
+def lmresnet34(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('lmresnet', 34, pretrained, kwargs)
+
+
+@register_model
+def lmresnet50(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('lmresnet', 50, pretrained, kwargs)
+
+
+@register_model
+def lmresnet101(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('lmresnet', 101, pretrained, kwargs)
+
+
+@register_model
+def lmresnet152(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('lmresnet', 152, pretrained, kwargs)
+
+
+@register_model
+def multistep_resnet20(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('multistep_resnet', 20, pretrained, kwargs)
+
+
+@register_model
+def multistep_resnet32(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('multistep_resnet', 32, pretrained, kwargs)
+
+
+@register_model
+def multistep_resnet44(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('multistep_resnet', 44, pretrained, kwargs)
+
+
+@register_model
+def multistep_resnet56(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('multistep_resnet', 56, pretrained, kwargs)
+
+
+@register_model
+def multistep_resnet110(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('multistep_resnet', 110, pretrained, kwargs)
+
+
+@register_model
+def multistep_resnet164(pretrained: bool = False, **kwargs) -> MultistepResNet:
+    return _create('multistep_resnet', 164, pretrained, kwargs)
