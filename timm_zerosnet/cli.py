@@ -1,0 +1,114 @@
+"""The ``timm-zerosnet`` command."""
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any, Callable
+
+from . import __version__
+
+EXTRAS = {'robustness': ('sklearn', 'scipy', 'matplotlib', 'jinja2')}
+
+
+class CommandError(Exception):
+    """Printed as one line; the command ends with code 2."""
+
+
+def _need(extra: str) -> None:
+    missing = [name for name in EXTRAS[extra] if importlib.util.find_spec(name) is None]
+    if missing:
+        raise CommandError(f'this command needs {", ".join(missing)}: pip install "timm-zerosnet[{extra}]"')
+
+
+def _demo(args: argparse.Namespace) -> None:
+    _need('robustness')
+    from .demo import run
+    run(Path(args.out), seed=args.seed, epochs=args.epochs)
+
+
+def _weights_add(args: argparse.Namespace) -> None:
+    from .adding import add
+    row = add(Path(args.checkpoint), recipe=Path(args.recipe), log=Path(args.log), data=Path(args.data), tag=args.tag,
+              args=Path(args.args) if args.args else None, average=args.average, hardware=args.hardware,
+              wall_time=args.wall_time, scripts=args.scripts, date=args.date, note=args.note)
+    for key, value in row.items():
+        print(f'{key:12} {value}')
+    print('now run: timm-zerosnet weights tables')
+
+
+def _weights_verify(args: argparse.Namespace) -> None:
+    from . import pretrained
+    for name in pretrained.manifest():
+        pretrained.verify(name)
+        print(f'{name}: ok')
+
+
+def _weights_tables(args: argparse.Namespace) -> None:
+    from .tables import write_tables
+    for path in write_tables():
+        print(path)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='timm-zerosnet', description='Zero-stable residual networks for timm.',
+        epilog='timm-zerosnet train and timm-zerosnet validate take the arguments of timm\'s scripts; see their --help.')
+    parser.add_argument('--version', action='version', version=f'timm-zerosnet {__version__}')
+    commands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
+
+    def command(group: Any, name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+        sub = group.add_parser(name, help=text, description=text,
+                               formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        sub.set_defaults(run=run)
+        return sub
+
+    demo = command(commands, 'demo', _demo,
+                   'Fine-tune a pretrained zerosnet20 on handwritten digits and measure it clean and under noise.')
+    demo.add_argument('--out', default='timm-zerosnet-demo', help='folder for the plot and the table')
+    demo.add_argument('--seed', type=int, default=0, help='of the split, the order, the new layers and the noise')
+    demo.add_argument('--epochs', type=int, default=5, help='of both trainings')
+
+    for name in ('train', 'validate'):
+        commands.add_parser(name, help=f"run timm's {name}.py", add_help=False)
+
+    weights = commands.add_parser('weights', help='packaged weights').add_subparsers(metavar='ACTION', required=True)
+    add = command(weights, 'add', _weights_add, 'Store a trained checkpoint with its measured accuracy.')
+    add.add_argument('checkpoint', help="last.pth.tar of timm's train.py")
+    add.add_argument('--recipe', required=True, help='YAML file that it was trained with')
+    add.add_argument('--log', required=True, help='summary.csv of the run')
+    add.add_argument('--args', help='args.yaml of the run, default: beside the log')
+    add.add_argument('--data', required=True, help='full test set: an image folder or an npz file')
+    add.add_argument('--tag', required=True, help='weight tag, such as cifar10 or cifar10_seed1')
+    add.add_argument('--average', choices=('raw', 'ema'), default='raw', help='which weights of the checkpoint')
+    add.add_argument('--hardware', help='what it was trained on')
+    add.add_argument('--wall-time', default='', help='how long it took')
+    add.add_argument('--scripts', default='', help="version of timm's scripts")
+    add.add_argument('--date', help='of adding, YYYY-MM-DD; default: today')
+    add.add_argument('--note', default='', help='what a reader must know')
+    command(weights, 'verify', _weights_verify, 'Compare every packaged file with the manifest.')
+    command(weights, 'tables', _weights_tables, 'Write the generated tables of README.md and MODEL_CARD.md.')
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit code: 0, 2 for an error that the message explains, 130 when interrupted."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        if arguments[:1] in (['train'], ['validate']):
+            from . import train, validate
+            return {'train': train, 'validate': validate}[arguments[0]].main(arguments[1:])
+        args = _parser().parse_args(arguments)
+        args.run(args)
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        return 130
+    except (CommandError, RuntimeError, ValueError, OSError) as error:
+        print(f'timm-zerosnet: {error}', file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Labelled images from a folder or an npz file."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Sequence
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.ppm', '.tif', '.tiff')
+
+
+class DataError(ValueError):
+    """A data set cannot be used; the message says why."""
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images (uint8 (N, H, W, 3), or PIL images where sizes differ) with their labels (N,)."""
+    images: np.ndarray | list[Image.Image]
+    labels: np.ndarray
+
+
+def load_labelled(path: str | Path, class_names: Sequence[str] | None = None, progress: bool = False) -> LabelledImages:
+    """Read a test set.
+
+    Args:
+        path: An npz file with ``x_test`` (uint8, N x H x W x 3) and ``y_test``, or an image folder: one folder for each
+            class, possibly inside ``validation``, ``val`` or ``test``.
+        class_names: The model's class names. Folders that carry them are mapped by name, others by sorted order.
+        progress: Show a progress bar.
+
+    Raises:
+        DataError: if there are no images, the folder is flat, files cannot be read (all are named), or the classes do
+            not map to the names.
+    """
+    path = Path(path)
+    if path.suffix == '.npz':
+        if not path.is_file():
+            raise DataError(f'{path} does not exist')
+        with np.load(path) as arrays:
+            missing = {'x_test', 'y_test'} - set(arrays.files)
+            if missing:
+                raise DataError(f'{path} lacks {" and ".join(sorted(missing))}; it holds {", ".join(arrays.files)}')
+            return LabelledImages(arrays['x_test'], arrays['y_test'].astype(np.int64))
+    if not path.is_dir():
+        raise DataError(f'{path} is neither an npz file nor a folder')
+    for split in ('validation', 'val', 'test'):
+        if (path / split).is_dir():
+            path = path / split
+            break
+    folders = sorted(folder for folder in path.iterdir() if folder.is_dir())
+    if not folders:
+        raise DataError(f'{path} holds no class folders; expected is one folder of images for each class')
+    labels = _map_classes([folder.name for folder in folders], class_names, path)
+    files = [(file, label) for folder, label in zip(folders, labels, strict=True)
+             for file in sorted(folder.rglob('*')) if file.suffix.lower() in SUFFIXES]
+    if not files:
+        raise DataError(f'{path} holds no images ({", ".join(SUFFIXES)})')
+    images, broken = [], []
+    for file, _ in tqdm(files, disable=not progress, desc='reading images', unit='img', leave=False):
+        try:
+            with Image.open(file) as image:
+                images.append(image.convert('RGB'))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            broken.append(f'{file} ({error})')
+    if broken:
+        raise DataError(f'{len(broken)} of {len(files)} images cannot be read:\n' + '\n'.join(broken))
+    targets = np.array([label for _, label in files], dtype=np.int64)
+    if len({image.size for image in images}) == 1:
+        return LabelledImages(np.stack([np.asarray(image) for image in images]), targets)
+    return LabelledImages(images, targets)
+
+
+def _map_classes(folders: list[str], names: Sequence[str] | None, path: Path) -> list[int]:
+    if names is None:
+        return list(range(len(folders)))
+    known = {name: i for i, name in enumerate(names)}
+    if all(folder in known for folder in folders):
+        return [known[folder] for folder in folders]
+    if len(folders) == len(names) and not any(folder in known for folder in folders):
+        return list(range(len(folders)))
+    strange = [folder for folder in folders if folder not in known]
+    raise DataError(f'{path} has {len(folders)} class folders, the model {len(names)} classes, and these are not among '
+                    f'them: {", ".join(strange[:5])}{", ..." if len(strange) > 5 else ""}')

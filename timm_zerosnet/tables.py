@@ -1,0 +1,78 @@
+"""The generated tables of README.md and MODEL_CARD.md; a test fails when they and the manifest disagree."""
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Iterable
+
+from . import pretrained
+
+DATA_NAMES = {'cifar10': 'CIFAR-10', 'cifar100': 'CIFAR-100'}
+
+
+def _markdown(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    header = list(header)
+    lines = [header, ['---'] * len(header), *rows]
+    return '\n'.join('| ' + ' | '.join(map(str, line)) + ' |' for line in lines)
+
+
+def weights_table() -> str:
+    """One row for each packaged weight: the figures of the stored file."""
+    return _markdown(
+        ('weight', 'data', 'parameters', 'top-1 %', 'top-5 %', 'recipe', 'epochs', 'seed'),
+        ((f'`{name}`', DATA_NAMES[row['data']], f'{row["parameters"]:,}', f'{row["top1"]:.2f}', f'{row["top5"]:.2f}',
+          row['recipe'].removesuffix('.yaml'), row['epochs'], row['seed'])
+         for name, row in pretrained.manifest().items()))
+
+
+def provenance_table() -> str:
+    """How each packaged weight was made."""
+    return _markdown(
+        ('weight', 'weights', 'top-1 % in the log', 'hardware', 'wall time', 'torch / timm / scripts', 'added', 'note'),
+        ((f'`{name}`', row['weights'], f'{row["logged_top1"]:.2f}', row['hardware'], row['wall_time'] or 'not recorded',
+          ' / '.join(value or 'not recorded' for value in row['versions'].values()), row['date'], row['note'] or '')
+         for name, row in pretrained.manifest().items()))
+
+
+def reproduction_block() -> str:
+    """The command behind each packaged weight."""
+    commands = [f'# {name}\n{row["command"]}' for name, row in pretrained.manifest().items()]
+    return '```console\n' + '\n'.join(commands) + '\n```'
+
+
+TABLES = {'weights': weights_table, 'provenance': provenance_table, 'reproduction': reproduction_block}
+
+
+def fill(text: str) -> str:
+    """The text with what lies between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->`` made anew."""
+    for name, make in TABLES.items():
+        begin, end = f'<!-- {name}:begin -->', f'<!-- {name}:end -->'
+        if begin in text:
+            before, rest = text.split(begin, 1)
+            text = f'{before}{begin}\n{make()}\n{end}{rest.split(end, 1)[1]}'
+    return text
+
+
+def documents() -> list[Path]:
+    """The files of the checkout that carry generated tables."""
+    root = pretrained.PACKAGE.parent
+    return [path for path in (root / 'README.md', root / 'MODEL_CARD.md') if path.is_file()]
+
+
+def write_tables() -> list[Path]:
+    """Write the tables into the checkout's documents; returns those that changed.
+
+    Raises:
+        WeightError: if this is not a checkout.
+    """
+    if not documents():
+        raise pretrained.WeightError(f'no README.md or MODEL_CARD.md beside {pretrained.PACKAGE}: run this in a checkout')
+    changed = []
+    for path in documents():
+        text = path.read_text(encoding='utf-8')
+        if fill(text) != text:
+            scratch = path.with_suffix('.tmp')
+            scratch.write_text(fill(text), encoding='utf-8')
+            os.replace(scratch, path)
+            changed.append(path)
+    return changed
