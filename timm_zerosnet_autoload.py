@@ -38,17 +38,23 @@ def install() -> None:
 class _Hook:
     """Meta path finder of ``timm.models`` alone, which it finds by asking the finders after it."""
 
+    asking = False
+
     def find_spec(self, name: str, path: Sequence[str] | None = None,
                   target: ModuleType | None = None) -> ModuleSpec | None:
-        if name != TARGET or self not in sys.meta_path:
+        # other hooks may ask this one in turn: those before it are not asked again, those after it get no answer
+        if name != TARGET or self.asking or self not in sys.meta_path:
             return None
-        # those before it were asked already, and may be hooks that ask this one
-        for finder in sys.meta_path[sys.meta_path.index(self) + 1:]:
-            spec = finder.find_spec(name, path, target) if hasattr(finder, 'find_spec') else None
-            if spec is not None:
-                if hasattr(spec.loader, 'exec_module'):
-                    spec.loader = _Loader(spec.loader, self)  # type: ignore[assignment]
-                return spec
+        self.asking = True
+        try:
+            for finder in sys.meta_path[sys.meta_path.index(self) + 1:]:
+                spec = finder.find_spec(name, path, target) if hasattr(finder, 'find_spec') else None
+                if spec is not None:
+                    if hasattr(spec.loader, 'exec_module'):
+                        spec.loader = _Loader(spec.loader, self)  # type: ignore[assignment]
+                    return spec
+        finally:
+            self.asking = False
         return None
 
 
@@ -66,7 +72,7 @@ class _Loader:
         module.__loader__ = module.__spec__.loader = self.loader  # type: ignore[union-attr]
         self.loader.exec_module(module)
         if PACKAGE in sys.modules:  # the import system binds it a moment later, which is too late for the plugin
-            sys.modules[PACKAGE].models = sys.modules.get(TARGET, module)
+            vars(sys.modules[PACKAGE])['models'] = sys.modules.get(TARGET, module)
         _import_plugin()
         if self.hook in sys.meta_path:
             sys.meta_path.remove(self.hook)
@@ -88,7 +94,7 @@ def _import_plugin() -> None:
 
 def _report(message: str) -> None:
     try:
-        warnings.warn(message, RuntimeWarning, stacklevel=2)
+        warnings.warn(message, RuntimeWarning, stacklevel=1)
     except Exception:  # where warnings are errors, import timm has to work all the same
         with contextlib.suppress(Exception):
             print(message, file=sys.stderr)

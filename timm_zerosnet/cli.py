@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
                    'Fine-tune a pretrained zerosnet20 on handwritten digits and measure it clean and under noise.')
     demo.add_argument('--out', default='timm-zerosnet-demo', help='folder for the plot and the table')
     demo.add_argument('--seed', type=int, default=0, help='of the split, the order, the new layers and the noise')
-    demo.add_argument('--epochs', type=int, default=5, help='of both trainings')
+    demo.add_argument('--epochs', type=int, default=3, help='of both trainings')
 
     for name in ('train', 'validate'):
         commands.add_parser(name, help=f"run timm's {name}.py", add_help=False)

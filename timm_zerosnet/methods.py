@@ -50,7 +50,7 @@ def optimal(k: Coefficient) -> MultistepMethod:
     k = int(steps)
     r = Fraction(1, 2 * k - 3)
     power = [math.comb(k - 1, i) * r ** (k - 1 - i) for i in range(k)] + [Fraction(0)]
-    rho = [high - low for low, high in zip(power, [Fraction(0)] + power[:-1])]
+    rho = [high - low for low, high in zip(power, [Fraction(0)] + power[:-1], strict=True)]
     return MultistepMethod([-c for c in reversed(rho[:-1])], [(1 + r) ** (k - 1)], f'optimal({k})',
                            'this package: smallest parasitic radius of order 2 with one slope')
 

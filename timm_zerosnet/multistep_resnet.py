@@ -362,9 +362,10 @@ class MultistepResNet(nn.Module):
         self._make_stages(
             layers, widths, BLOCKS[block], method, learn, constrain_mu, projection, start_projection or projection,
             euler_at_projection, output_stride, norm_act, drop_path_rate, **dd)
-        self.num_features = self.head_hidden_size = self.feature_info[-1]['num_chs']
+        self.num_features = self.feature_info[-1]['num_chs']
         self.norm = norm_act(self.num_features, **dd) if stem == 'cifar' else nn.Identity()
         self.head = ClassifierHead(self.num_features, num_classes, pool_type=global_pool, drop_rate=drop_rate, **dd)
+        self.head_hidden_size = self.num_features * self.head.global_pool.feat_mult()
         self.init_weights()
 
     def _make_stages(
@@ -437,6 +438,8 @@ class MultistepResNet(nn.Module):
                 nn.init.normal_(module.weight, 0, math.sqrt(2 / (math.prod(module.kernel_size) * module.out_channels)))
             elif isinstance(module, (ZeroSNetStep, LMStep)):
                 module.init_weights()
+            elif isinstance(module, nn.Linear) or hasattr(module, 'running_mean'):
+                module.reset_parameters()
 
     @torch.jit.ignore
     def no_weight_decay(self) -> set:
@@ -465,6 +468,7 @@ class MultistepResNet(nn.Module):
     def reset_classifier(self, num_classes: int, global_pool: Optional[str] = None) -> None:
         self.num_classes = num_classes
         self.head.reset(num_classes, global_pool)
+        self.head_hidden_size = self.num_features * self.head.global_pool.feat_mult()
 
     def forward_intermediates(
             self,
@@ -499,9 +503,11 @@ class MultistepResNet(nn.Module):
             if not (stop_early and s >= max(take)):
                 states, slopes = stage(states, slopes)
                 levels.append(states[0])
-        final = self.norm(states[0])
-        if norm and len(levels) == len(self.stages) + 1:
-            levels[-1] = final
+        final = states[0]
+        if len(levels) == len(self.stages) + 1:
+            final = self.norm(final)  # the norm follows the last stage alone
+            if norm:
+                levels[-1] = final
         chosen: List[Tensor] = []
         for i in take:
             chosen.append(levels[i])
@@ -513,11 +519,16 @@ class MultistepResNet(nn.Module):
             self, indices: Union[int, List[int]] = 1, prune_norm: bool = False, prune_head: bool = True) -> List[int]:
         """Drop the stages, norm and head that the levels ``indices`` do not need; returns the levels."""
         take = _take_indices(len(self.stages) + 1, indices)
-        self.stages = self.stages[:max(take)]
-        if prune_norm:
-            self.norm = nn.Identity()
-        if prune_head:
-            self.reset_classifier(0, '')
+        last = max(take)
+        if prune_norm or last < len(self.stages):
+            self.norm = nn.Identity()  # it fits the last stage alone
+        if prune_head or last < len(self.stages):
+            self.num_features = self.feature_info[last]['num_chs']
+            self.head = ClassifierHead(self.num_features, 0, pool_type='', drop_rate=self.drop_rate).train(self.training)
+            self.reset_classifier(0)
+        self.stages = self.stages[:last]
+        if last == 0:
+            self.pool = nn.Identity()  # the level is the stem's output before pooling
         return take
 
     def forward_features(self, x: Tensor) -> Tensor:

@@ -20,14 +20,16 @@ def register_all() -> None:
 
     A name that timm or another package has is left to it, with one warning for all such names.
     """
-    taken = []
-    while _pending:
-        entrypoint = _pending.pop(0)
+    free, taken = [], []
+    for entrypoint in _pending:
         name = entrypoint.__name__
         if not timm.models.is_model(name):
-            timm.models.register_model(entrypoint)
+            free.append(entrypoint)
         elif timm.models.model_entrypoint(name).__module__ != entrypoint.__module__:
             taken.append(f'{name} (of {timm.models.model_entrypoint(name).__module__})')
-    if taken:
+    _pending.clear()
+    if taken:  # before any is registered: where warnings are errors, the import of the package ends here
         warnings.warn(f'timm_zerosnet: these model names exist already and stay as they are: {", ".join(taken)}',
                       stacklevel=3)
+    for entrypoint in free:
+        timm.models.register_model(entrypoint)

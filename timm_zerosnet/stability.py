@@ -35,7 +35,8 @@ def as_fraction(value: Coefficient) -> Fraction:
     """
     try:
         if isinstance(value, Rational):
-            return Fraction(value)
+            # a numpy integer left inside a Fraction would wrap around
+            return Fraction(int(value.numerator), int(value.denominator))
         if isinstance(value, Real):
             if not math.isfinite(value):
                 raise ValueError
@@ -48,10 +49,11 @@ def as_fraction(value: Coefficient) -> Fraction:
 
 def _simplest_fraction(value) -> Fraction:
     kind = type(value)
-    half_gap = Fraction(float(np.spacing(np.abs(value)))) / 2
     exact = Fraction(float(value))
-    low, high = abs(exact) - half_gap, abs(exact) + half_gap
-    simplest = _simplest_between(low, high) if low > 0 else Fraction(0) if exact == 0 else abs(exact)
+    if exact.denominator == 1:
+        return exact
+    half_gap = Fraction(float(np.spacing(np.abs(value)))) / 2
+    simplest = _simplest_between(abs(exact) - half_gap, abs(exact) + half_gap)
     # at the very edge of the interval ties may round away from value
     if kind(float(simplest)) != abs(value):
         simplest = abs(exact)
@@ -77,6 +79,14 @@ def _monic(p: Polynomial) -> Polynomial:
     return tuple(c / p[-1] for c in p)
 
 
+def _primitive(p: Polynomial) -> Polynomial:
+    """``p`` times the positive number that makes its coefficients integers without a common factor."""
+    scale = math.lcm(*(c.denominator for c in p))
+    whole = [int(c * scale) for c in p]
+    content = math.gcd(*whole)
+    return tuple(Fraction(c // content) for c in whole)
+
+
 def _derivative(p: Polynomial) -> Polynomial:
     return tuple(i * c for i, c in enumerate(p))[1:]
 
@@ -92,7 +102,7 @@ def _divide(p: Polynomial, q: Polynomial) -> tuple[Polynomial, Polynomial]:
 
 def _gcd(p: Polynomial, q: Polynomial) -> Polynomial:
     while q:
-        p, q = q, _divide(p, q)[1]
+        p, q = q, _primitive(_divide(p, q)[1])  # unscaled, the fractions grow exponentially
     return _monic(p)
 
 
@@ -101,7 +111,7 @@ def _inside_unit_circle(p: Polynomial) -> bool:
     while len(p) > 1:
         if abs(p[0]) >= abs(p[-1]):
             return False
-        p = _monic(_trim([p[-1] * c - p[0] * r for c, r in zip(p, reversed(p))][1:]))
+        p = _primitive(_trim([p[-1] * c - p[0] * r for c, r in zip(p, reversed(p), strict=True)][1:]))
     return True
 
 

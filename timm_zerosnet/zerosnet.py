@@ -104,10 +104,11 @@ def _create(family: str, depth: int, pretrained: bool, kwargs: dict[str, Any]) -
         cfg = resolve_pretrained_cfg(name, kwargs.get('pretrained_cfg'), kwargs.get('pretrained_cfg_overlay'))
         weights.check_source(name, cfg)
     shape = DEPTHS[depth]
+    feature_cfg = dict(out_indices=tuple(range(len(shape['layers']) + 1)), feature_cls='getter')
     return build_model_with_cfg(
         MultistepResNet, name, pretrained,
         pretrained_filter_fn=checkpoint_filter_fn,
-        feature_cfg=dict(out_indices=tuple(range(len(shape['layers']) + 1)), feature_cls='getter'),
+        feature_cfg={**feature_cfg, **kwargs.pop('feature_cfg', {})},
         **{**shape, **FAMILIES[family][shape['stem']], **kwargs})
 
 
