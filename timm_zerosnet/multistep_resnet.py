@@ -13,8 +13,6 @@ Papers:
 Deviations: the learned parameter of ZeroSNet_Tra is mu = 1 / lambda, in which the coefficients are linear; parameters
 that the original implementations carry without using them do not exist here.
 """
-from __future__ import annotations
-
 import math
 import warnings
 from collections import OrderedDict
@@ -72,6 +70,7 @@ class ZeroSNetStep(nn.Module):
         super().__init__()
         self.init = mu
         self.constrain = constrain
+        self.low, self.high = MU_RANGE
         self.mu = nn.Parameter(torch.full((1,), mu, device=device, dtype=dtype))
 
     @torch.no_grad()
@@ -81,9 +80,8 @@ class ZeroSNetStep(nn.Module):
     def effective_mu(self) -> Tensor:
         if not self.constrain:
             return self.mu
-        low, high = MU_RANGE
         # the gradient passes where mu has left the interval, so that it can come back
-        return self.mu + (self.mu.clamp(low, high) - self.mu).detach()
+        return self.mu + (self.mu.clamp(self.low, self.high) - self.mu).detach()
 
     def scale(self, weight: Tensor) -> Tensor:
         _, b0 = zerosnet_coefficients(self.effective_mu())
@@ -91,7 +89,7 @@ class ZeroSNetStep(nn.Module):
 
     def forward(self, slope: Tensor, states: List[Tensor], slopes: List[Tensor]) -> Tensor:
         a, _ = zerosnet_coefficients(self.effective_mu())
-        return _weighted_sum(slope, states, a)
+        return _weighted_sum(slope, states, [a[0], a[1], a[2]])
 
     def extra_repr(self) -> str:
         return f'constrain={self.constrain}'
@@ -112,12 +110,12 @@ class LMStep(nn.Module):
         return weight
 
     def forward(self, slope: Tensor, states: List[Tensor], slopes: List[Tensor]) -> Tensor:
-        return _weighted_sum(slope, states, (self.k, 1 - self.k))
+        return _weighted_sum(slope, states, [self.k, 1 - self.k])
 
 
-def _weighted_sum(x: Tensor, states: List[Tensor], a: Sequence[Tensor]) -> Tensor:
-    for c, state in zip(a, states):
-        x = x.addcmul_(state.to(x.dtype), c.to(x.dtype))
+def _weighted_sum(x: Tensor, states: List[Tensor], a: List[Tensor]) -> Tensor:
+    for i, c in enumerate(a):
+        x = x.addcmul_(states[i].to(x.dtype), c.to(x.dtype))
     return x
 
 
@@ -468,6 +466,8 @@ class MultistepResNet(nn.Module):
     def reset_classifier(self, num_classes: int, global_pool: Optional[str] = None) -> None:
         self.num_classes = num_classes
         self.head.reset(num_classes, global_pool)
+        like = self.stem.conv.weight
+        self.head.to(device=like.device, dtype=like.dtype).train(self.training)
         self.head_hidden_size = self.num_features * self.head.global_pool.feat_mult()
 
     def forward_intermediates(
@@ -493,7 +493,7 @@ class MultistepResNet(nn.Module):
             ValueError: for a level that does not exist or another format.
         """
         if output_fmt != 'NCHW':
-            raise ValueError(f'output_fmt={output_fmt!r}: accepted is NCHW')
+            raise ValueError(f'output_fmt={output_fmt}: accepted is NCHW')
         take = _take_indices(len(self.stages) + 1, indices)
         x = self.stem(x)
         levels = [x]
