@@ -6,6 +6,7 @@ hook imports the plugin and is gone. ``TIMM_ZEROSNET_AUTOLOAD=0`` turns it off.
 
 Standard library only, and a top-level module: whatever fails here makes ``import torch`` fail.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -40,14 +41,15 @@ class _Hook:
 
     asking = False
 
-    def find_spec(self, name: str, path: Sequence[str] | None = None,
-                  target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         # other hooks may ask this one in turn: those before it are not asked again, those after it get no answer
         if name != TARGET or self.asking or self not in sys.meta_path:
             return None
         self.asking = True
         try:
-            for finder in sys.meta_path[sys.meta_path.index(self) + 1:]:
+            for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
                 spec = finder.find_spec(name, path, target) if hasattr(finder, 'find_spec') else None
                 if spec is not None:
                     if hasattr(spec.loader, 'exec_module'):
@@ -88,8 +90,10 @@ def _import_plugin() -> None:
             del sys.modules[name]
         if not isinstance(error, (Exception, SystemExit)):
             raise
-        _report(f'timm-zerosnet: timm does not know its models, because `import {PLUGIN}` failed with '
-                f'{type(error).__name__}: {error}. {SWITCH}=0 turns this automatic import off.')
+        _report(
+            f'timm-zerosnet: timm does not know its models, because `import {PLUGIN}` failed with '
+            f'{type(error).__name__}: {error}. {SWITCH}=0 turns this automatic import off.'
+        )
 
 
 def _report(message: str) -> None:

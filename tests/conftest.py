@@ -1,4 +1,5 @@
 """What several tests need: built distributions, and an environment in which the wheel is installed."""
+
 from __future__ import annotations
 
 import json
@@ -14,16 +15,33 @@ from typing import Any, Callable, Iterable
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGED = ('pyproject.toml', 'README.md', 'LICENSE', 'timm_zerosnet_autoload.py', 'timm_zerosnet', 'recipes',
-            'weights')
+PACKAGED = (
+    'pyproject.toml',
+    'README.md',
+    'LICENSE',
+    'timm_zerosnet_autoload.py',
+    'timm_zerosnet',
+    'recipes',
+    'weights',
+)
 
 
 def execute(command: Iterable[Any], cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command without the Python and autoload settings of the calling process."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith('PYTHON')
-                 and key not in ('TIMM_ZEROSNET_AUTOLOAD', 'TORCH_DEVICE_BACKEND_AUTOLOAD')}
-    return subprocess.run([str(part) for part in command], cwd=cwd, env={**inherited, **environment},
-                          capture_output=True, text=True, encoding='utf-8', stdin=subprocess.DEVNULL)
+    inherited = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith('PYTHON') and key not in ('TIMM_ZEROSNET_AUTOLOAD', 'TORCH_DEVICE_BACKEND_AUTOLOAD')
+    }
+    return subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env={**inherited, **environment},
+        capture_output=True,
+        text=True,
+        encoding='utf-8',
+        stdin=subprocess.DEVNULL,
+    )
 
 
 def succeed(command: Iterable[Any], cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -58,9 +76,24 @@ class Environment:
 
     def install(self, *arguments: Any) -> None:
         """Install without dependencies; leaves whatever the running interpreter has alone."""
-        succeed([sys.executable, '-m', 'pip', '--python', self.python, '--disable-pip-version-check', 'install',
-                 '--quiet', '--no-deps', '--no-index', '--ignore-installed', '--no-build-isolation', *arguments],
-                self.empty)
+        succeed(
+            [
+                sys.executable,
+                '-m',
+                'pip',
+                '--python',
+                self.python,
+                '--disable-pip-version-check',
+                'install',
+                '--quiet',
+                '--no-deps',
+                '--no-index',
+                '--ignore-installed',
+                '--no-build-isolation',
+                *arguments,
+            ],
+            self.empty,
+        )
 
 
 @pytest.fixture(scope='session')

@@ -1,4 +1,5 @@
 """The original implementations' networks, rebuilt from a formula: see README.md in tests/golden."""
+
 import json
 import zlib
 from pathlib import Path
@@ -26,7 +27,7 @@ def wave(name: str, shape) -> np.ndarray:
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z = z ^ (z >> np.uint64(31))
-    uniform = (z >> np.uint64(11)).astype(np.float64) / 2 ** 53
+    uniform = (z >> np.uint64(11)).astype(np.float64) / 2**53
     return ((2 * uniform - 1) * np.sqrt(3)).reshape(shape)
 
 

@@ -3,6 +3,7 @@
 The first part runs the hook of the installed wheel between stand-ins for torch, timm and the plugin, in milliseconds;
 the second part runs the real ones.
 """
+
 from __future__ import annotations
 
 import json
@@ -61,8 +62,12 @@ class StandIns:
         return self.installed.result(code, '-S', *flags, path=self.path, **environment)
 
     def execute(self, *arguments: str, **environment: str):
-        return execute([self.installed.python, '-S', *arguments], self.installed.empty,
-                       PYTHONPATH=os.pathsep.join(map(str, self.path)), **environment)
+        return execute(
+            [self.installed.python, '-S', *arguments],
+            self.installed.empty,
+            PYTHONPATH=os.pathsep.join(map(str, self.path)),
+            **environment,
+        )
 
 
 @pytest.fixture
@@ -70,8 +75,17 @@ def stand_ins(tmp_path: Path, installed: Environment) -> StandIns:
     return StandIns(tmp_path / 'stand_ins', installed)
 
 
-@pytest.mark.parametrize('first', ['import timm', 'import timm.models', 'from timm.models import register',
-                                   'import torch, timm', 'import timm_zerosnet', 'import timm_zerosnet.zoo, torch'])
+@pytest.mark.parametrize(
+    'first',
+    [
+        'import timm',
+        'import timm.models',
+        'from timm.models import register',
+        'import torch, timm',
+        'import timm_zerosnet',
+        'import timm_zerosnet.zoo, torch',
+    ],
+)
 def test_order_of_imports_does_not_matter(stand_ins, first):
     assert stand_ins.result(first + NAMES_AND_HOOKS) == [['zerosnet20'], []]
 
@@ -88,14 +102,18 @@ def _zip(stand_ins: StandIns) -> str:
 
 def _replaced(stand_ins: StandIns) -> str:
     text = STAND_INS['timm/models/__init__.py'].replace('register', 'register as later')
-    stand_ins.write('timm/models/__init__.py', text + """
+    stand_ins.write(
+        'timm/models/__init__.py',
+        text
+        + """
 import sys, types
 class Lazy(types.ModuleType):
     register = property(lambda self: later)
 lazy = Lazy(__name__)
 lazy.__dict__.update({key: value for key, value in globals().items() if key.startswith('__') or key == 'list_models'})
 sys.modules[__name__] = lazy
-""")
+""",
+    )
     return ''
 
 
@@ -159,11 +177,15 @@ def test_timm_models_that_imports_torch_itself_is_not_met_half_done(stand_ins):
 
 
 def test_module_is_the_same_as_without_the_hook(stand_ins):
-    stand_ins.write('timm/models/__init__.py', STAND_INS['timm/models/__init__.py'] + """
+    stand_ins.write(
+        'timm/models/__init__.py',
+        STAND_INS['timm/models/__init__.py']
+        + """
 import importlib.resources
 during = [type(__loader__).__name__, __spec__.loader is __loader__, len(__loader__.get_data(__file__)),
           importlib.resources.files(__name__).joinpath('_registry.py').is_file()]
-""")
+""",
+    )
     code = """
 import timm, importlib, inspect, sys
 models = timm.models
@@ -203,21 +225,32 @@ hooks = [finder for finder in sys.meta_path if type(finder).__module__ == 'timm_
 import timm
 result = [len(hooks), timm.list_models()]
 """) == [1, ['zerosnet20']]
-    assert stand_ins.result("""
+    assert stand_ins.result(
+        """
 import os, timm, timm_zerosnet_autoload
 before = timm.list_models()
 del os.environ['TIMM_ZEROSNET_AUTOLOAD']
 timm_zerosnet_autoload.install()
-""" + NAMES_AND_HOOKS + 'result.insert(0, before)', TIMM_ZEROSNET_AUTOLOAD='0') == [[], ['zerosnet20'], []]
+"""
+        + NAMES_AND_HOOKS
+        + 'result.insert(0, before)',
+        TIMM_ZEROSNET_AUTOLOAD='0',
+    ) == [[], ['zerosnet20'], []]
 
 
-@pytest.mark.parametrize('at_fault, error', [('timm_zerosnet/zoo.py', 'KeyboardInterrupt'),
-                                             ('timm/models/__init__.py', 'KeyboardInterrupt'),
-                                             ('timm/models/__init__.py', 'ImportError')])
+@pytest.mark.parametrize(
+    'at_fault, error',
+    [
+        ('timm_zerosnet/zoo.py', 'KeyboardInterrupt'),
+        ('timm/models/__init__.py', 'KeyboardInterrupt'),
+        ('timm/models/__init__.py', 'ImportError'),
+    ],
+)
 def test_interrupt_and_failing_timm_get_through_and_the_next_import_works(stand_ins, at_fault, error):
     raise_once = f'import torch\nif not hasattr(torch, "once"):\n    torch.once = True\n    raise {error}\n'
     stand_ins.write(at_fault, raise_once + STAND_INS[at_fault])
-    assert stand_ins.result(f"""
+    assert stand_ins.result(
+        f"""
 import sys
 try:
     import timm
@@ -225,15 +258,22 @@ except {error}:
     assert not [name for name in sys.modules if name.split('.')[0] == 'timm_zerosnet']
 else:
     raise AssertionError('it was swallowed')
-""" + NAMES_AND_HOOKS, '-W', 'error') == [['zerosnet20'], []]
+"""
+        + NAMES_AND_HOOKS,
+        '-W',
+        'error',
+    ) == [['zerosnet20'], []]
 
 
-@pytest.mark.parametrize('statement, cause', [
-    ('raise SystemExit(3)', 'SystemExit: 3'),
-    ('1 / 0', 'ZeroDivisionError: division by zero'),
-    ('x = (', r'SyntaxError: .*zoo\.py'),
-    ('import no_such_thing', "ModuleNotFoundError: No module named 'no_such_thing'"),
-])
+@pytest.mark.parametrize(
+    'statement, cause',
+    [
+        ('raise SystemExit(3)', 'SystemExit: 3'),
+        ('1 / 0', 'ZeroDivisionError: division by zero'),
+        ('x = (', r'SyntaxError: .*zoo\.py'),
+        ('import no_such_thing', "ModuleNotFoundError: No module named 'no_such_thing'"),
+    ],
+)
 def test_broken_plugin_is_one_message_on_stderr(stand_ins, statement, cause):
     stand_ins.write('timm_zerosnet/zoo.py', STAND_INS['timm_zerosnet/zoo.py'] + statement)
     code = """
@@ -251,8 +291,9 @@ print(timm.list_models(), [name for name in sys.modules if name.split('.')[0] ==
     assert (done.returncode, done.stdout.split()) == (0, ['torch', '[]', '[]'])
 
 
-@pytest.mark.parametrize('block', ['import sys; sys.modules["timm_zerosnet"] = None',
-                                   'import torch, sys; sys.meta_path.pop(0)'])
+@pytest.mark.parametrize(
+    'block', ['import sys; sys.modules["timm_zerosnet"] = None', 'import torch, sys; sys.meta_path.pop(0)']
+)
 def test_plugin_blocked_by_the_program_is_no_news(stand_ins, block):
     done = stand_ins.execute('-c', f'{block}\nimport timm; print(timm.list_models())')
     assert (done.stdout.strip(), done.stderr) == ('[]', '')
@@ -261,7 +302,8 @@ def test_plugin_blocked_by_the_program_is_no_news(stand_ins, block):
 def test_imports_in_two_threads(stand_ins):
     stand_ins.write('timm/models/__init__.py', STAND_INS['timm/models/__init__.py'] + 'import time; time.sleep(.2)')
     stand_ins.write('timm_zerosnet/zoo.py', 'import time; time.sleep(.1)\n' + STAND_INS['timm_zerosnet/zoo.py'])
-    assert stand_ins.result("""
+    assert stand_ins.result(
+        """
 import importlib, threading
 errors = []
 threading.excepthook = lambda args: errors.append(str(args.exc_value))
@@ -270,7 +312,10 @@ for thread in threads: thread.start()
 for thread in threads: thread.join()
 import timm
 result = [errors, timm.list_models()]
-""", '-W', 'error') == [[], ['zerosnet20']]
+""",
+        '-W',
+        'error',
+    ) == [[], ['zerosnet20']]
 
 
 # The real torch and timm from here on: seconds each, so that one process answers several questions.
@@ -285,7 +330,9 @@ def messages():
     return found
 """
 
-REPORT = RECORD + """
+REPORT = (
+    RECORD
+    + """
 import importlib, inspect, json, multiprocessing, sys
 from importlib.metadata import entry_points
 from torch.utils.data import DataLoader, Dataset
@@ -322,6 +369,7 @@ def first(batch):
 if __name__ == '__main__':
     main()
 """
+)
 
 OWN_NAMES = """
 def own_names():
@@ -333,7 +381,10 @@ def own_names():
 @pytest.fixture(scope='module')
 def switched_off(installed: Environment) -> dict[str, Any]:
     """timm without the plugin, then with it imported by name."""
-    return installed.result(RECORD + OWN_NAMES + """
+    return installed.result(
+        RECORD
+        + OWN_NAMES
+        + """
 import sys, timm
 result = dict(warnings=messages(), plugin='timm_zerosnet' in sys.modules)
 before = set(timm.list_models())
@@ -341,7 +392,9 @@ result.update(models=timm.list_models('zerosnet20'))
 import timm_zerosnet
 result.update(explicit=messages(), own=sorted(own_names()), new=sorted(set(timm.list_models()) - before),
               overlap=sorted(own_names() & before), created=type(timm.create_model('zerosnet20')).__name__)
-""", TIMM_ZEROSNET_AUTOLOAD='0')
+""",
+        TIMM_ZEROSNET_AUTOLOAD='0',
+    )
 
 
 @pytest.fixture(scope='module')
@@ -378,38 +431,48 @@ def test_worker_processes_know_the_models(report, where):
 
 
 def test_plugin_first_isolated(installed, switched_off):
-    result = installed.result(RECORD + """
+    result = installed.result(
+        RECORD
+        + """
 import timm_zerosnet
 result = dict(warnings=messages())
 import importlib, timm
 importlib.reload(timm_zerosnet)
 result.update(later=messages(), models=timm.list_models('zerosnet20'))
-""", '-I')
+""",
+        '-I',
+    )
     assert result == dict(warnings=switched_off['warnings'], later=[], models=['zerosnet20'])
 
 
 def test_runpy_safe_path_and_pytest(installed, tmp_path):
-    (tmp_path / 'test_names.py').write_text("""
+    (tmp_path / 'test_names.py').write_text(
+        """
 import runpy
 version = runpy.run_module('timm.version', run_name='__main__', alter_sys=True)
 def test_names():
     import timm
     assert version['__version__'] == timm.__version__ and timm.list_models('zerosnet20') == ['zerosnet20']
-""", encoding='utf-8')
+""",
+        encoding='utf-8',
+    )
     safe_path = ['-P'] if sys.version_info >= (3, 11) else []
     installed.run(*safe_path, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', tmp_path)
 
 
 def test_script_under_torchrun(installed, tmp_path):
     # what timm's train.py imports, in its order
-    (tmp_path / 'train.py').write_text("""
+    (tmp_path / 'train.py').write_text(
+        """
 import torch
 from timm import utils
 from timm.data import create_dataset
 from timm.models import create_model, safe_model_name
 create_model('zerosnet20')
 print('created by rank', __import__('os').environ['RANK'])
-""", encoding='utf-8')
+""",
+        encoding='utf-8',
+    )
     done = installed.run('-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '1', tmp_path / 'train.py')
     assert 'created by rank 0' in done.stdout
 
@@ -426,13 +489,19 @@ def test_no_name_is_one_of_timms(switched_off):
 
 
 def test_name_of_somebody_else_stays_his(installed, tmp_path):
-    (tmp_path / 'stranger.py').write_text("""
+    (tmp_path / 'stranger.py').write_text(
+        """
 from timm.models import register_model
 @register_model
 def zerosnet20(pretrained=False, **kwargs):
     return 'a stranger'
-""", encoding='utf-8')
-    result = installed.result(RECORD + OWN_NAMES + """
+""",
+        encoding='utf-8',
+    )
+    result = installed.result(
+        RECORD
+        + OWN_NAMES
+        + """
 import sys, timm
 result = dict(models=timm.list_models('zerosnet20'))
 import stranger
@@ -448,15 +517,27 @@ result.update(warnings=messages(), missing=sorted(own - set(timm.list_models()))
               modules={timm.models.model_entrypoint(name).__module__ for name in own - {'zerosnet20'}}.pop(),
               zerosnet20=timm.models.model_entrypoint('zerosnet20').__module__,
               tags=timm.list_models('zerosnet20', include_tags=True))
-""", path=[tmp_path], TORCH_DEVICE_BACKEND_AUTOLOAD='0')
+""",
+        path=[tmp_path],
+        TORCH_DEVICE_BACKEND_AUTOLOAD='0',
+    )
     (warning,) = result.pop('warnings')
     assert 'timm_zerosnet' in warning and 'zerosnet20 (of stranger)' in warning
-    assert result == dict(models=[], where_warnings_are_errors=['zerosnet20'], left=False, missing=[],
-                          modules='timm_zerosnet.zerosnet', zerosnet20='stranger', tags=['zerosnet20'])
+    assert result == dict(
+        models=[],
+        where_warnings_are_errors=['zerosnet20'],
+        left=False,
+        missing=[],
+        modules='timm_zerosnet.zerosnet',
+        zerosnet20='stranger',
+        tags=['zerosnet20'],
+    )
 
 
 def test_without_timm_torch_works_and_without_safetensors_timm_does(installed):
-    assert installed.result(RECORD + """
+    assert installed.result(
+        RECORD
+        + """
 import sys
 sys.modules['timm'] = sys.modules['safetensors'] = None
 import torch
@@ -468,7 +549,8 @@ del sys.modules['timm']
 messages()
 import timm
 result += [timm.list_models('zerosnet20'), [text for text in messages() if 'zerosnet' in text]]
-""") == ['timm', ['zerosnet20'], []]
+"""
+    ) == ['timm', ['zerosnet20'], []]
 
 
 def _edit(name: str, old: str, new: str) -> Callable[[Path], None]:
@@ -476,19 +558,26 @@ def _edit(name: str, old: str, new: str) -> Callable[[Path], None]:
         text = (package / name).read_text(encoding='utf-8')
         assert old in text
         (package / name).write_text(text.replace(old, new, 1), encoding='utf-8')
+
     return edit
 
 
 BREAK: dict[str, tuple[Callable[[Path], None], str]] = {
     'syntax error': (_edit('zerosnet.py', 'DEPTHS:', 'DEPTHS = ('), r'SyntaxError: .*zerosnet\.py'),
-    'module missing': (lambda package: (package / 'methods.py').unlink(),
-                       r'ModuleNotFoundError: .*timm_zerosnet\.methods'),
-    'dependency missing': (_edit('zerosnet.py', 'from timm.models', 'import no_such_thing\nfrom timm.models'),
-                           'ModuleNotFoundError: .*no_such_thing'),
+    'module missing': (
+        lambda package: (package / 'methods.py').unlink(),
+        r'ModuleNotFoundError: .*timm_zerosnet\.methods',
+    ),
+    'dependency missing': (
+        _edit('zerosnet.py', 'from timm.models', 'import no_such_thing\nfrom timm.models'),
+        'ModuleNotFoundError: .*no_such_thing',
+    ),
     'exception': (_edit('__init__.py', 'from', 'raise OSError("cannot read")\nfrom'), 'OSError: cannot read'),
     'SystemExit': (_edit('__init__.py', '__all__', 'raise SystemExit(3)\n__all__'), 'SystemExit: 3'),
-    'exception halfway': (_edit('zerosnet.py', '@register_model\ndef preresnet20', '1 / 0\ndef preresnet20'),
-                          'ZeroDivisionError: division by zero'),
+    'exception halfway': (
+        _edit('zerosnet.py', '@register_model\ndef preresnet20', '1 / 0\ndef preresnet20'),
+        'ZeroDivisionError: division by zero',
+    ),
 }
 
 
@@ -498,12 +587,16 @@ def broken(installed: Environment, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp('broken')
     for case, (break_it, _) in {**BREAK, 'intact': (lambda package: None, '')}.items():
         package = folder / case / 'timm_zerosnet'
-        shutil.copytree(installed.site / 'timm_zerosnet', package,
-                        ignore=shutil.ignore_patterns('_weights', '__pycache__'))
+        shutil.copytree(
+            installed.site / 'timm_zerosnet', package, ignore=shutil.ignore_patterns('_weights', '__pycache__')
+        )
         break_it(package)
-    return installed.result(RECORD + f"""
+    return installed.result(
+        RECORD
+        + f"""
 folder, cases = {str(folder)!r}, {[*BREAK, 'intact']}
-""" + """
+"""
+        + """
 import contextlib, io, sys, torch, timm_zerosnet_autoload
 sys.path.insert(0, '')
 
@@ -527,7 +620,8 @@ for case in cases:
     result[case].update(names=sys.modules['timm'].list_models(include_tags=True),
                         modules=[name for name in sys.modules if name.split('.')[0] == 'timm_zerosnet'],
                         hooks=sum('timm_zerosnet' in type(finder).__module__ for finder in sys.meta_path))
-""")
+"""
+    )
 
 
 @pytest.mark.parametrize('case', BREAK)

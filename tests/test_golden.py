@@ -1,4 +1,5 @@
 """Parity with the original implementations, loaded as their users would."""
+
 import pytest
 import timm
 import torch
@@ -20,7 +21,8 @@ def original(request, tmp_path):
 def test_logits_of_the_original(original, dtype, tolerance):
     name, path, x, logits = original
     model = timm.create_model(
-        name, pretrained=True, pretrained_cfg_overlay=dict(file=str(path)), num_classes=logits.shape[1], dtype=dtype)
+        name, pretrained=True, pretrained_cfg_overlay=dict(file=str(path)), num_classes=logits.shape[1], dtype=dtype
+    )
     with torch.inference_mode():
         found = model.eval()(x.to(dtype)).double()
     scale = 1 if dtype == torch.float64 else logits.abs().max()

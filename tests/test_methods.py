@@ -1,4 +1,5 @@
 """The named methods and families against their closed forms, and what they do on differential equations."""
+
 import math
 from fractions import Fraction as F
 
@@ -12,7 +13,7 @@ from timm_zerosnet.methods import METHODS, lm, momentum, optimal, parse_method, 
 from timm_zerosnet.stability import MultistepMethod
 
 many = settings(deadline=None, max_examples=200, derandomize=True)
-HAIR = F(1, 10 ** 12)
+HAIR = F(1, 10**12)
 
 
 def family(mu):
@@ -21,52 +22,58 @@ def family(mu):
 
 def around(low, high):
     """Fractions in and around an interval, often at its ends or a hair away from them."""
-    ends = [end + sign * F(1, 10 ** digits) for end in (low, high) for sign in (-1, 0, 1) for digits in (6, 12, 40)]
+    ends = [end + sign * F(1, 10**digits) for end in (low, high) for sign in (-1, 0, 1) for digits in (6, 12, 40)]
     return st.one_of(st.sampled_from(ends), st.fractions(low - 3, high + 3), st.fractions(low, high))
 
 
-@pytest.mark.parametrize('name, a, b, order, stable', [
-    ('euler', '1', '1', 1, True),
-    ('zerosnet-opt', '1/3 5/9 1/9', '16/9', 2, True),
-    ('optimal(2)', '0 1', '2', 2, True),
-    ('optimal(3)', '1/3 5/9 1/9', '16/9', 2, True),
-    ('optimal(4)', '2/5 12/25 14/125 1/125', '216/125', 2, True),
-    ('midpoint', '0 1', '2', 2, True),
-    ('ab2', '1', '3/2 -1/2', 2, True),
-    ('ab3', '1', '23/12 -4/3 5/12', 3, True),
-    ('ab4', '1', '55/24 -59/24 37/24 -3/8', 4, True),
-    ('all-ones', '1 1 1', '1', None, False),
-    ('zerosnet(1)', '3/2 -1 1/2', '1', 2, True),
-    ('zerosnet(-1)', '0 1', '2', 2, True),
-    ('zerosnet(inf)', '3/4 0 1/4', '3/2', 2, True),
-    ('zerosnet(1/3)', '3 -3 1', '0', 2, False),
-    ('zerosnet(-1/3)', '-3/2 3 -1/2', '3', 3, False),
-    ('lm(1.05)', '21/20 -1/20', '1', 0, True),
-    ('lm(1)', '1', '1', 1, True),
-    ('lm(0)', '0 1', '1', 0, True),
-    ('lm(2)', '2 -1', '1', 0, False),
-    ('momentum(0.9)', '19/10 -9/10', '1/10', 1, True),
-    ('momentum(0)', '1', '1', 1, True),
-    ('momentum(-1)', '0 1', '2', 2, True),
-    ('momentum(1)', '2 -1', '0', 1, False),
-])
+@pytest.mark.parametrize(
+    'name, a, b, order, stable',
+    [
+        ('euler', '1', '1', 1, True),
+        ('zerosnet-opt', '1/3 5/9 1/9', '16/9', 2, True),
+        ('optimal(2)', '0 1', '2', 2, True),
+        ('optimal(3)', '1/3 5/9 1/9', '16/9', 2, True),
+        ('optimal(4)', '2/5 12/25 14/125 1/125', '216/125', 2, True),
+        ('midpoint', '0 1', '2', 2, True),
+        ('ab2', '1', '3/2 -1/2', 2, True),
+        ('ab3', '1', '23/12 -4/3 5/12', 3, True),
+        ('ab4', '1', '55/24 -59/24 37/24 -3/8', 4, True),
+        ('all-ones', '1 1 1', '1', None, False),
+        ('zerosnet(1)', '3/2 -1 1/2', '1', 2, True),
+        ('zerosnet(-1)', '0 1', '2', 2, True),
+        ('zerosnet(inf)', '3/4 0 1/4', '3/2', 2, True),
+        ('zerosnet(1/3)', '3 -3 1', '0', 2, False),
+        ('zerosnet(-1/3)', '-3/2 3 -1/2', '3', 3, False),
+        ('lm(1.05)', '21/20 -1/20', '1', 0, True),
+        ('lm(1)', '1', '1', 1, True),
+        ('lm(0)', '0 1', '1', 0, True),
+        ('lm(2)', '2 -1', '1', 0, False),
+        ('momentum(0.9)', '19/10 -9/10', '1/10', 1, True),
+        ('momentum(0)', '1', '1', 1, True),
+        ('momentum(-1)', '0 1', '2', 2, True),
+        ('momentum(1)', '2 -1', '0', 1, False),
+    ],
+)
 def test_table(name, a, b, order, stable):
     method = parse_method(name)
     assert method == MultistepMethod(a.split(), b.split())
     assert (method.order, method.is_zero_stable, method.is_consistent) == (order, stable, order not in (None, 0))
 
 
-@pytest.mark.parametrize('name, roots', [
-    ('euler', [1]),
-    ('zerosnet-opt', [1, -1 / 3, -1 / 3]),
-    ('zerosnet(1/3)', [1, 1, 1]),
-    ('zerosnet(-1)', [1, -1]),
-    ('zerosnet(-1/3)', [-1.25 - math.sqrt(33) / 4, 1, -1.25 + math.sqrt(33) / 4]),
-    ('ab4', [1, 0, 0, 0]),
-    ('optimal(4)', [1, -1 / 5, -1 / 5, -1 / 5]),
-    ('lm(1.5)', [1, 1 / 2]),
-    ('momentum(0.9)', [1, 0.9]),
-])
+@pytest.mark.parametrize(
+    'name, roots',
+    [
+        ('euler', [1]),
+        ('zerosnet-opt', [1, -1 / 3, -1 / 3]),
+        ('zerosnet(1/3)', [1, 1, 1]),
+        ('zerosnet(-1)', [1, -1]),
+        ('zerosnet(-1/3)', [-1.25 - math.sqrt(33) / 4, 1, -1.25 + math.sqrt(33) / 4]),
+        ('ab4', [1, 0, 0, 0]),
+        ('optimal(4)', [1, -1 / 5, -1 / 5, -1 / 5]),
+        ('lm(1.5)', [1, 1 / 2]),
+        ('momentum(0.9)', [1, 0.9]),
+    ],
+)
 def test_roots(name, roots):
     assert parse_method(name).roots == pytest.approx(roots, abs=1e-14)
 
@@ -93,10 +100,21 @@ def test_family_region(mu):
     assert family(mu).is_zero_stable == (-1 <= mu < 3)
 
 
-@pytest.mark.parametrize('lam, stable', [
-    (-1, True), (-1 - HAIR, True), (-1 + HAIR, False), (1 / 3, False), (F(1, 3) + HAIR, True), (F(1, 3) - HAIR, False),
-    (-math.inf, True), (1e300, True), (1e-300, False), (-9 / 5, True),
-])
+@pytest.mark.parametrize(
+    'lam, stable',
+    [
+        (-1, True),
+        (-1 - HAIR, True),
+        (-1 + HAIR, False),
+        (1 / 3, False),
+        (F(1, 3) + HAIR, True),
+        (F(1, 3) - HAIR, False),
+        (-math.inf, True),
+        (1e300, True),
+        (1e-300, False),
+        (-9 / 5, True),
+    ],
+)
 def test_region_in_lambda(lam, stable):
     assert zerosnet(lam).is_zero_stable == stable
 
@@ -129,7 +147,7 @@ def test_smallest_parasitic_radius_is_at_minus_nine_fifths():
     assert min(radii) == pytest.approx(1 / 3, abs=1e-14)
     # near the optimum, where the double root splits
     for side in (-1, 1):
-        assert family(F(-5, 9) + side * F(1, 10 ** 8)).parasitic_radius > 1 / 3 + 1e-9
+        assert family(F(-5, 9) + side * F(1, 10**8)).parasitic_radius > 1 / 3 + 1e-9
 
 
 @many
@@ -158,7 +176,7 @@ def test_optimal(k):
     assert method.b == ((1 + r) ** (k - 1),) + (0,) * (k - 1)
     assert method.parasitic_radius == pytest.approx(float(r), abs=1e-14)
     for z in (F(1), F(2), F(-3, 7)):
-        assert sum(c * z ** i for i, c in enumerate(method.rho)) == (z - 1) * (z + r) ** (k - 1)
+        assert sum(c * z**i for i, c in enumerate(method.rho)) == (z - 1) * (z + r) ** (k - 1)
 
 
 @many
@@ -184,22 +202,41 @@ def test_every_name(name):
     assert str(METHODS[name]) == METHODS[name].name == name and METHODS[name].source
 
 
-@pytest.mark.parametrize('text, expected', [
-    ('zerosnet(-9/5)', zerosnet(F(-9, 5))), (' ZeroSNet ( -9/5 ) ', METHODS['zerosnet-opt']),
-    ('zerosnet(0.5)', zerosnet(F(1, 2))), ('zerosnet(INF)', zerosnet(math.inf)), ('zerosnet(-inf)', zerosnet('inf')),
-    ('optimal(4)', optimal(4)), ('OPTIMAL( 2 )', METHODS['midpoint']), ('optimal(3.0)', METHODS['zerosnet-opt']),
-    ('lm(1.05)', lm(F(21, 20))), ('lm(21/20)', lm(1.05)), ('momentum(-9e-1)', momentum(F(-9, 10))),
-])
+@pytest.mark.parametrize(
+    'text, expected',
+    [
+        ('zerosnet(-9/5)', zerosnet(F(-9, 5))),
+        (' ZeroSNet ( -9/5 ) ', METHODS['zerosnet-opt']),
+        ('zerosnet(0.5)', zerosnet(F(1, 2))),
+        ('zerosnet(INF)', zerosnet(math.inf)),
+        ('zerosnet(-inf)', zerosnet('inf')),
+        ('optimal(4)', optimal(4)),
+        ('OPTIMAL( 2 )', METHODS['midpoint']),
+        ('optimal(3.0)', METHODS['zerosnet-opt']),
+        ('lm(1.05)', lm(F(21, 20))),
+        ('lm(21/20)', lm(1.05)),
+        ('momentum(-9e-1)', momentum(F(-9, 10))),
+    ],
+)
 def test_families_by_name(text, expected):
     method = parse_method(text)
     assert method == expected and method.source
     assert parse_method(str(method)) == method
 
 
-@pytest.mark.parametrize('text, nearest', [
-    ('zerosnet_opt', 'zerosnet-opt'), ('ab5', 'ab'), ('mid point', 'midpoint'), ('allones', 'all-ones'),
-    ('optimall(3)', 'optimal(...)'), ('zerosnet', 'zerosnet'), ('momentum', 'momentum(...)'), ('eular', 'euler'),
-])
+@pytest.mark.parametrize(
+    'text, nearest',
+    [
+        ('zerosnet_opt', 'zerosnet-opt'),
+        ('ab5', 'ab'),
+        ('mid point', 'midpoint'),
+        ('allones', 'all-ones'),
+        ('optimall(3)', 'optimal(...)'),
+        ('zerosnet', 'zerosnet'),
+        ('momentum', 'momentum(...)'),
+        ('eular', 'euler'),
+    ],
+)
 def test_unknown_name_suggests_the_nearest(text, nearest):
     with pytest.raises(ValueError, match='unknown method') as error:
         parse_method(text)
@@ -214,12 +251,15 @@ def test_no_such_method(text):
         parse_method(text)
 
 
-@pytest.mark.parametrize('name, values', [
-    ('zerosnet', ['0', '-0.0', 'nan', '', '1/0', 'x', 0, 0.0, math.nan, None]),
-    ('optimal', ['1', '-3', '2.5', '', 'x', '65', 1, 2.5, math.inf, None]),
-    ('lm', ['x', '', '1, 2', 'nan', 'inf', math.inf, None]),
-    ('momentum', ['x', '', '1/0', 'nan', '-inf', math.nan, None]),
-])
+@pytest.mark.parametrize(
+    'name, values',
+    [
+        ('zerosnet', ['0', '-0.0', 'nan', '', '1/0', 'x', 0, 0.0, math.nan, None]),
+        ('optimal', ['1', '-3', '2.5', '', 'x', '65', 1, 2.5, math.inf, None]),
+        ('lm', ['x', '', '1, 2', 'nan', 'inf', math.inf, None]),
+        ('momentum', ['x', '', '1/0', 'nan', '-inf', math.nan, None]),
+    ],
+)
 def test_refused_parameters(name, values):
     for value in values:
         for build, argument in ((parse_method, f'{name}({value})'), (methods.FAMILIES[name], value)):
@@ -250,8 +290,12 @@ EQUATIONS = {
     'secant': (lambda t, x: x * x * math.sin(t), lambda t: 1 / math.cos(t)),
 }
 CONVERGENT = [
-    *(METHODS[name] for name in METHODS if name != 'all-ones'), *map(zerosnet, (2, 1, -3, -1, 'inf')),
-    *map(optimal, (2, 4, 6)), *map(momentum, (0.5, -0.5, -1)), lm(1)]
+    *(METHODS[name] for name in METHODS if name != 'all-ones'),
+    *map(zerosnet, (2, 1, -3, -1, 'inf')),
+    *map(optimal, (2, 4, 6)),
+    *map(momentum, (0.5, -0.5, -1)),
+    lm(1),
+]
 
 
 @pytest.mark.parametrize('equation', EQUATIONS)
@@ -279,8 +323,7 @@ def perturbed(method, which, n):
     return np.array(x)
 
 
-@pytest.mark.parametrize('method', [
-    *CONVERGENT, zerosnet('10/29'), lm(0), lm(1.05), lm(1.9), momentum(0.9)], ids=str)
+@pytest.mark.parametrize('method', [*CONVERGENT, zerosnet('10/29'), lm(0), lm(1.05), lm(1.9), momentum(0.9)], ids=str)
 def test_perturbations_stay_bounded(method):
     for which in range(method.steps):
         x = np.abs(perturbed(method, which, 2000))

@@ -1,4 +1,5 @@
 """The distributions hold what they should, and what is installed works away from the checkout."""
+
 from __future__ import annotations
 
 import hashlib
@@ -59,7 +60,9 @@ def test_weights_are_small_enough_for_a_wheel(distributions):
 
 
 def test_installed_wheel_finds_its_files(installed):
-    found = installed.result(f'smallest = {SMALLEST!r}' """
+    found = installed.result(
+        f'smallest = {SMALLEST!r}'
+        """
 import timm, timm_zerosnet
 from importlib.metadata import distribution
 from timm_zerosnet import pretrained
@@ -72,12 +75,17 @@ result = dict(
     package=timm_zerosnet.__file__, manifest=sorted(pretrained.manifest()), weights=str(pretrained.WEIGHTS),
     recipes=sorted(path.name for path in pretrained.RECIPES.iterdir()),
     points={f'{point.group}: {point.name}': callable(point.load()) for point in points})
-""", '-I')
+""",
+        '-I',
+    )
     package = installed.site / 'timm_zerosnet'
     assert found == dict(
-        package=str(package / '__init__.py'), manifest=sorted(ROWS), weights=str(package / '_weights'),
+        package=str(package / '__init__.py'),
+        manifest=sorted(ROWS),
+        weights=str(package / '_weights'),
         recipes=sorted(in_checkout('recipes', '*.yaml')),
-        points={'console_scripts: timm-zerosnet': True, 'torch.backends: timm_zerosnet': True})
+        points={'console_scripts: timm-zerosnet': True, 'torch.backends: timm_zerosnet': True},
+    )
     assert any(installed.python.parent.glob('timm-zerosnet*'))
 
 
@@ -96,7 +104,8 @@ result = dict(early=early, models=timm.list_models('zerosnet20'), weights=str(pl
               warnings=[str(warning.message) for warning in caught if 'zerosnet' in str(warning.message)])
 """
     assert environment.result(code) == dict(
-        early=False, models=['zerosnet20'], weights=str(checkout / 'weights'), warnings=[])
+        early=False, models=['zerosnet20'], weights=str(checkout / 'weights'), warnings=[]
+    )
     shutil.rmtree(checkout)
     found = environment.result(code)
     (warning,) = found.pop('warnings')

@@ -1,4 +1,5 @@
 """Coefficients, order, roots and zero stability of single methods against constructions with a known answer."""
+
 import copy
 import dataclasses
 import math
@@ -46,6 +47,7 @@ def pair(re, im):
 
 # as_fraction
 
+
 @many
 @given(finite)
 @example(5e-324)
@@ -60,13 +62,13 @@ def test_as_fraction_rounds_to_its_float(x):
 
 @many
 @given(st.floats(0, 1, width=32))
-@example(2.0 ** -60 * (1 + 2.0 ** -23))  # the simplest fraction lies so near a tie that float64 takes it for one
+@example(2.0**-60 * (1 + 2.0**-23))  # the simplest fraction lies so near a tie that float64 takes it for one
 def test_as_fraction_rounds_to_its_float32(x):
     assert np.float32(float(as_fraction(np.float32(x)))) == x
 
 
 @many
-@given(st.integers(1, 2 ** 26 - 1).flatmap(lambda q: st.builds(F, st.integers(-q, q), st.just(q))))
+@given(st.integers(1, 2**26 - 1).flatmap(lambda q: st.builds(F, st.integers(-q, q), st.just(q))))
 @example(F(1, 3))
 @example(F(5, 9))
 @example(F(1, 9))
@@ -75,7 +77,7 @@ def test_as_fraction_recovers_quotients(fraction):
     assert as_fraction(fraction.numerator / fraction.denominator) == fraction
 
 
-@pytest.mark.parametrize('kind, low', [(np.float16, 2 ** -7), (np.float32, 2 ** -5)])
+@pytest.mark.parametrize('kind, low', [(np.float16, 2**-7), (np.float32, 2**-5)])
 @many
 @given(data=st.data())
 def test_as_fraction_has_the_smallest_denominator(kind, low, data):
@@ -88,31 +90,45 @@ def test_as_fraction_has_the_smallest_denominator(kind, low, data):
 
 
 @many
-@given(st.integers(-2 ** 1023, 2 ** 1023).map(float))
+@given(st.integers(-(2**1023), 2**1023).map(float))
 @example(1e20)
-@example(2.0 ** 60)
+@example(2.0**60)
 def test_as_fraction_of_a_whole_float_is_itself(x):
     assert as_fraction(x) == int(x)
 
 
-@pytest.mark.parametrize('value, expected', [
-    ('-9/5', F(-9, 5)), (' 5/9 ', F(5, 9)), ('0.1', F(1, 10)), ('1e-3', F(1, 1000)), (F(7, 3), F(7, 3)), (3, F(3)),
-    (-0.0, F(0)), (True, F(1)), (np.float32(1 / 3), F(1, 3)), (np.float32(-0.1), F(-1, 10)), (np.float16(0.2), F(1, 5)),
-    (np.float64(5 / 9), F(5, 9)), (Decimal('0.3'), F(3, 10)),
-])
+@pytest.mark.parametrize(
+    'value, expected',
+    [
+        ('-9/5', F(-9, 5)),
+        (' 5/9 ', F(5, 9)),
+        ('0.1', F(1, 10)),
+        ('1e-3', F(1, 1000)),
+        (F(7, 3), F(7, 3)),
+        (3, F(3)),
+        (-0.0, F(0)),
+        (True, F(1)),
+        (np.float32(1 / 3), F(1, 3)),
+        (np.float32(-0.1), F(-1, 10)),
+        (np.float16(0.2), F(1, 5)),
+        (np.float64(5 / 9), F(5, 9)),
+        (Decimal('0.3'), F(3, 10)),
+    ],
+)
 def test_as_fraction_of_other_numbers(value, expected):
     assert as_fraction(value) == expected
 
 
 @pytest.mark.parametrize('kind', [np.int8, np.uint8, np.int64])
 def test_numpy_integers_do_not_wrap(kind):
-    assert as_fraction(kind(100)) * 10 ** 20 == 10 ** 22
+    assert as_fraction(kind(100)) * 10**20 == 10**22
     assert MultistepMethod(np.array([100, 101], kind), np.array([1], kind)) == MultistepMethod([100, 101], [1])
     assert MultistepMethod(np.array([100, 101], kind), [1]).rho == (-101, -100, 1)
 
 
-@pytest.mark.parametrize('value', [
-    math.nan, math.inf, -math.inf, np.float32('nan'), 'nan', 'inf', 'abc', '', '1/0', None, 1j, [1]], ids=repr)
+@pytest.mark.parametrize(
+    'value', [math.nan, math.inf, -math.inf, np.float32('nan'), 'nan', 'inf', 'abc', '', '1/0', None, 1j, [1]], ids=repr
+)
 def test_as_fraction_refuses(value):
     with pytest.raises(ValueError, match='not a finite number; accepted'):
         as_fraction(value)
@@ -120,30 +136,45 @@ def test_as_fraction_refuses(value):
 
 # construction
 
+
 def test_floats_stand_for_their_fractions():
     method = MultistepMethod([1 / 3, 5 / 9, 1 / 9], [16 / 9])
     assert sum(method.a) == 1 and method == METHODS['zerosnet-opt']
     assert all(type(c) is F for c in method.a + method.b)
 
 
-@pytest.mark.parametrize('a, b, steps, expected_a, expected_b', [
-    ([1], [1, 2, 3], 3, (1, 0, 0), (1, 2, 3)),
-    ([0, 1], [2], 2, (0, 1), (2, 0)),
-    ([1, 0, 0], [1, 0], 1, (1,), (1,)),
-    ([1, 0, 0, 0], [0, 1, 0], 2, (1, 0), (0, 1)),
-    ('1', 1, 1, (1,), (1,)),
-    (np.array([0.5, 0.5]), iter(['3/2']), 2, (F(1, 2), F(1, 2)), (F(3, 2), 0)),
-])
+@pytest.mark.parametrize(
+    'a, b, steps, expected_a, expected_b',
+    [
+        ([1], [1, 2, 3], 3, (1, 0, 0), (1, 2, 3)),
+        ([0, 1], [2], 2, (0, 1), (2, 0)),
+        ([1, 0, 0], [1, 0], 1, (1,), (1,)),
+        ([1, 0, 0, 0], [0, 1, 0], 2, (1, 0), (0, 1)),
+        ('1', 1, 1, (1,), (1,)),
+        (np.array([0.5, 0.5]), iter(['3/2']), 2, (F(1, 2), F(1, 2)), (F(3, 2), 0)),
+    ],
+)
 def test_padding_and_trimming(a, b, steps, expected_a, expected_b):
     method = MultistepMethod(a, b)
     assert (method.steps, method.a, method.b) == (steps, expected_a, expected_b)
     assert method.rho == (*(-c for c in reversed(expected_a)), 1)
 
 
-@pytest.mark.parametrize('a, b, named', [
-    ([], [1], 'a=\\[\\]'), ([1], [], 'b=\\[\\]'), ([0, 0.0], [1], 'a='), ([1], [0], 'b='), ([2, -1], [], 'b='),
-    ([1, 1], [0], 'b='), ([1, -1], [0], 'b='), ([1, math.nan], 1, 'nan'), (1, [math.inf], 'inf'), (['x'], [1], 'x'),
-])
+@pytest.mark.parametrize(
+    'a, b, named',
+    [
+        ([], [1], 'a=\\[\\]'),
+        ([1], [], 'b=\\[\\]'),
+        ([0, 0.0], [1], 'a='),
+        ([1], [0], 'b='),
+        ([2, -1], [], 'b='),
+        ([1, 1], [0], 'b='),
+        ([1, -1], [0], 'b='),
+        ([1, math.nan], 1, 'nan'),
+        (1, [math.inf], 'inf'),
+        (['x'], [1], 'x'),
+    ],
+)
 def test_refused_coefficients(a, b, named):
     with pytest.raises(ValueError, match=named):
         MultistepMethod(a, b)
@@ -168,18 +199,22 @@ def test_frozen_compared_and_hashed_by_coefficients():
 
 # order
 
-@pytest.mark.parametrize('a, b, order, constant', [
-    ([1], [1], 1, F(1, 2)),
-    ([1], ['3/2', '-1/2'], 2, F(5, 12)),
-    ([1], ['23/12', '-16/12', '5/12'], 3, F(3, 8)),
-    ([1], ['55/24', '-59/24', '37/24', '-9/24'], 4, F(251, 720)),
-    ([1], [F(c, 720) for c in (1901, -2774, 2616, -1274, 251)], 5, F(95, 288)),
-    ([0, 1], [2], 2, F(1, 3)),
-    ([0, 1], ['7/3', '-2/3', '1/3'], 3, F(1, 3)),  # Nystrom
-    ([-4, 5], [4, 2], 3, F(1, 6)),  # Dahlquist's unstable one of maximal order
-    ([1], [2], 0, F(-1)),
-    ([1, 1], [1], None, None),
-])
+
+@pytest.mark.parametrize(
+    'a, b, order, constant',
+    [
+        ([1], [1], 1, F(1, 2)),
+        ([1], ['3/2', '-1/2'], 2, F(5, 12)),
+        ([1], ['23/12', '-16/12', '5/12'], 3, F(3, 8)),
+        ([1], ['55/24', '-59/24', '37/24', '-9/24'], 4, F(251, 720)),
+        ([1], [F(c, 720) for c in (1901, -2774, 2616, -1274, 251)], 5, F(95, 288)),
+        ([0, 1], [2], 2, F(1, 3)),
+        ([0, 1], ['7/3', '-2/3', '1/3'], 3, F(1, 3)),  # Nystrom
+        ([-4, 5], [4, 2], 3, F(1, 6)),  # Dahlquist's unstable one of maximal order
+        ([1], [2], 0, F(-1)),
+        ([1, 1], [1], None, None),
+    ],
+)
 def test_order_and_error_constant_of_the_literature(a, b, order, constant):
     method = MultistepMethod(a, b)
     assert (method.order, method.error_constant) == (order, constant)
@@ -192,6 +227,7 @@ def test_exact_for_polynomials_up_to_the_order(method):
         states = sum(a * F(-i) ** q for i, a in enumerate(method.a))
         slopes = sum(b * q * F(-i) ** (q - 1) for i, b in enumerate(method.b)) if q else 0
         return 1 - states - slopes
+
     if method.order is None:
         assert residual(0) != 0
     else:
@@ -217,15 +253,15 @@ def built(roots):
 
 
 def stable(roots):
-    return all(re ** 2 + im ** 2 < 1 or re ** 2 + im ** 2 == n == 1 for (re, im), n in roots.items())
+    return all(re**2 + im**2 < 1 or re**2 + im**2 == n == 1 for (re, im), n in roots.items())
 
 
 @settings(many, max_examples=400)
 @given(known_roots)
 @example({(F(1), F(0)): 1, (F(3, 5), F(4, 5)): 1, (F(-3, 5), F(4, 5)): 1, (F(0), F(1, 2)): 3})
 @example({(F(3, 5), F(4, 5)): 2})
-@example({(F(1), F(0)): 1, (F(3, 5), F(4, 5) + F(1, 10 ** 15)): 1})
-@example({(F(1), F(0)): 1, (F(3, 5), F(4, 5) - F(1, 10 ** 15)): 4})
+@example({(F(1), F(0)): 1, (F(3, 5), F(4, 5) + F(1, 10**15)): 1})
+@example({(F(1), F(0)): 1, (F(3, 5), F(4, 5) - F(1, 10**15)): 4})
 @example({(F(2), F(0)): 1, (F(1, 2), F(0)): 1})
 def test_decision_for_known_roots(roots):
     assert built(roots).is_zero_stable == stable(roots)
@@ -235,8 +271,9 @@ def test_decision_for_known_roots(roots):
 @given(known_roots)
 def test_roots_with_their_multiplicities(roots):
     method = built(roots)
-    exact = [complex(re, sign * im) for (re, im), n in roots.items() for sign in ((1, -1) if im else (1,))
-             for _ in range(n)]
+    exact = [
+        complex(re, sign * im) for (re, im), n in roots.items() for sign in ((1, -1) if im else (1,)) for _ in range(n)
+    ]
     assert len(method.roots) == method.steps == len(exact)
     for z in exact:
         assert sum(abs(z - found) < 1e-6 for found in method.roots) == exact.count(z)
@@ -279,12 +316,16 @@ def test_roots_of_unity(n):
     assert method_of(unity, linear(-1)).is_zero_stable == (n % 2 == 1)
 
 
-@pytest.mark.parametrize('rho', [
-    [1, 1, 0, -1, -1, -1, -1, -1, 0, 1, 1],  # Lehmer: 1.1763, its reciprocal, eight on the circle
-    [1, -1, -1, -1, 1],  # the smallest Salem number of degree 4
-    [1, -3, 1],
-    [1, 0, -3, 0, 1],
-], ids=['lehmer', 'salem', 'golden', 'golden-even'])
+@pytest.mark.parametrize(
+    'rho',
+    [
+        [1, 1, 0, -1, -1, -1, -1, -1, 0, 1, 1],  # Lehmer: 1.1763, its reciprocal, eight on the circle
+        [1, -1, -1, -1, 1],  # the smallest Salem number of degree 4
+        [1, -3, 1],
+        [1, 0, -3, 0, 1],
+    ],
+    ids=['lehmer', 'salem', 'golden', 'golden-even'],
+)
 def test_self_reciprocal_polynomials_with_roots_off_the_circle(rho):
     assert not method_of([F(c) for c in rho]).is_zero_stable
 
@@ -292,6 +333,6 @@ def test_self_reciprocal_polynomials_with_roots_off_the_circle(rho):
 @pytest.mark.parametrize('n', [1, 2, 3, 4])
 @pytest.mark.parametrize('side', [-1, 1])
 def test_a_hair_off_the_circle(side, n):
-    hair = F(side, 10 ** 30)
+    hair = F(side, 10**30)
     assert method_of(linear(1), *[linear(-1 - hair)] * n).is_zero_stable == (side < 0)
     assert method_of(linear(-1), *[linear(1 + hair)] * n).is_zero_stable == (side < 0)

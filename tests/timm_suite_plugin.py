@@ -2,6 +2,7 @@
 
 Loaded with ``-p timm_suite_plugin`` in a process of its own, before the test file reads timm's model lists.
 """
+
 import fnmatch
 
 import pytest
@@ -10,8 +11,17 @@ import timm
 import timm_zerosnet  # noqa: F401
 from timm_zerosnet import pretrained
 
-NAMES = ['zerosnet20', 'zerosnet20_tra', 'zerosnet164', 'zerosnet18', 'zerosnet50', 'preresnet20', 'preresnet18',
-         'lmresnet20', 'multistep_resnet20']
+NAMES = [
+    'zerosnet20',
+    'zerosnet20_tra',
+    'zerosnet164',
+    'zerosnet18',
+    'zerosnet50',
+    'preresnet20',
+    'preresnet18',
+    'lmresnet20',
+    'multistep_resnet20',
+]
 
 # tests that take a model's name and are not run on ours, and why; tests that take none build a model of timm's
 NOT_APPLICABLE = {
@@ -26,9 +36,9 @@ NOT_APPLICABLE = {
     'test_eval_refreshes_attention_bias_cache': 'about attention',
     'test_efficientvim_branch_features': 'passes arguments of EfficientViM',
     'test_forward_intermediates_stop_early_final_norm': 'compares a tap before the norm with one after it, which only '
-                                                        'models without a norm of one width can give',
+    'models without a norm of one width can give',
     'test_features_only_grad_checkpointing_backward': "timm's FeatureGetterNet has no set_grad_checkpointing, for any "
-                                                      'model that uses it',
+    'model that uses it',
     'test_headless_checkpoint_reload': 'reads the checkpoint_filter_fn of timm modules by name',
     'test_mobile_model_fusion_features': 'needs fuse(), which our blocks do not have yet',
     'test_nfnet_stem_feature_consistency': 'about NFNet stems',
@@ -40,8 +50,7 @@ IMAGENET_STYLE = ('zerosnet18', 'zerosnet50', 'preresnet18')
 NOT_FOR = {
     'test_model_features_output_stride': 'strides 8 and 16 exceed those of the 32-pixel networks',
     'test_resnetv2_stem_feature_odd_size': 'expects a stem of stride 2',
-    'test_forward_after_prune_intermediate_layers': 'expects the last level to be the final features, which a final norm '
-                                                    'comes after',
+    'test_forward_after_prune_intermediate_layers': 'expects no norm after the last level',
 }
 
 

@@ -1,4 +1,5 @@
 """Zero-stable networks for timm: importing this package registers its models."""
+
 from . import zerosnet as _zerosnet  # noqa: F401
 from .methods import METHODS, parse_method
 from .multistep_resnet import MultistepResNet

@@ -1,4 +1,5 @@
 """Adding a trained checkpoint to the packaged weights: strip, cast, measure the stored file, record."""
+
 from __future__ import annotations
 
 import argparse
@@ -33,6 +34,7 @@ LOCAL_ARGUMENTS = {'data', 'data_dir', 'output', 'experiment', 'resume', 'device
 @dataclass(frozen=True)
 class RunLog:
     """The last epoch of a ``summary.csv`` and the arguments of its run."""
+
     epoch: int
     top1: float
     best_top1: float
@@ -57,7 +59,9 @@ def read_log(log: Path, args: Path | None = None) -> RunLog:
         raise WeightError(f'{log} has no row with epoch and eval_top1')
     if not isinstance(parsed, dict) or 'model' not in parsed:
         raise WeightError(f'{args} names no model')
-    return RunLog(int(rows[-1]['epoch']), float(rows[-1]['eval_top1']), max(float(r['eval_top1']) for r in rows), parsed)
+    return RunLog(
+        int(rows[-1]['epoch']), float(rows[-1]['eval_top1']), max(float(r['eval_top1']) for r in rows), parsed
+    )
 
 
 def read_checkpoint(path: Path, average: str) -> dict[str, Any]:
@@ -75,8 +79,10 @@ def read_checkpoint(path: Path, average: str) -> dict[str, Any]:
         with torch.serialization.safe_globals([argparse.Namespace]):
             checkpoint = torch.load(path, map_location='cpu', weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
-        raise WeightError(f'{path} (sha256 {pretrained.sha256(path) if path.is_file() else "none"}) is not a readable '
-                          f'checkpoint: {str(error).splitlines()[0]}') from error
+        raise WeightError(
+            f'{path} (sha256 {pretrained.sha256(path) if path.is_file() else "none"}) is not a readable '
+            f'checkpoint: {str(error).splitlines()[0]}'
+        ) from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(key), dict):
         found = ', '.join(map(str, checkpoint)) if isinstance(checkpoint, dict) else type(checkpoint).__name__
         raise WeightError(f'{path} holds no {key}; it holds {found}')
@@ -85,18 +91,30 @@ def read_checkpoint(path: Path, average: str) -> dict[str, Any]:
 
 def compact(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     """Convolution and linear weights in float16, all other floats in float32; contiguous."""
+
     def cast(value: Tensor) -> Tensor:
         if not value.is_floating_point():
             return value.contiguous()
         return value.to(torch.float16 if value.ndim >= 2 else torch.float32).contiguous()
+
     return {name: cast(value) for name, value in state_dict.items()}
 
 
 def reproduction_command(name: str, recipe: dict[str, Any], recipe_name: str, args: dict[str, Any]) -> str:
     """The command that trains this row anywhere: the recipe and what the run's arguments change in it."""
     model, tag = name.split('.', 1)
-    words = ['timm-zerosnet', 'train', recipe_name, '--model', f'{model}.{tag.split("_")[0]}', '--dataset',
-             f'torch/{tag.split("_")[0]}', '--dataset-download', '--data-dir', 'data']
+    words = [
+        'timm-zerosnet',
+        'train',
+        recipe_name,
+        '--model',
+        f'{model}.{tag.split("_")[0]}',
+        '--dataset',
+        f'torch/{tag.split("_")[0]}',
+        '--dataset-download',
+        '--data-dir',
+        'data',
+    ]
     for key, value in recipe.items():
         if key in args and args[key] != value and key not in LOCAL_ARGUMENTS:
             given = args[key] if isinstance(args[key], list) else [args[key]]
@@ -105,20 +123,20 @@ def reproduction_command(name: str, recipe: dict[str, Any], recipe_name: str, ar
 
 
 def add(
-        checkpoint: Path,
-        *,
-        recipe: Path,
-        log: Path,
-        data: Path,
-        tag: str,
-        args: Path | None = None,
-        average: str = 'raw',
-        hardware: str | None = None,
-        wall_time: str = '',
-        scripts: str = '',
-        date: str | None = None,
-        note: str = '',
-        progress: bool = True,
+    checkpoint: Path,
+    *,
+    recipe: Path,
+    log: Path,
+    data: Path,
+    tag: str,
+    args: Path | None = None,
+    average: str = 'raw',
+    hardware: str | None = None,
+    wall_time: str = '',
+    scripts: str = '',
+    date: str | None = None,
+    note: str = '',
+    progress: bool = True,
 ) -> dict[str, Any]:
     """Store a checkpoint as ``weights/MODEL.TAG.safetensors``, with its log and manifest row.
 
@@ -164,8 +182,10 @@ def add(
         test = load_labelled(data, model.pretrained_cfg['label_names'], progress)
         result = evaluate(model, test.images, test.labels, progress=progress)
         if abs(result.top1 - run.top1) > MAX_ACCURACY_GAP:
-            raise WeightError(f'{name}: the stored file has {result.top1:.2f} % on {data}, the log of its last epoch '
-                              f'{run.top1:.2f} %; accepted is a difference of at most {MAX_ACCURACY_GAP} points')
+            raise WeightError(
+                f'{name}: the stored file has {result.top1:.2f} % on {data}, the log of its last epoch '
+                f'{run.top1:.2f} %; accepted is a difference of at most {MAX_ACCURACY_GAP} points'
+            )
         recipe_args = yaml.safe_load(recipe.read_text(encoding='utf-8'))
         row = {
             'sha256': pretrained.sha256(stored),

@@ -1,4 +1,5 @@
 """State dicts from elsewhere: names of the original projects become ours, and a wrong file is refused."""
+
 from __future__ import annotations
 
 import re
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from .pretrained import WeightError
 
-ORIGINAL_URLS = 'the ZeroSNet authors\' CIFAR and ImageNet networks and LM-ResNet\'s MResNet.py'
+ORIGINAL_URLS = "the ZeroSNet authors' CIFAR and ImageNet networks and LM-ResNet's MResNet.py"
 
 _WRAPPERS = ('state_dict', 'model')
 _PREFIXES = ('module.', '_orig_mod.')
@@ -36,7 +37,7 @@ def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[s
             state_dict = state_dict[key]
     for prefix in _PREFIXES:
         if state_dict and all(key.startswith(prefix) for key in state_dict):
-            state_dict = {key[len(prefix):]: value for key, value in state_dict.items()}
+            state_dict = {key[len(prefix) :]: value for key, value in state_dict.items()}
     own = model.state_dict()
     if 'conv1.weight' in state_dict and 'fc.weight' in state_dict:
         state_dict = _convert_original(state_dict, own, [len(stage.blocks) for stage in model.stages])
@@ -70,7 +71,7 @@ def _rename(key: str, block) -> tuple[str | None, bool]:
         name = f'stages.{int(match[1]) - 1}.blocks.0.state_proj.0.{layer}.{match[4]}'
         return (name if match[2] == '1' else None), True
     if match := re.fullmatch(r'downsample1\.downsample\.(\d)\.(.+)', key):
-        return f'stages.0.blocks.0.state_proj.0.{ {"0": "norm", "2": "conv"}[match[1]]}.{match[2]}', True
+        return f'stages.0.blocks.0.state_proj.0.{ {"0": "norm", "2": "conv"}[match[1]] }.{match[2]}', True
     if match := re.fullmatch(r'(?:blocks\.(\d+)|layer(\d)\.(\d+))\.(.+)', key):
         prefix = block(int(match[1])) if match[1] else f'stages.{int(match[2]) - 1}.blocks.{match[3]}.'
         rest = match[4]
@@ -81,7 +82,7 @@ def _rename(key: str, block) -> tuple[str | None, bool]:
         return prefix + re.sub(r'^bn(\d)', r'norm\1', rest), False
     for old, new in (('conv1.', 'stem.conv.'), ('bn1.', 'stem.norm.'), ('bn.', 'norm.'), ('fc.', 'head.fc.')):
         if key.startswith(old):
-            return new + key[len(old):], old == 'bn1.'
+            return new + key[len(old) :], old == 'bn1.'
     return key, False
 
 
@@ -93,26 +94,46 @@ def _refuse_mismatch(state_dict: dict[str, Any], own: dict[str, Tensor], model: 
     shapes = [
         f'{key} {tuple(state_dict[key].shape)}, expected {tuple(own[key].shape)}'
         for key in own.keys() & state_dict.keys() - head
-        if _backbone_shape(key, state_dict[key]) != _backbone_shape(key, own[key])]
+        if _backbone_shape(key, state_dict[key]) != _backbone_shape(key, own[key])
+    ]
     config = getattr(model, 'pretrained_cfg', {})
     label = config.get('architecture', type(model).__name__)
     if missing or unexpected or shapes:
-        parts = [f'{len(keys)} {what} ({", ".join(keys[:3])}{", ..." if len(keys) > 3 else ""})'
-                 for keys, what in ((missing, 'missing'), (unexpected, 'not of this network'),
-                                    (sorted(shapes), 'of another shape')) if keys]
-        raise WeightError(f'the state dict does not fit {label}: of its {len(own)} entries and the {len(state_dict)} '
-                          f'given, {"; ".join(parts)}. Accepted are checkpoints of {label} and of {ORIGINAL_URLS}.')
+        parts = [
+            f'{len(keys)} {what} ({", ".join(keys[:3])}{", ..." if len(keys) > 3 else ""})'
+            for keys, what in (
+                (missing, 'missing'),
+                (unexpected, 'not of this network'),
+                (sorted(shapes), 'of another shape'),
+            )
+            if keys
+        ]
+        raise WeightError(
+            f'the state dict does not fit {label}: of its {len(own)} entries and the {len(state_dict)} '
+            f'given, {"; ".join(parts)}. Accepted are checkpoints of {label} and of {ORIGINAL_URLS}.'
+        )
     given, accepted = state_dict.get('head.fc.weight'), own.get('head.fc.weight')
-    if given is not None and accepted is not None and given.shape != accepted.shape \
-            and model.num_classes == config.get('num_classes'):
-        raise WeightError(f'the checkpoint has {len(given)} classes, the network {model.num_classes}: name the '
-                          f'checkpoint\'s in pretrained_cfg_overlay=dict(file=..., num_classes={len(given)}); a '
-                          'num_classes argument beside it gives the network a new head')
-    bad = [key for key, value in state_dict.items()
-           if value.is_floating_point() and not value.is_meta and not torch.isfinite(value).all()]
+    if (
+        given is not None
+        and accepted is not None
+        and given.shape != accepted.shape
+        and model.num_classes == config.get('num_classes')
+    ):
+        raise WeightError(
+            f'the checkpoint has {len(given)} classes, the network {model.num_classes}: name the '
+            f"checkpoint's in pretrained_cfg_overlay=dict(file=..., num_classes={len(given)}); a "
+            'num_classes argument beside it gives the network a new head'
+        )
+    bad = [
+        key
+        for key, value in state_dict.items()
+        if value.is_floating_point() and not value.is_meta and not torch.isfinite(value).all()
+    ]
     if bad:
-        raise WeightError(f'{len(bad)} entries of the state dict for {label} hold NaN or infinity: '
-                          f'{", ".join(bad[:3])}{", ..." if len(bad) > 3 else ""}')
+        raise WeightError(
+            f'{len(bad)} entries of the state dict for {label} hold NaN or infinity: '
+            f'{", ".join(bad[:3])}{", ..." if len(bad) > 3 else ""}'
+        )
 
 
 def _backbone_shape(key: str, value: Tensor) -> tuple[int, ...]:

@@ -1,4 +1,5 @@
 """The ``timm-zerosnet`` command."""
+
 from __future__ import annotations
 
 import argparse
@@ -25,14 +26,27 @@ def _need(extra: str) -> None:
 def _demo(args: argparse.Namespace) -> None:
     _need('robustness')
     from .demo import run
+
     run(Path(args.out), seed=args.seed, epochs=args.epochs)
 
 
 def _weights_add(args: argparse.Namespace) -> None:
     from .adding import add
-    row = add(Path(args.checkpoint), recipe=Path(args.recipe), log=Path(args.log), data=Path(args.data), tag=args.tag,
-              args=Path(args.args) if args.args else None, average=args.average, hardware=args.hardware,
-              wall_time=args.wall_time, scripts=args.scripts, date=args.date, note=args.note)
+
+    row = add(
+        Path(args.checkpoint),
+        recipe=Path(args.recipe),
+        log=Path(args.log),
+        data=Path(args.data),
+        tag=args.tag,
+        args=Path(args.args) if args.args else None,
+        average=args.average,
+        hardware=args.hardware,
+        wall_time=args.wall_time,
+        scripts=args.scripts,
+        date=args.date,
+        note=args.note,
+    )
     for key, value in row.items():
         print(f'{key:12} {value}')
     print('now run: timm-zerosnet weights tables')
@@ -40,6 +54,7 @@ def _weights_add(args: argparse.Namespace) -> None:
 
 def _weights_verify(args: argparse.Namespace) -> None:
     from . import pretrained
+
     for name in pretrained.manifest():
         pretrained.verify(name)
         print(f'{name}: ok')
@@ -47,25 +62,33 @@ def _weights_verify(args: argparse.Namespace) -> None:
 
 def _weights_tables(args: argparse.Namespace) -> None:
     from .tables import write_tables
+
     for path in write_tables():
         print(path)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog='timm-zerosnet', description='Zero-stable residual networks for timm.',
-        epilog='timm-zerosnet train and timm-zerosnet validate take the arguments of timm\'s scripts; see their --help.')
+        prog='timm-zerosnet',
+        description='Zero-stable residual networks for timm.',
+        epilog="timm-zerosnet train and timm-zerosnet validate take the arguments of timm's scripts; see their --help.",
+    )
     parser.add_argument('--version', action='version', version=f'timm-zerosnet {__version__}')
     commands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
 
     def command(group: Any, name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
-        sub = group.add_parser(name, help=text, description=text,
-                               formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        sub = group.add_parser(
+            name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        )
         sub.set_defaults(run=run)
         return sub
 
-    demo = command(commands, 'demo', _demo,
-                   'Fine-tune a pretrained zerosnet20 on handwritten digits and measure it clean and under noise.')
+    demo = command(
+        commands,
+        'demo',
+        _demo,
+        'Fine-tune a pretrained zerosnet20 on handwritten digits and measure it clean and under noise.',
+    )
     demo.add_argument('--out', default='timm-zerosnet-demo', help='folder for the plot and the table')
     demo.add_argument('--seed', type=int, default=0, help='of the split, the order, the new layers and the noise')
     demo.add_argument('--epochs', type=int, default=3, help='of both trainings')
@@ -98,6 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if arguments[:1] in (['train'], ['validate']):
             from . import train, validate
+
             return {'train': train, 'validate': validate}[arguments[0]].main(arguments[1:])
         args = _parser().parse_args(arguments)
         args.run(args)

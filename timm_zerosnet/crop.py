@@ -4,6 +4,7 @@
 flips it. It is one numpy transform because the loader is the bottleneck on few cores: it feeds 4,500 images/s a
 process, the same as a chain of torchvision transforms 2,050.
 """
+
 from __future__ import annotations
 
 import random
@@ -31,13 +32,16 @@ class PaddedCrop:
     Randomness comes from ``random``, which timm seeds in each loader worker.
     """
 
-    def __init__(self, size: int | tuple[int, int], hflip: float = 0.5, interpolation: str = 'bilinear',
-                 as_tensor: bool = True):
+    def __init__(
+        self, size: int | tuple[int, int], hflip: float = 0.5, interpolation: str = 'bilinear', as_tensor: bool = True
+    ):
         self.size = (size, size) if isinstance(size, int) else tuple(size)
         self.hflip = hflip
         self.as_tensor = as_tensor
-        self.filters = [str_to_pil_interp(name) for name in
-                        (('bilinear', 'bicubic') if interpolation == 'random' else (interpolation,))]
+        self.filters = [
+            str_to_pil_interp(name)
+            for name in (('bilinear', 'bicubic') if interpolation == 'random' else (interpolation,))
+        ]
 
     def __call__(self, image: Image.Image) -> torch.Tensor | Image.Image:
         height, width = self.size

@@ -1,4 +1,5 @@
 """``timm-zerosnet demo``: fine-tune a pretrained network on handwritten digits and measure it clean and under noise."""
+
 from __future__ import annotations
 
 import os
@@ -17,12 +18,19 @@ from .robustness import evaluate
 MODEL = 'zerosnet20'
 SIDE = 32
 NOISE: tuple[tuple[str, float], ...] = (
-    ('const', -.2), ('const', .2), ('rand', .06), ('randn', .01), ('randn', .02), ('randn', .05))
+    ('const', -0.2),
+    ('const', 0.2),
+    ('rand', 0.06),
+    ('randn', 0.01),
+    ('randn', 0.02),
+    ('randn', 0.05),
+)
 
 
 @dataclass(frozen=True)
 class Digits:
     """scikit-learn's bundled digits as uint8 images (N, 32, 32, 3) with labels 0..9, split at random."""
+
     x_train: np.ndarray
     y_train: np.ndarray
     x_test: np.ndarray
@@ -39,7 +47,8 @@ def load_digits(seed: int, test_share: float = 0.4) -> Digits:
     large = nn.functional.interpolate(small, size=(SIDE, SIDE), mode='bilinear', align_corners=False)
     images = (large.expand(-1, 3, -1, -1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
     x_train, x_test, y_train, y_test = train_test_split(
-        images, raw.target, test_size=test_share, random_state=seed, stratify=raw.target)
+        images, raw.target, test_size=test_share, random_state=seed, stratify=raw.target
+    )
     return Digits(x_train, y_train, x_test, y_test)
 
 
@@ -98,7 +107,8 @@ def run(out: Path, seed: int = 0, epochs: int = 3) -> dict[str, list[float]]:
         settings: list[tuple[str | None, float]] = [(None, 0.0), *NOISE]
         accuracies[label] = [
             evaluate(model, digits.x_test, digits.y_test, perturbation=name, level=level, seed=seed).top1
-            for name, level in tqdm(settings, desc=f'measuring {label}', unit='setting')]
+            for name, level in tqdm(settings, desc=f'measuring {label}', unit='setting')
+        ]
     names = ['clean', *(f'{name} {level:+g}' for name, level in NOISE)]
     _print_table(names, accuracies)
     _write_csv(out / 'digits.csv', names, accuracies)

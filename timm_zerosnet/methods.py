@@ -1,4 +1,5 @@
 """Named multistep methods: one row each, and the families that take a parameter."""
+
 from __future__ import annotations
 
 import difflib
@@ -51,8 +52,12 @@ def optimal(k: Coefficient) -> MultistepMethod:
     r = Fraction(1, 2 * k - 3)
     power = [math.comb(k - 1, i) * r ** (k - 1 - i) for i in range(k)] + [Fraction(0)]
     rho = [high - low for low, high in zip(power, [Fraction(0)] + power[:-1], strict=True)]
-    return MultistepMethod([-c for c in reversed(rho[:-1])], [(1 + r) ** (k - 1)], f'optimal({k})',
-                           'this package: smallest parasitic radius of order 2 with one slope')
+    return MultistepMethod(
+        [-c for c in reversed(rho[:-1])],
+        [(1 + r) ** (k - 1)],
+        f'optimal({k})',
+        'this package: smallest parasitic radius of order 2 with one slope',
+    )
 
 
 def lm(k: Coefficient) -> MultistepMethod:
@@ -76,15 +81,20 @@ FAMILIES: dict[str, Callable[[str], MultistepMethod]] = {
 
 ADAMS = 'Bashforth and Adams 1883'
 
-METHODS: dict[str, MultistepMethod] = {method.name: method for method in (
-    MultistepMethod([1], [1], 'euler', 'He et al. 2016, Identity Mappings in Deep Residual Networks (PreActResNet)'),
-    zerosnet('-9/5', 'zerosnet-opt'),
-    MultistepMethod([0, 1], [2], 'midpoint', 'Nystrom 1925 (leapfrog, explicit midpoint rule)'),
-    MultistepMethod([1], ['3/2', '-1/2'], 'ab2', ADAMS),
-    MultistepMethod([1], ['23/12', '-16/12', '5/12'], 'ab3', ADAMS),
-    MultistepMethod([1], ['55/24', '-59/24', '37/24', '-9/24'], 'ab4', ADAMS),
-    MultistepMethod([1, 1, 1], [1], 'all-ones', f'{CHEN}: its example that is not zero-stable'),
-)}
+METHODS: dict[str, MultistepMethod] = {
+    method.name: method
+    for method in (
+        MultistepMethod(
+            [1], [1], 'euler', 'He et al. 2016, Identity Mappings in Deep Residual Networks (PreActResNet)'
+        ),
+        zerosnet('-9/5', 'zerosnet-opt'),
+        MultistepMethod([0, 1], [2], 'midpoint', 'Nystrom 1925 (leapfrog, explicit midpoint rule)'),
+        MultistepMethod([1], ['3/2', '-1/2'], 'ab2', ADAMS),
+        MultistepMethod([1], ['23/12', '-16/12', '5/12'], 'ab3', ADAMS),
+        MultistepMethod([1], ['55/24', '-59/24', '37/24', '-9/24'], 'ab4', ADAMS),
+        MultistepMethod([1, 1, 1], [1], 'all-ones', f'{CHEN}: its example that is not zero-stable'),
+    )
+}
 
 MethodLike = Union[str, MultistepMethod]
 

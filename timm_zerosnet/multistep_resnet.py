@@ -13,117 +13,24 @@ Papers:
 Deviations: the learned parameter of ZeroSNet_Tra is mu = 1 / lambda, in which the coefficients are linear; parameters
 that the original implementations carry without using them do not exist here.
 """
+
 import math
 import warnings
 from collections import OrderedDict
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
-from torch import Tensor, nn
-
 from timm.layers import ClassifierHead, DropPath, calculate_drop_path_rates, get_norm_act_layer
 from timm.models import checkpoint
+from torch import Tensor, nn
 
-from .methods import MethodLike, parse_method, zerosnet_coefficients
-from .stability import MultistepMethod, ZeroStabilityWarning, as_fraction
+from .methods import MethodLike, parse_method
+from .stability import MultistepMethod, ZeroStabilityWarning
+from .steps import FixedStep, LMStep, SlopeConv2d, ZeroSNetStep
 
 __all__ = ['MultistepResNet']
 
 LayerType = Union[str, Callable, type]
-MU_RANGE = (-1.0, 3 - 2 ** -6)  # zero-stable is -1 <= mu < 3; the upper end is exact in bfloat16
-
-
-class FixedStep(nn.Module):
-    """The update with given coefficients; ``b[0]`` scales the branch's last weight unless slopes are kept."""
-    a: List[float]
-    b: List[float]
-
-    def __init__(self, a: Sequence[float], b: Sequence[float], keeps_slopes: bool = False):
-        super().__init__()
-        self.a = [float(c) for c in a]
-        self.b = [float(c) for c in b[1:]]
-        self.b0 = float(b[0])
-        self.keeps_slopes = keeps_slopes
-
-    def scale(self, weight: Tensor) -> Tensor:
-        return weight if self.keeps_slopes or self.b0 == 1.0 else weight * self.b0
-
-    def forward(self, slope: Tensor, states: List[Tensor], slopes: List[Tensor]) -> Tensor:
-        # in place on a fresh tensor: no layer that makes a slope needs its output for the backward pass
-        x = slope * self.b0 if self.keeps_slopes else slope
-        for i, c in enumerate(self.a):
-            if c != 0:
-                x = x.add_(states[i], alpha=c)
-        for j, c in enumerate(self.b):
-            if c != 0:
-                x = x.add_(slopes[j], alpha=c)
-        return x
-
-    def extra_repr(self) -> str:
-        return f'a={self.a}, b={[self.b0] + self.b}'
-
-
-class ZeroSNetStep(nn.Module):
-    """ZeroSNet's family with ``mu = 1 / lambda`` learned, kept inside the zero-stable interval if ``constrain``."""
-
-    def __init__(self, mu: float, constrain: bool = False, device=None, dtype=None):
-        super().__init__()
-        self.init = mu
-        self.constrain = constrain
-        self.low, self.high = MU_RANGE
-        self.mu = nn.Parameter(torch.full((1,), mu, device=device, dtype=dtype))
-
-    @torch.no_grad()
-    def init_weights(self) -> None:
-        self.mu.fill_(self.init)
-
-    def effective_mu(self) -> Tensor:
-        if not self.constrain:
-            return self.mu
-        # the gradient passes where mu has left the interval, so that it can come back
-        return self.mu + (self.mu.clamp(self.low, self.high) - self.mu).detach()
-
-    def scale(self, weight: Tensor) -> Tensor:
-        _, b0 = zerosnet_coefficients(self.effective_mu())
-        return weight * b0
-
-    def forward(self, slope: Tensor, states: List[Tensor], slopes: List[Tensor]) -> Tensor:
-        a, _ = zerosnet_coefficients(self.effective_mu())
-        return _weighted_sum(slope, states, [a[0], a[1], a[2]])
-
-    def extra_repr(self) -> str:
-        return f'constrain={self.constrain}'
-
-
-class LMStep(nn.Module):
-    """LM-ResNet: ``x[n+1] = k x[n] + (1 - k) x[n-1] + f(x[n])`` with k learned, initially U(1, 1.1)."""
-
-    def __init__(self, device=None, dtype=None):
-        super().__init__()
-        self.k = nn.Parameter(torch.empty(1, device=device, dtype=dtype))
-        self.init_weights()
-
-    def init_weights(self) -> None:
-        nn.init.uniform_(self.k, 1.0, 1.1)
-
-    def scale(self, weight: Tensor) -> Tensor:
-        return weight
-
-    def forward(self, slope: Tensor, states: List[Tensor], slopes: List[Tensor]) -> Tensor:
-        return _weighted_sum(slope, states, [self.k, 1 - self.k])
-
-
-def _weighted_sum(x: Tensor, states: List[Tensor], a: List[Tensor]) -> Tensor:
-    for i, c in enumerate(a):
-        x = x.addcmul_(states[i].to(x.dtype), c.to(x.dtype))
-    return x
-
-
-class SlopeConv2d(nn.Conv2d):
-    """The last convolution of a branch, applied with its weight as the step scales it."""
-
-    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
-        return self._conv_forward(x, weight, self.bias)
 
 
 class MultistepBlock(nn.Module):
@@ -140,17 +47,17 @@ class MultistepBlock(nn.Module):
     """
 
     def __init__(
-            self,
-            in_chs: int,
-            norm_act: Callable,
-            step: nn.Module,
-            state_proj: Sequence[nn.Module],
-            slope_proj: Sequence[nn.Module],
-            shares_preact: bool,
-            keeps_raw: bool,
-            keep: Tuple[int, int],
-            drop_path: float,
-            **dd,
+        self,
+        in_chs: int,
+        norm_act: Callable,
+        step: nn.Module,
+        state_proj: Sequence[nn.Module],
+        slope_proj: Sequence[nn.Module],
+        shares_preact: bool,
+        keeps_raw: bool,
+        keep: Tuple[int, int],
+        drop_path: float,
+        **dd,
     ):
         super().__init__()
         self.projects = len(state_proj) > 0
@@ -178,14 +85,17 @@ class MultistepBlock(nn.Module):
         slope = self.drop_path(self.slope(pre))
         x = self.step(slope, terms, slopes)
         kept = states if self.keeps_raw else terms
-        return [x] + kept[:self.keep_states], ([slope] + slopes)[:self.keep_slopes]
+        return [x] + kept[: self.keep_states], ([slope] + slopes)[: self.keep_slopes]
 
 
 class BasicBlock(MultistepBlock):
     """BN-ReLU-conv3x3(stride)-BN-ReLU-conv3x3."""
+
     expansion = 1
 
-    def __init__(self, in_chs: int, out_chs: int, stride: int, dilations: Tuple[int, int], norm_act: Callable, **kwargs):
+    def __init__(
+        self, in_chs: int, out_chs: int, stride: int, dilations: Tuple[int, int], norm_act: Callable, **kwargs
+    ):
         super().__init__(in_chs, norm_act, **kwargs)
         dd = {'device': kwargs.get('device'), 'dtype': kwargs.get('dtype')}
         first, rest = dilations
@@ -199,9 +109,12 @@ class BasicBlock(MultistepBlock):
 
 class Bottleneck(MultistepBlock):
     """BN-ReLU-conv1x1-BN-ReLU-conv3x3(stride)-BN-ReLU-conv1x1."""
+
     expansion = 4
 
-    def __init__(self, in_chs: int, out_chs: int, stride: int, dilations: Tuple[int, int], norm_act: Callable, **kwargs):
+    def __init__(
+        self, in_chs: int, out_chs: int, stride: int, dilations: Tuple[int, int], norm_act: Callable, **kwargs
+    ):
         super().__init__(in_chs, norm_act, **kwargs)
         dd = {'device': kwargs.get('device'), 'dtype': kwargs.get('dtype')}
         mid_chs, first = out_chs // self.expansion, dilations[0]
@@ -299,28 +212,28 @@ class MultistepResNet(nn.Module):
     """
 
     def __init__(
-            self,
-            layers: Sequence[int] = (3, 3, 3),
-            widths: Sequence[int] = (16, 32, 64),
-            block: str = 'basic',
-            stem: str = 'cifar',
-            method: MethodLike = 'zerosnet-opt',
-            learn: Optional[str] = None,
-            projection: str = 'bare',
-            start_projection: Optional[str] = None,
-            euler_at_projection: bool = False,
-            lambda_init: Union[float, str, None] = None,
-            constrain_mu: bool = False,
-            num_classes: int = 1000,
-            in_chans: int = 3,
-            global_pool: str = 'avg',
-            output_stride: int = 32,
-            act_layer: LayerType = 'relu',
-            norm_layer: LayerType = 'batchnorm2d',
-            drop_rate: float = 0.0,
-            drop_path_rate: float = 0.0,
-            device=None,
-            dtype=None,
+        self,
+        layers: Sequence[int] = (3, 3, 3),
+        widths: Sequence[int] = (16, 32, 64),
+        block: str = 'basic',
+        stem: str = 'cifar',
+        method: MethodLike = 'zerosnet-opt',
+        learn: Optional[str] = None,
+        projection: str = 'bare',
+        start_projection: Optional[str] = None,
+        euler_at_projection: bool = False,
+        lambda_init: Union[float, str, None] = None,
+        constrain_mu: bool = False,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        global_pool: str = 'avg',
+        output_stride: int = 32,
+        act_layer: LayerType = 'relu',
+        norm_layer: LayerType = 'batchnorm2d',
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        device=None,
+        dtype=None,
     ):
         super().__init__()
         dd = {'device': device, 'dtype': dtype}
@@ -333,8 +246,10 @@ class MultistepResNet(nn.Module):
         _check_rate('drop_rate', drop_rate)
         _check_rate('drop_path_rate', drop_path_rate)
         if (lambda_init is not None or constrain_mu) and learn != 'mu':
-            raise ValueError(f'lambda_init={lambda_init!r}, constrain_mu={constrain_mu}: accepted with learn=\'mu\' only '
-                             '(the models whose names end in _tra)')
+            raise ValueError(
+                f"lambda_init={lambda_init!r}, constrain_mu={constrain_mu}: accepted with learn='mu' only "
+                '(the models whose names end in _tra)'
+            )
         if learn == 'mu':
             method = parse_method(f'zerosnet({1 if lambda_init is None else lambda_init})')
         elif learn == 'k':
@@ -358,8 +273,20 @@ class MultistepResNet(nn.Module):
         self.feature_info: List[Dict[str, Any]] = [first_level]
         self.stages = nn.ModuleList()
         self._make_stages(
-            layers, widths, BLOCKS[block], method, learn, constrain_mu, projection, start_projection or projection,
-            euler_at_projection, output_stride, norm_act, drop_path_rate, **dd)
+            layers,
+            widths,
+            BLOCKS[block],
+            method,
+            learn,
+            constrain_mu,
+            projection,
+            start_projection or projection,
+            euler_at_projection,
+            output_stride,
+            norm_act,
+            drop_path_rate,
+            **dd,
+        )
         self.num_features = self.feature_info[-1]['num_chs']
         self.norm = norm_act(self.num_features, **dd) if stem == 'cifar' else nn.Identity()
         self.head = ClassifierHead(self.num_features, num_classes, pool_type=global_pool, drop_rate=drop_rate, **dd)
@@ -367,17 +294,32 @@ class MultistepResNet(nn.Module):
         self.init_weights()
 
     def _make_stages(
-            self, layers, widths, block_cls, method: MultistepMethod, learn, constrain_mu, projection, start_projection,
-            euler_at_projection, output_stride, norm_act, drop_path_rate, **dd) -> None:
+        self,
+        layers,
+        widths,
+        block_cls,
+        method: MultistepMethod,
+        learn,
+        constrain_mu,
+        projection,
+        start_projection,
+        euler_at_projection,
+        output_stride,
+        norm_act,
+        drop_path_rate,
+        **dd,
+    ) -> None:
         chs, reduction, dilation = widths[0], 1 if self.stem_type == 'cifar' else 4, 1
         shapes = []  # in_chs, out_chs, stride, dilations of each block
-        for s, (depth, width) in enumerate(zip(layers, widths)):
+        for s, (depth, width) in enumerate(zip(layers, widths, strict=True)):
             stride, before = 1 if s == 0 else 2, dilation
             if reduction * stride > output_stride:
                 dilation, stride = dilation * stride, 1
             reduction *= stride
             out_chs = width * block_cls.expansion
-            shapes += [(chs, out_chs, stride, (before, dilation))] + [(out_chs, out_chs, 1, (dilation, dilation))] * (depth - 1)
+            shapes += [(chs, out_chs, stride, (before, dilation))] + [(out_chs, out_chs, 1, (dilation, dilation))] * (
+                depth - 1
+            )
             self.feature_info.append(dict(num_chs=out_chs, reduction=reduction, module=f'stages.{s}'))
             chs = out_chs
 
@@ -399,14 +341,23 @@ class MultistepResNet(nn.Module):
             wanted = live_states[i] if crosses[i] else {raw} & set(uses_state[i])
             state_proj = [
                 _projection(
-                    newest.split('-')[0] if s == 0 else 'bare', shapes[0][0] if s == raw else in_chs, out_chs, stride,
-                    norm_act, **dd)
-                if s in wanted else nn.Identity()
-                for s in range(max(wanted, default=-1) + 1)]
+                    newest.split('-')[0] if s == 0 else 'bare',
+                    shapes[0][0] if s == raw else in_chs,
+                    out_chs,
+                    stride,
+                    norm_act,
+                    **dd,
+                )
+                if s in wanted
+                else nn.Identity()
+                for s in range(max(wanted, default=-1) + 1)
+            ]
             slope_proj = [
                 _projection('bare', in_chs, out_chs, stride, norm_act, **dd)
-                if crosses[i] and j in live_slopes[i] else nn.Identity()
-                for j in range(max(live_slopes[i], default=-1) + 1)]
+                if crosses[i] and j in live_slopes[i]
+                else nn.Identity()
+                for j in range(max(live_slopes[i], default=-1) + 1)
+            ]
             if euler[i]:
                 step: nn.Module = FixedStep([1], [1], bool(slope_terms))
             elif learn == 'mu':
@@ -415,11 +366,23 @@ class MultistepResNet(nn.Module):
                 step = LMStep(**dd)
             else:
                 step = FixedStep(method.a, method.b, bool(slope_terms))
-            blocks.append(block_cls(
-                in_chs, out_chs, stride, dilations, norm_act, step=step, state_proj=state_proj, slope_proj=slope_proj,
-                shares_preact=newest == 'shared', keeps_raw=newest == 'preact-raw',
-                keep=(max(live_states[i + 1], default=0), max(live_slopes[i + 1], default=-1) + 1),
-                drop_path=drop_rates[i], **dd))
+            blocks.append(
+                block_cls(
+                    in_chs,
+                    out_chs,
+                    stride,
+                    dilations,
+                    norm_act,
+                    step=step,
+                    state_proj=state_proj,
+                    slope_proj=slope_proj,
+                    shares_preact=newest == 'shared',
+                    keeps_raw=newest == 'preact-raw',
+                    keep=(max(live_states[i + 1], default=0), max(live_slopes[i + 1], default=-1) + 1),
+                    drop_path=drop_rates[i],
+                    **dd,
+                )
+            )
             if newest == 'preact-raw':
                 raw = 0
             elif raw in wanted or raw not in live_states[i]:
@@ -427,10 +390,10 @@ class MultistepResNet(nn.Module):
             if raw >= 0:
                 raw += 1
         for s, depth in enumerate(layers):
-            self.stages.append(MultistepStage(blocks[sum(layers[:s]):][:depth]))
+            self.stages.append(MultistepStage(blocks[sum(layers[:s]) :][:depth]))
 
     def init_weights(self) -> None:
-        """Convolutions N(0, 2 / (k k out)), which is kaiming fan_out; norms 1 and 0; steps as their papers have them."""
+        """Convolutions N(0, 2 / (k k out)), which is kaiming fan_out; norms 1 and 0; steps as in their papers."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, 0, math.sqrt(2 / (math.prod(module.kernel_size) * module.out_channels)))
@@ -448,7 +411,9 @@ class MultistepResNet(nn.Module):
     def group_matcher(self, coarse: bool = False) -> Dict[str, Any]:
         return dict(
             stem=r'^stem',
-            blocks=r'^stages\.(\d+)' if coarse else [
+            blocks=r'^stages\.(\d+)'
+            if coarse
+            else [
                 (r'^stages\.(\d+)\.blocks\.(\d+)', None),
                 (r'^norm', (99999,)),
             ],
@@ -471,13 +436,13 @@ class MultistepResNet(nn.Module):
         self.head_hidden_size = self.num_features * self.head.global_pool.feat_mult()
 
     def forward_intermediates(
-            self,
-            x: Tensor,
-            indices: Optional[Union[int, List[int]]] = None,
-            norm: bool = False,
-            stop_early: bool = False,
-            output_fmt: str = 'NCHW',
-            intermediates_only: bool = False,
+        self,
+        x: Tensor,
+        indices: Optional[Union[int, List[int]]] = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = 'NCHW',
+        intermediates_only: bool = False,
     ) -> Union[List[Tensor], Tuple[Tensor, List[Tensor]]]:
         """Feature maps of the stem (level 0) and of each stage.
 
@@ -516,7 +481,8 @@ class MultistepResNet(nn.Module):
         return final, chosen
 
     def prune_intermediate_layers(
-            self, indices: Union[int, List[int]] = 1, prune_norm: bool = False, prune_head: bool = True) -> List[int]:
+        self, indices: Union[int, List[int]] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> List[int]:
         """Drop the stages, norm and head that the levels ``indices`` do not need; returns the levels."""
         take = _take_indices(len(self.stages) + 1, indices)
         last = max(take)
@@ -524,7 +490,9 @@ class MultistepResNet(nn.Module):
             self.norm = nn.Identity()  # it fits the last stage alone
         if prune_head or last < len(self.stages):
             self.num_features = self.feature_info[last]['num_chs']
-            self.head = ClassifierHead(self.num_features, 0, pool_type='', drop_rate=self.drop_rate).train(self.training)
+            self.head = ClassifierHead(self.num_features, 0, pool_type='', drop_rate=self.drop_rate).train(
+                self.training
+            )
             self.reset_classifier(0)
         self.stages = self.stages[:last]
         if last == 0:
@@ -558,7 +526,9 @@ def _take_indices(count: int, indices: Optional[Union[int, List[int]]]) -> List[
         indices = list(range(count - indices, count))
     for i in indices:
         if not -count <= i < count:
-            raise ValueError(f'feature level {i} does not exist: there are {count}, accepted is {-count} to {count - 1}')
+            raise ValueError(
+                f'feature level {i} does not exist: there are {count}, accepted is {-count} to {count - 1}'
+            )
     return [i + count if i < 0 else i for i in indices]
 
 

@@ -1,4 +1,5 @@
 """Packaged weights: where they are, and that they are what the manifest says."""
+
 from __future__ import annotations
 
 import hashlib
@@ -44,8 +45,11 @@ def weight_tags(model: str) -> list[str]:
 def sha256(path: str | Path) -> str:
     """Hex digest of a file's content."""
     with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest() if hasattr(hashlib, 'file_digest') \
+        return (
+            hashlib.file_digest(file, 'sha256').hexdigest()
+            if hasattr(hashlib, 'file_digest')
             else hashlib.sha256(file.read()).hexdigest()
+        )
 
 
 def verify(name: str) -> None:
@@ -60,8 +64,10 @@ def verify(name: str) -> None:
         raise WeightError(f'{path} does not exist; expected is a file of sha256 {expected}. {advice}')
     found = sha256(path)
     if found != expected:
-        raise WeightError(f'{path} has sha256 {found} ({path.stat().st_size} bytes), expected is {expected} '
-                          f'({manifest()[name]["bytes"]} bytes): it is damaged or was changed. {advice}')
+        raise WeightError(
+            f'{path} has sha256 {found} ({path.stat().st_size} bytes), expected is {expected} '
+            f'({manifest()[name]["bytes"]} bytes): it is damaged or was changed. {advice}'
+        )
 
 
 def check_source(model: str, cfg: Any) -> None:
@@ -77,7 +83,9 @@ def check_source(model: str, cfg: Any) -> None:
     name = f'{model}.{cfg.tag}'
     if not (cfg.state_dict or cfg.has_weights):
         tags = ', '.join(f'{model}.{tag}' for tag in weight_tags(model)) or 'none'
-        raise WeightError(f'there are no weights for {name if cfg.tag else model}; of {model} these exist: {tags}; of '
-                          f'all models: {", ".join(manifest()) or "none"}. pretrained=False makes a random network.')
+        raise WeightError(
+            f'there are no weights for {name if cfg.tag else model}; of {model} these exist: {tags}; of '
+            f'all models: {", ".join(manifest()) or "none"}. pretrained=False makes a random network.'
+        )
     if cfg.file and cfg.file == weight_file(name):
         verify(name)

@@ -1,4 +1,5 @@
 """Registration that overwrites nobody's models and leaves nothing half done."""
+
 from __future__ import annotations
 
 import warnings
@@ -29,7 +30,8 @@ def register_all() -> None:
             taken.append(f'{name} (of {timm.models.model_entrypoint(name).__module__})')
     _pending.clear()
     if taken:  # before any is registered: where warnings are errors, the import of the package ends here
-        warnings.warn(f'timm_zerosnet: these model names exist already and stay as they are: {", ".join(taken)}',
-                      stacklevel=3)
+        warnings.warn(
+            f'timm_zerosnet: these model names exist already and stay as they are: {", ".join(taken)}', stacklevel=3
+        )
     for entrypoint in free:
         timm.models.register_model(entrypoint)

@@ -9,6 +9,7 @@ References:
     Dahlquist, Convergence and stability in the numerical integration of ordinary differential
     equations, Math. Scand. 4 (1956).
 """
+
 from __future__ import annotations
 
 import math
@@ -43,8 +44,10 @@ def as_fraction(value: Coefficient) -> Fraction:
             return _simplest_fraction(value)
         return Fraction(str(value).strip())
     except (ValueError, ZeroDivisionError):
-        raise ValueError(f'coefficient {value!r} is not a finite number; accepted: an int, a finite float, '
-                         "a Fraction or a string such as '-9/5'") from None
+        raise ValueError(
+            f'coefficient {value!r} is not a finite number; accepted: an int, a finite float, '
+            "a Fraction or a string such as '-9/5'"
+        ) from None
 
 
 def _simplest_fraction(value) -> Fraction:
@@ -150,8 +153,12 @@ def _minus(p: Polynomial, q: Polynomial) -> Polynomial:
 
 def _roots(p: Polynomial) -> tuple[complex, ...]:
     """Roots for display, repeated by multiplicity, largest modulus first."""
-    found = [complex(z) for factor, times in _factors(p) for z in np.roots([float(c) for c in reversed(factor)])
-             for _ in range(times)]
+    found = [
+        complex(z)
+        for factor, times in _factors(p)
+        for z in np.roots([float(c) for c in reversed(factor)])
+        for _ in range(times)
+    ]
     return tuple(sorted(found, key=lambda z: (-round(abs(z), 12), -z.real, z.imag)))
 
 
@@ -177,6 +184,7 @@ class MultistepMethod:
         >>> MultistepMethod([1/3, 5/9, 1/9], [16/9]).order
         2
     """
+
     a: tuple[Fraction, ...]
     b: tuple[Fraction, ...]
     name: str = field(default='', compare=False)
@@ -264,12 +272,16 @@ class MultistepMethod:
             stable = 'zero-stable'
         else:
             roots = ', '.join(_format_root(z) for z in self.roots)
-            stable = f'not zero-stable: the roots of its characteristic polynomial are {roots}; every modulus must ' \
-                     'be at most 1, and roots of modulus 1 simple'
+            stable = (
+                f'not zero-stable: the roots of its characteristic polynomial are {roots}; every modulus must '
+                'be at most 1, and roots of modulus 1 simple'
+            )
         if self.is_consistent:
             return f'{stable}; consistent, order {self.order}'
-        return f'{stable}; not consistent: sum a = {sum(self.a)} (must be 1), sum b = {sum(self.b)} ' \
-               f'(must be 1 + sum i a[i] = {self._slope_weight})'
+        return (
+            f'{stable}; not consistent: sum a = {sum(self.a)} (must be 1), sum b = {sum(self.b)} '
+            f'(must be 1 + sum i a[i] = {self._slope_weight})'
+        )
 
     def __str__(self) -> str:
         return self.name or f'a=({", ".join(map(str, self.a))}), b=({", ".join(map(str, self.b))})'

@@ -1,4 +1,5 @@
 """The generated tables of README.md and MODEL_CARD.md; a test fails when they and the manifest disagree."""
+
 from __future__ import annotations
 
 import os
@@ -20,18 +21,40 @@ def weights_table() -> str:
     """One row for each packaged weight: the figures of the stored file."""
     return _markdown(
         ('weight', 'data', 'parameters', 'top-1 %', 'top-5 %', 'recipe', 'epochs', 'seed'),
-        ((f'`{name}`', DATA_NAMES[row['data']], f'{row["parameters"]:,}', f'{row["top1"]:.2f}', f'{row["top5"]:.2f}',
-          row['recipe'].removesuffix('.yaml'), row['epochs'], row['seed'])
-         for name, row in pretrained.manifest().items()))
+        (
+            (
+                f'`{name}`',
+                DATA_NAMES[row['data']],
+                f'{row["parameters"]:,}',
+                f'{row["top1"]:.2f}',
+                f'{row["top5"]:.2f}',
+                row['recipe'].removesuffix('.yaml'),
+                row['epochs'],
+                row['seed'],
+            )
+            for name, row in pretrained.manifest().items()
+        ),
+    )
 
 
 def provenance_table() -> str:
     """How each packaged weight was made."""
     return _markdown(
         ('weight', 'weights', 'top-1 % in the log', 'hardware', 'wall time', 'torch / timm / scripts', 'added', 'note'),
-        ((f'`{name}`', row['weights'], f'{row["logged_top1"]:.2f}', row['hardware'], row['wall_time'] or 'not recorded',
-          ' / '.join(value or 'not recorded' for value in row['versions'].values()), row['date'], row['note'] or '')
-         for name, row in pretrained.manifest().items()))
+        (
+            (
+                f'`{name}`',
+                row['weights'],
+                f'{row["logged_top1"]:.2f}',
+                row['hardware'],
+                row['wall_time'] or 'not recorded',
+                ' / '.join(value or 'not recorded' for value in row['versions'].values()),
+                row['date'],
+                row['note'] or '',
+            )
+            for name, row in pretrained.manifest().items()
+        ),
+    )
 
 
 def reproduction_block() -> str:
@@ -66,7 +89,9 @@ def write_tables() -> list[Path]:
         WeightError: if this is not a checkout.
     """
     if not documents():
-        raise pretrained.WeightError(f'no README.md or MODEL_CARD.md beside {pretrained.PACKAGE}: run this in a checkout')
+        raise pretrained.WeightError(
+            f'no README.md or MODEL_CARD.md beside {pretrained.PACKAGE}: run this in a checkout'
+        )
     changed = []
     for path in documents():
         text = path.read_text(encoding='utf-8')

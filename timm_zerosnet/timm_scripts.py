@@ -1,4 +1,5 @@
 """Running timm's own, unmodified train.py and validate.py."""
+
 from __future__ import annotations
 
 import os
@@ -24,8 +25,10 @@ def find_script(name: str, folder: str | None = None) -> Path:
     """
     folder = folder or os.environ.get('TIMM_SCRIPTS')
     if not folder:
-        raise ScriptError(f"timm's {name} is part of its repository, not of its package: name a checkout of "
-                          'github.com/huggingface/pytorch-image-models by --timm-scripts DIR or TIMM_SCRIPTS')
+        raise ScriptError(
+            f"timm's {name} is part of its repository, not of its package: name a checkout of "
+            'github.com/huggingface/pytorch-image-models by --timm-scripts DIR or TIMM_SCRIPTS'
+        )
     script = Path(folder) / name
     if not script.is_file():
         raise ScriptError(f"{script} does not exist; expected is a folder that holds timm's {name}")
@@ -70,6 +73,6 @@ def take_scripts_option(arguments: list[str]) -> tuple[str | None, list[str]]:
         if option == '--timm-scripts':
             if not equals and i + 1 == len(arguments):
                 raise ScriptError("--timm-scripts needs the folder that holds timm's scripts")
-            value, rest = (value, arguments[i + 1:]) if equals else (arguments[i + 1], arguments[i + 2:])
+            value, rest = (value, arguments[i + 1 :]) if equals else (arguments[i + 1], arguments[i + 2 :])
             return value, arguments[:i] + rest
     return None, arguments

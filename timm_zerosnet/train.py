@@ -1,4 +1,5 @@
 """``python -m timm_zerosnet.train RECIPE --model NAME [train.py arguments]``: timm's train.py with a recipe."""
+
 from __future__ import annotations
 
 import sys

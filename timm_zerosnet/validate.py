@@ -1,4 +1,5 @@
-"""``python -m timm_zerosnet.validate [validate.py arguments]``: timm's validate.py, on the CPU where there is no GPU."""
+"""``python -m timm_zerosnet.validate [validate.py arguments]``: timm's validate.py, on the CPU if need be."""
+
 from __future__ import annotations
 
 import sys

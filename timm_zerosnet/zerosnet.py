@@ -3,9 +3,10 @@
 A model is a depth in ``DEPTHS``, a family in ``FAMILIES`` and a function that joins them; how they are built is in
 ``multistep_resnet``, their weights in ``weights/manifest.json``.
 """
+
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Any
 
 from timm.models import build_model_with_cfg, generate_default_cfgs, resolve_pretrained_cfg
 
@@ -14,11 +15,14 @@ from .checkpoint import checkpoint_filter_fn
 from .multistep_resnet import MultistepResNet
 from .registry import register_model
 
-CIFAR10_LABELS = tuple("""
+CIFAR10_LABELS = tuple(
+    """
     airplane automobile bird cat deer dog frog horse ship truck
-""".split())
+""".split()
+)
 
-CIFAR100_LABELS = tuple("""
+CIFAR100_LABELS = tuple(
+    """
     apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
     castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
     elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard
@@ -26,13 +30,16 @@ CIFAR100_LABELS = tuple("""
     pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark
     shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone
     television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
-""".split())
+""".split()
+)
 
 DATA_SETS: dict[str, dict[str, Any]] = {
     'cifar100': dict(
-        num_classes=100, mean=(.5071, .4867, .4408), std=(.2675, .2565, .2761), label_names=CIFAR100_LABELS),
+        num_classes=100, mean=(0.5071, 0.4867, 0.4408), std=(0.2675, 0.2565, 0.2761), label_names=CIFAR100_LABELS
+    ),
     'cifar10': dict(
-        num_classes=10, mean=(.4914, .4822, .4465), std=(.2023, .1994, .2010), label_names=CIFAR10_LABELS),
+        num_classes=10, mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010), label_names=CIFAR10_LABELS
+    ),
 }
 
 
@@ -64,26 +71,33 @@ DEPTHS: dict[int, dict[str, Any]] = {
 FAMILIES: dict[str, dict[str, dict[str, Any]]] = {
     'zerosnet': dict(
         cifar=dict(method='zerosnet-opt', start_projection='preact-raw'),
-        imagenet=dict(method='zerosnet-opt', projection='shared')),
+        imagenet=dict(method='zerosnet-opt', projection='shared'),
+    ),
     'zerosnet_tra': dict(
         cifar=dict(learn='mu', lambda_init=1, start_projection='preact-raw'),
-        imagenet=dict(learn='mu', lambda_init='-9/5', projection='shared')),
+        imagenet=dict(learn='mu', lambda_init='-9/5', projection='shared'),
+    ),
     'preresnet': dict(
-        cifar=dict(method='euler', projection='preact'),
-        imagenet=dict(method='euler', projection='shared')),
+        cifar=dict(method='euler', projection='preact'), imagenet=dict(method='euler', projection='shared')
+    ),
     'lmresnet': dict(
         cifar=dict(learn='k', projection='preact', euler_at_projection=True),
-        imagenet=dict(learn='k', projection='shared', euler_at_projection=True)),
-    'multistep_resnet': dict(
-        cifar=dict(method='zerosnet-opt', projection='bare')),
+        imagenet=dict(learn='k', projection='shared', euler_at_projection=True),
+    ),
+    'multistep_resnet': dict(cifar=dict(method='zerosnet-opt', projection='bare')),
 }
 
 
 def _cfg(**kwargs) -> dict[str, Any]:
     return dict(
-        first_conv='stem.conv', classifier='head.fc', license='apache-2.0', paper_ids='arXiv:2206.13100',
+        first_conv='stem.conv',
+        classifier='head.fc',
+        license='apache-2.0',
+        paper_ids='arXiv:2206.13100',
         paper_name='Zero Stability Well Predicts Performance of Convolutional Neural Networks',
-        origin_url='https://github.com/LongJin-lab/ZeroSNet', **kwargs)
+        origin_url='https://github.com/LongJin-lab/ZeroSNet',
+        **kwargs,
+    )
 
 
 def _cfgs(name: str, depth: int) -> dict[str, dict[str, Any]]:
@@ -93,9 +107,16 @@ def _cfgs(name: str, depth: int) -> dict[str, dict[str, Any]]:
     tags = [*DATA_SETS, *(tag for tag in weights.weight_tags(name) if tag not in DATA_SETS)]
     return {
         f'{name}.{tag}{"*" if tag == "cifar10" else ""}': _cfg(
-            input_size=(3, 32, 32), min_input_size=(3, 8, 8), pool_size=(8, 8), crop_pct=1.0, interpolation='bilinear',
-            file=weights.weight_file(f'{name}.{tag}'), **DATA_SETS[tag.split('_')[0]])
-        for tag in tags}
+            input_size=(3, 32, 32),
+            min_input_size=(3, 8, 8),
+            pool_size=(8, 8),
+            crop_pct=1.0,
+            interpolation='bilinear',
+            file=weights.weight_file(f'{name}.{tag}'),
+            **DATA_SETS[tag.split('_')[0]],
+        )
+        for tag in tags
+    }
 
 
 def _create(family: str, depth: int, pretrained: bool, kwargs: dict[str, Any]) -> MultistepResNet:
@@ -106,70 +127,75 @@ def _create(family: str, depth: int, pretrained: bool, kwargs: dict[str, Any]) -
     shape = DEPTHS[depth]
     feature_cfg = dict(out_indices=tuple(range(len(shape['layers']) + 1)), feature_cls='getter')
     return build_model_with_cfg(
-        MultistepResNet, name, pretrained,
+        MultistepResNet,
+        name,
+        pretrained,
         pretrained_filter_fn=checkpoint_filter_fn,
         feature_cfg={**feature_cfg, **kwargs.pop('feature_cfg', {})},
-        **{**shape, **FAMILIES[family][shape['stem']], **kwargs})
+        **{**shape, **FAMILIES[family][shape['stem']], **kwargs},
+    )
 
 
-default_cfgs = generate_default_cfgs({
-    **_cfgs('zerosnet20', 20),
-    **_cfgs('zerosnet32', 32),
-    **_cfgs('zerosnet44', 44),
-    **_cfgs('zerosnet56', 56),
-    **_cfgs('zerosnet110', 110),
-    **_cfgs('zerosnet164', 164),
-    **_cfgs('zerosnet326', 326),
-    **_cfgs('zerosnet650', 650),
-    **_cfgs('zerosnet1298', 1298),
-    **_cfgs('zerosnet18', 18),
-    **_cfgs('zerosnet34', 34),
-    **_cfgs('zerosnet50', 50),
-    **_cfgs('zerosnet101', 101),
-    **_cfgs('zerosnet152', 152),
-    **_cfgs('zerosnet20_tra', 20),
-    **_cfgs('zerosnet32_tra', 32),
-    **_cfgs('zerosnet44_tra', 44),
-    **_cfgs('zerosnet56_tra', 56),
-    **_cfgs('zerosnet110_tra', 110),
-    **_cfgs('zerosnet164_tra', 164),
-    **_cfgs('zerosnet326_tra', 326),
-    **_cfgs('zerosnet650_tra', 650),
-    **_cfgs('zerosnet1298_tra', 1298),
-    **_cfgs('zerosnet18_tra', 18),
-    **_cfgs('zerosnet34_tra', 34),
-    **_cfgs('zerosnet50_tra', 50),
-    **_cfgs('zerosnet101_tra', 101),
-    **_cfgs('zerosnet152_tra', 152),
-    **_cfgs('preresnet20', 20),
-    **_cfgs('preresnet32', 32),
-    **_cfgs('preresnet44', 44),
-    **_cfgs('preresnet56', 56),
-    **_cfgs('preresnet110', 110),
-    **_cfgs('preresnet164', 164),
-    **_cfgs('preresnet18', 18),
-    **_cfgs('preresnet34', 34),
-    **_cfgs('preresnet50', 50),
-    **_cfgs('preresnet101', 101),
-    **_cfgs('preresnet152', 152),
-    **_cfgs('lmresnet20', 20),
-    **_cfgs('lmresnet32', 32),
-    **_cfgs('lmresnet44', 44),
-    **_cfgs('lmresnet56', 56),
-    **_cfgs('lmresnet110', 110),
-    **_cfgs('lmresnet164', 164),
-    **_cfgs('lmresnet18', 18),
-    **_cfgs('lmresnet34', 34),
-    **_cfgs('lmresnet50', 50),
-    **_cfgs('lmresnet101', 101),
-    **_cfgs('lmresnet152', 152),
-    **_cfgs('multistep_resnet20', 20),
-    **_cfgs('multistep_resnet32', 32),
-    **_cfgs('multistep_resnet44', 44),
-    **_cfgs('multistep_resnet56', 56),
-    **_cfgs('multistep_resnet110', 110),
-    **_cfgs('multistep_resnet164', 164),
-})
+default_cfgs = generate_default_cfgs(
+    {
+        **_cfgs('zerosnet20', 20),
+        **_cfgs('zerosnet32', 32),
+        **_cfgs('zerosnet44', 44),
+        **_cfgs('zerosnet56', 56),
+        **_cfgs('zerosnet110', 110),
+        **_cfgs('zerosnet164', 164),
+        **_cfgs('zerosnet326', 326),
+        **_cfgs('zerosnet650', 650),
+        **_cfgs('zerosnet1298', 1298),
+        **_cfgs('zerosnet18', 18),
+        **_cfgs('zerosnet34', 34),
+        **_cfgs('zerosnet50', 50),
+        **_cfgs('zerosnet101', 101),
+        **_cfgs('zerosnet152', 152),
+        **_cfgs('zerosnet20_tra', 20),
+        **_cfgs('zerosnet32_tra', 32),
+        **_cfgs('zerosnet44_tra', 44),
+        **_cfgs('zerosnet56_tra', 56),
+        **_cfgs('zerosnet110_tra', 110),
+        **_cfgs('zerosnet164_tra', 164),
+        **_cfgs('zerosnet326_tra', 326),
+        **_cfgs('zerosnet650_tra', 650),
+        **_cfgs('zerosnet1298_tra', 1298),
+        **_cfgs('zerosnet18_tra', 18),
+        **_cfgs('zerosnet34_tra', 34),
+        **_cfgs('zerosnet50_tra', 50),
+        **_cfgs('zerosnet101_tra', 101),
+        **_cfgs('zerosnet152_tra', 152),
+        **_cfgs('preresnet20', 20),
+        **_cfgs('preresnet32', 32),
+        **_cfgs('preresnet44', 44),
+        **_cfgs('preresnet56', 56),
+        **_cfgs('preresnet110', 110),
+        **_cfgs('preresnet164', 164),
+        **_cfgs('preresnet18', 18),
+        **_cfgs('preresnet34', 34),
+        **_cfgs('preresnet50', 50),
+        **_cfgs('preresnet101', 101),
+        **_cfgs('preresnet152', 152),
+        **_cfgs('lmresnet20', 20),
+        **_cfgs('lmresnet32', 32),
+        **_cfgs('lmresnet44', 44),
+        **_cfgs('lmresnet56', 56),
+        **_cfgs('lmresnet110', 110),
+        **_cfgs('lmresnet164', 164),
+        **_cfgs('lmresnet18', 18),
+        **_cfgs('lmresnet34', 34),
+        **_cfgs('lmresnet50', 50),
+        **_cfgs('lmresnet101', 101),
+        **_cfgs('lmresnet152', 152),
+        **_cfgs('multistep_resnet20', 20),
+        **_cfgs('multistep_resnet32', 32),
+        **_cfgs('multistep_resnet44', 44),
+        **_cfgs('multistep_resnet56', 56),
+        **_cfgs('multistep_resnet110', 110),
+        **_cfgs('multistep_resnet164', 164),
+    }
+)
 
 
 @register_model

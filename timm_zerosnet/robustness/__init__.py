@@ -1,4 +1,5 @@
 """Noise robustness of any timm model."""
+
 from .evaluation import Evaluation, evaluate
 from .perturbations import SUITES, perturb
 

@@ -1,4 +1,5 @@
 """Labelled images from a folder or an npz file."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ class DataError(ValueError):
 @dataclass(frozen=True)
 class LabelledImages:
     """Images (uint8 (N, H, W, 3), or PIL images where sizes differ) with their labels (N,)."""
+
     images: np.ndarray | list[Image.Image]
     labels: np.ndarray
 
@@ -55,8 +57,12 @@ def load_labelled(path: str | Path, class_names: Sequence[str] | None = None, pr
     if not folders:
         raise DataError(f'{path} holds no class folders; expected is one folder of images for each class')
     labels = _map_classes([folder.name for folder in folders], class_names, path)
-    files = [(file, label) for folder, label in zip(folders, labels, strict=True)
-             for file in sorted(folder.rglob('*')) if file.suffix.lower() in SUFFIXES]
+    files = [
+        (file, label)
+        for folder, label in zip(folders, labels, strict=True)
+        for file in sorted(folder.rglob('*'))
+        if file.suffix.lower() in SUFFIXES
+    ]
     if not files:
         raise DataError(f'{path} holds no images ({", ".join(SUFFIXES)})')
     images, broken = [], []
@@ -83,5 +89,7 @@ def _map_classes(folders: list[str], names: Sequence[str] | None, path: Path) ->
     if len(folders) == len(names) and not any(folder in known for folder in folders):
         return list(range(len(folders)))
     strange = [folder for folder in folders if folder not in known]
-    raise DataError(f'{path} has {len(folders)} class folders, the model {len(names)} classes, and these are not among '
-                    f'them: {", ".join(strange[:5])}{", ..." if len(strange) > 5 else ""}')
+    raise DataError(
+        f'{path} has {len(folders)} class folders, the model {len(names)} classes, and these are not among '
+        f'them: {", ".join(strange[:5])}{", ..." if len(strange) > 5 else ""}'
+    )

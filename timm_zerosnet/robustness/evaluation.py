@@ -1,4 +1,5 @@
 """Accuracy of a model on images, clean or perturbed, with its own preprocessing."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ class Evaluation:
         loss: (N,) float32 cross entropy of the label in nats, >= 0.
         correct_top5: (N,) bool, whether the label is among the five most probable (all, with five classes or fewer).
     """
+
     correct: np.ndarray
     predicted: np.ndarray
     confidence: np.ndarray
@@ -46,18 +48,18 @@ class Evaluation:
 
 
 def evaluate(
-        model: str | nn.Module,
-        images: Images,
-        labels: Sequence[int] | np.ndarray | Tensor,
-        *,
-        perturbation: str | None = None,
-        level: float = 0.0,
-        seed: int = 0,
-        batch_size: int = 250,
-        device: str | torch.device = 'cpu',
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
-        progress: bool = False,
+    model: str | nn.Module,
+    images: Images,
+    labels: Sequence[int] | np.ndarray | Tensor,
+    *,
+    perturbation: str | None = None,
+    level: float = 0.0,
+    seed: int = 0,
+    batch_size: int = 250,
+    device: str | torch.device = 'cpu',
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    progress: bool = False,
 ) -> Evaluation:
     """Measure a model on images, clean or under one perturbation.
 
@@ -85,20 +87,28 @@ def evaluate(
     config = _data_config(net, mean, std)
     labels_t = torch.as_tensor(np.asarray(labels), dtype=torch.int64)
     if len(images) != len(labels_t) or len(labels_t) == 0:
-        raise ValueError(f'{len(images)} images and {len(labels_t)} labels: accepted is one label for each, at least one')
+        raise ValueError(
+            f'{len(images)} images and {len(labels_t)} labels: accepted is one label for each, at least one'
+        )
     center = torch.tensor(config['mean'], device=device).view(1, -1, 1, 1)
     scale = torch.tensor(config['std'], device=device).view(1, -1, 1, 1)
     was_training = net.training
     parts: dict[str, list[Tensor]] = {name: [] for name in Evaluation.__dataclass_fields__}
     net.eval().to(device)
     try:
-        for start, pixels in tqdm(_batches(images, config, batch_size), total=-(-len(images) // batch_size),
-                                  disable=not progress, desc=perturbation or 'clean', unit='batch', leave=False):
+        for start, pixels in tqdm(
+            _batches(images, config, batch_size),
+            total=-(-len(images) // batch_size),
+            disable=not progress,
+            desc=perturbation or 'clean',
+            unit='batch',
+            leave=False,
+        ):
             if perturbation is not None:
                 pixels = perturb(pixels, perturbation, level, seed, range(start, start + len(pixels)))
             with torch.inference_mode():
                 logits = net((pixels.to(device) - center) / scale).float().cpu()
-            for name, values in _judge(logits, labels_t[start:start + len(pixels)]).items():
+            for name, values in _judge(logits, labels_t[start : start + len(pixels)]).items():
                 parts[name].append(values)
     finally:
         net.train(was_training)
@@ -112,13 +122,18 @@ def _judge(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         raise ValueError('the model returns NaN or infinite logits')
     classes = logits.shape[1]
     if int(labels.min()) < 0 or int(labels.max()) >= classes:
-        raise ValueError(f'labels range from {int(labels.min())} to {int(labels.max())}: the model has {classes} classes')
+        raise ValueError(
+            f'labels range from {int(labels.min())} to {int(labels.max())}: the model has {classes} classes'
+        )
     confidence, predicted = logits.softmax(1).max(1)
     top5 = logits.topk(min(5, classes)).indices
     return dict(
-        correct=predicted == labels, predicted=predicted, confidence=confidence,
+        correct=predicted == labels,
+        predicted=predicted,
+        confidence=confidence,
         loss=torch.nn.functional.cross_entropy(logits, labels, reduction='none'),
-        correct_top5=(top5 == labels[:, None]).any(1))
+        correct_top5=(top5 == labels[:, None]).any(1),
+    )
 
 
 def _data_config(model: nn.Module, mean: Sequence[float] | None, std: Sequence[float] | None) -> dict[str, Any]:
@@ -147,18 +162,22 @@ def _batches(images: Images, config: dict[str, Any], batch_size: int) -> Iterato
             whole = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
             check_pixels(whole)
             if tuple(array.shape[1:3]) != tuple(config['input_size'][1:]):
-                raise ValueError(f'float images of {array.shape[1]}x{array.shape[2]}: the model takes '
-                                 f'{config["input_size"][1]}x{config["input_size"][2]}; give uint8 or PIL images to have '
-                                 'them resized')
+                raise ValueError(
+                    f'float images of {array.shape[1]}x{array.shape[2]}: the model takes '
+                    f'{config["input_size"][1]}x{config["input_size"][2]}; give uint8 or PIL images to have '
+                    'them resized'
+                )
         elif array.dtype != np.uint8:
             raise ValueError(f'images are {array.dtype}: accepted is uint8, or floats in [0, 1]')
     transform = create_transform(
-        **{key: config[key] for key in ('input_size', 'interpolation', 'crop_pct', 'crop_mode')}, normalize=False)
+        **{key: config[key] for key in ('input_size', 'interpolation', 'crop_pct', 'crop_mode')}, normalize=False
+    )
     as_it_is = isinstance(array, np.ndarray) and (
         array.dtype != np.uint8
-        or (config['crop_pct'] == 1 and tuple(array.shape[1:3]) == tuple(config['input_size'][1:])))
+        or (config['crop_pct'] == 1 and tuple(array.shape[1:3]) == tuple(config['input_size'][1:]))
+    )
     for start in range(0, len(array), batch_size):
-        chunk = array[start:start + batch_size]
+        chunk = array[start : start + batch_size]
         if as_it_is:
             pixels = torch.from_numpy(np.ascontiguousarray(np.moveaxis(chunk, -1, 1)))
         else:
@@ -171,13 +190,17 @@ def _channels_last(array: np.ndarray, channels: int) -> np.ndarray:
         return array
     if array.ndim == 4 and array.shape[1] == channels:
         return np.moveaxis(array, 1, -1)
-    raise ValueError(f'images of shape {array.shape}: accepted is (N, H, W, {channels}) or (N, {channels}, H, W), '
-                     f'the model takes {channels} channels')
+    raise ValueError(
+        f'images of shape {array.shape}: accepted is (N, H, W, {channels}) or (N, {channels}, H, W), '
+        f'the model takes {channels} channels'
+    )
 
 
 def _to_pil(image: Any, channels: int) -> Image.Image:
     if isinstance(image, np.ndarray):
         image = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
     if not isinstance(image, Image.Image):
-        raise ValueError(f'an image is a {type(image).__name__}: accepted are PIL images, uint8 arrays and float arrays')
+        raise ValueError(
+            f'an image is a {type(image).__name__}: accepted are PIL images, uint8 arrays and float arrays'
+        )
     return image.convert('L' if channels == 1 else 'RGB')

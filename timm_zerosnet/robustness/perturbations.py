@@ -3,6 +3,7 @@
 The noise of an image depends on (seed, perturbation, index of the image) alone: not on batches, workers, device, other
 draws or the model. For additive noise the level scales one draw, so levels share their random numbers.
 """
+
 from __future__ import annotations
 
 import difflib
@@ -28,6 +29,7 @@ class Perturbation:
         signed: Whether a negative level makes sense.
         source: Where formula and levels come from.
     """
+
     name: str
     draw: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray] | None
     levels: tuple[float, ...]
@@ -69,10 +71,16 @@ def _suite(*rows: Perturbation) -> dict[str, Perturbation]:
 
 SUITES: dict[str, dict[str, Perturbation]] = {
     'zerosnet': _suite(
-        Perturbation('const', None, _both_signs(.01, .05, .1, .2, .3, .4, .45), True, f'x + c; {AUTHORS}'),
-        Perturbation('rand', _uniform01, _both_signs(.04, .06, .08, .1, .12, .2), True, f'x + c U[0, 1); {AUTHORS}'),
-        Perturbation('randn', _normal, (.01, .02, .03, .035, .04, .05, .1, .2), False, f'x + c N(0, 1); {AUTHORS}'),
-        Perturbation('uniform', _uniform, (.04, .06, .08, .1, .12, .2), False, 'x + c U[-1, 1); centred rand, ours'),
+        Perturbation('const', None, _both_signs(0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.45), True, f'x + c; {AUTHORS}'),
+        Perturbation(
+            'rand', _uniform01, _both_signs(0.04, 0.06, 0.08, 0.1, 0.12, 0.2), True, f'x + c U[0, 1); {AUTHORS}'
+        ),
+        Perturbation(
+            'randn', _normal, (0.01, 0.02, 0.03, 0.035, 0.04, 0.05, 0.1, 0.2), False, f'x + c N(0, 1); {AUTHORS}'
+        ),
+        Perturbation(
+            'uniform', _uniform, (0.04, 0.06, 0.08, 0.1, 0.12, 0.2), False, 'x + c U[-1, 1); centred rand, ours'
+        ),
     ),
 }
 
@@ -116,9 +124,18 @@ def perturb(images: Tensor, name: str, level: float, seed: int = 0, indices: Seq
         return (images + level).clamp_(0, 1)
     indices = range(len(images)) if indices is None else indices
     key = np.array([seed, zlib.crc32(row.name.encode())], dtype=np.uint64)
-    noise = np.stack([
-        row.draw(np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, int(i)])), tuple(images.shape[1:]))
-        for i in indices]) if len(images) else np.zeros(images.shape, dtype=np.float32)
+    noise = (
+        np.stack(
+            [
+                row.draw(
+                    np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, int(i)])), tuple(images.shape[1:])
+                )
+                for i in indices
+            ]
+        )
+        if len(images)
+        else np.zeros(images.shape, dtype=np.float32)
+    )
     return torch.from_numpy(noise).to(images).mul_(level).add_(images).clamp_(0, 1)
 
 
