@@ -211,7 +211,7 @@ class MultistepMethod:
     @property
     def _slope_weight(self) -> Fraction:
         """What sum b must be for a consistent method: rho'(1)."""
-        return 1 + sum(i * c for i, c in enumerate(self.a))
+        return sum((i * c for i, c in enumerate(self.a)), Fraction(1))
 
     @property
     def rho(self) -> Polynomial:
