@@ -7,8 +7,8 @@ import csv
 import datetime
 import json
 import os
-import pickle
 import platform
+import re
 import shlex
 import shutil
 import tempfile
@@ -25,10 +25,21 @@ from torch import Tensor
 
 from . import pretrained
 from .checkpoint import checkpoint_filter_fn
-from .pretrained import WeightError
+from .pretrained import WeightError, one_line
+from .zerosnet import default_cfgs
 
 MAX_ACCURACY_GAP = 0.3  # percentage points between the log and the stored file
 LOCAL_ARGUMENTS = {'data', 'data_dir', 'output', 'experiment', 'resume', 'device', 'dataset', 'workers', 'val_interval'}
+# what train.py does where a recipe says nothing, as far as it changes the stored weights
+SILENT: dict[str, Any] = {
+    'model_kwargs': {},
+    'model_ema': False,
+    'model_ema_decay': 0.9998,
+    'model_ema_warmup': False,
+    'amp': False,
+    'clip_grad': None,
+    'drop_path': None,
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,6 @@ class RunLog:
 
     epoch: int
     top1: float
-    best_top1: float
     args: dict[str, Any]
 
 
@@ -51,21 +61,45 @@ def read_log(log: Path, args: Path | None = None) -> RunLog:
     for path in (log, args):
         if not path.is_file():
             raise WeightError(f'{path} does not exist; expected are summary.csv and args.yaml as train.py writes them')
-    with open(log, newline='', encoding='utf-8') as file:
-        # a continued run writes the header again
-        rows = [row for row in csv.DictReader(file) if (row.get('epoch') or '').isdigit()]
-    parsed = yaml.safe_load(args.read_text(encoding='utf-8'))
-    if not rows or 'eval_top1' not in rows[-1]:
-        raise WeightError(f'{log} has no row with epoch and eval_top1')
-    if not isinstance(parsed, dict) or 'model' not in parsed:
-        raise WeightError(f'{args} names no model')
-    return RunLog(
-        int(rows[-1]['epoch']), float(rows[-1]['eval_top1']), max(float(r['eval_top1']) for r in rows), parsed
-    )
+    try:
+        with open(log, newline='', encoding='utf-8') as file:
+            # a continued run writes the header again
+            rows = [row for row in csv.DictReader(file) if row.get('epoch') != 'epoch']
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise WeightError(f'{log} is not a readable CSV file: {one_line(error)}') from error
+    if not rows:
+        raise WeightError(f'{log} has no row; expected are rows with epoch and eval_top1')
+    last = {key: rows[-1].get(key) for key in ('epoch', 'eval_top1')}
+    try:
+        epoch, top1 = int(last['epoch']), float(last['eval_top1'])
+        if epoch < 0 or not 0 <= top1 <= 100:
+            raise ValueError
+    except (TypeError, ValueError):
+        given = ', '.join(f'{key} {value!r}' for key, value in last.items())
+        raise WeightError(f'{log}: the last row has {given}; expected are an epoch and a percentage') from None
+    parsed = read_yaml(args)
+    if not isinstance(parsed.get('model'), str):
+        raise WeightError(f'{args} has model {parsed.get("model")!r}; expected is the name of a model')
+    return RunLog(epoch, top1, parsed)
 
 
-def read_checkpoint(path: Path, average: str) -> dict[str, Any]:
-    """The state dict of a checkpoint of train.py, without unpickling code.
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        WeightError: if it cannot be read or holds something else.
+    """
+    try:
+        parsed = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise WeightError(f'{path} is not a readable YAML file: {one_line(error)}') from error
+    if not isinstance(parsed, dict):
+        raise WeightError(f'{path} holds a {type(parsed).__name__}; expected are lines of the form name: value')
+    return parsed
+
+
+def read_checkpoint(path: Path, average: str) -> tuple[dict[str, Any], int | None]:
+    """The state dict of a checkpoint of train.py, without unpickling code, and the epoch it is of (None: not said).
 
     Args:
         path: A ``.pth.tar``.
@@ -75,51 +109,64 @@ def read_checkpoint(path: Path, average: str) -> dict[str, Any]:
         WeightError: if it cannot be read or holds no such weights.
     """
     key = {'raw': 'state_dict', 'ema': 'state_dict_ema'}[average]
+    if not path.is_file():
+        raise WeightError(f'{path} does not exist; expected is a last.pth.tar of train.py')
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             checkpoint = torch.load(path, map_location='cpu', weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
+    except Exception as error:  # torch, pickle and zipfile each raise their own
         raise WeightError(
-            f'{path} (sha256 {pretrained.sha256(path) if path.is_file() else "none"}) is not a readable '
-            f'checkpoint: {str(error).splitlines()[0]}'
+            f'{path} (sha256 {pretrained.sha256(path)}) is not a readable checkpoint: '
+            f'{type(error).__name__}: {one_line(error)}'
         ) from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(key), dict):
         found = ', '.join(map(str, checkpoint)) if isinstance(checkpoint, dict) else type(checkpoint).__name__
         raise WeightError(f'{path} holds no {key}; it holds {found}')
-    return checkpoint
+    return checkpoint[key], checkpoint.get('epoch')
 
 
 def compact(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Convolution and linear weights in float16, all other floats in float32; contiguous."""
+    """Convolution and linear weights in float16, all other floats in float32; contiguous copies."""
 
     def cast(value: Tensor) -> Tensor:
-        if not value.is_floating_point():
-            return value.contiguous()
-        return value.to(torch.float16 if value.ndim >= 2 else torch.float32).contiguous()
+        if value.is_floating_point():
+            value = value.to(torch.float16 if value.ndim >= 2 else torch.float32)
+        return value.clone(memory_format=torch.contiguous_format)  # of its own: views of one buffer cannot be saved
 
     return {name: cast(value) for name, value in state_dict.items()}
 
 
-def reproduction_command(name: str, recipe: dict[str, Any], recipe_name: str, args: dict[str, Any]) -> str:
-    """The command that trains this row anywhere: the recipe and what the run's arguments change in it."""
-    model, tag = name.split('.', 1)
-    words = [
-        'timm-zerosnet',
-        'train',
-        recipe_name,
-        '--model',
-        f'{model}.{tag.split("_")[0]}',
-        '--dataset',
-        f'torch/{tag.split("_")[0]}',
-        '--dataset-download',
-        '--data-dir',
-        'data',
-    ]
-    for key, value in recipe.items():
+def reproduction_command(name: str, recipe_name: str, args: dict[str, Any]) -> str:
+    """The command that trains this row anywhere: a packaged recipe and what the run's arguments change in it.
+
+    Raises:
+        WeightError: if there is no such recipe, or train.py has no option for a change.
+    """
+    recipe = pretrained.RECIPES / f'{recipe_name}.yaml'
+    if not recipe.is_file():
+        packaged = ', '.join(sorted(path.stem for path in pretrained.RECIPES.glob('*.yaml')))
+        raise WeightError(f'recipe {recipe_name} is not packaged, nobody could repeat the run; accepted: {packaged}')
+    model, data = name.split('.', 1)[0], name.split('.', 1)[1].split('_')[0]
+    words = ['timm-zerosnet', 'train', recipe_name, '--model', f'{model}.{data}']
+    words += ['--dataset', f'torch/{data}', '--dataset-download', '--data-dir', 'data']
+    for key, value in {**SILENT, **read_yaml(recipe)}.items():
         if key in args and args[key] != value and key not in LOCAL_ARGUMENTS:
-            given = args[key] if isinstance(args[key], list) else [args[key]]
-            words += [f'--{key.replace("_", "-")}', *map(str, given)]
+            words += _option(key, args[key], recipe_name)
     return shlex.join(words)
+
+
+def _option(key: str, value: Any, recipe_name: str) -> list[str]:
+    option = f'--{key.replace("_", "-")}'
+    if value is True:
+        return [option]
+    if value is None or value is False or value in ({}, []):
+        raise WeightError(
+            f'the run had {key}: {value}, recipe {recipe_name} has something else, and train.py has no option '
+            'that takes it back: package the recipe that the run used'
+        )
+    if isinstance(value, dict):
+        return [option, *(f'{name}={entry}' for name, entry in value.items())]
+    return [option, *map(str, value if isinstance(value, list) else [value])]
 
 
 def add(
@@ -145,7 +192,7 @@ def add(
 
     Args:
         checkpoint: ``last.pth.tar`` of train.py; an original project's parameter names are renamed.
-        recipe: The YAML file that it was trained with.
+        recipe: The YAML file that it was trained with; of that name one must be packaged.
         log: The run's ``summary.csv``.
         data: The full test set, see ``robustness.data.load_labelled``.
         tag: Weight tag, such as ``cifar10`` or ``cifar10_seed1``.
@@ -159,20 +206,35 @@ def add(
         The manifest row.
 
     Raises:
-        WeightError: for values that are not finite, a wrong architecture, or an accuracy more than 0.3 points from the
-            logged one. Nothing is left behind.
+        WeightError: for files that are missing or malformed, values that are not finite, a wrong architecture, another
+            epoch than the log's last, or an accuracy more than 0.3 points from the logged one. Nothing is left behind.
+        DataError: for a test set that cannot be used.
     """
     from .robustness.data import load_labelled
     from .robustness.evaluation import evaluate
 
+    if not re.fullmatch(r'cifar100?(_[a-z0-9_]+)?', tag):
+        raise WeightError(f'tag {tag!r}: accepted are cifar10 and cifar100, also followed by _ and what tells it apart')
+    date = date or datetime.date.today().isoformat()
+    datetime.date.fromisoformat(date)
     run = read_log(log, args)
-    model_name = run.args['model'].split('.', 1)[0]
-    name = f'{model_name}.{tag}'
-    cfg_name = f'{model_name}.{tag.split("_")[0]}'
+    model_name, data_name = run.args['model'].split('.', 1)[0], tag.split('_')[0]
+    name, cfg_name = f'{model_name}.{tag}', f'{model_name}.{data_name}'
+    if data_name not in getattr(default_cfgs.get(model_name), 'cfgs', {}):
+        raise WeightError(f'the run trained {model_name!r}: accepted are networks of this package for 32-pixel images')
+    if run.epoch + 1 != run.args.get('epochs') and not note:
+        raise WeightError(
+            f'{log} ends with epoch {run.epoch} (the first is 0) of {run.args.get("epochs")}: a note must say why'
+        )
+    read_yaml(recipe)
+    command = reproduction_command(name, recipe.stem, run.args)
     model = timm.create_model(cfg_name)
-    if model.num_classes != run.args.get('num_classes'):
-        raise WeightError(f'{cfg_name} has {model.num_classes} classes, the run {run.args.get("num_classes")}')
-    state_dict = compact(checkpoint_filter_fn(read_checkpoint(checkpoint, average), model))
+    if run.args.get('num_classes') not in (None, model.num_classes):
+        raise WeightError(f'{cfg_name} has {model.num_classes} classes, the run {run.args["num_classes"]}')
+    state_dict, epoch = read_checkpoint(checkpoint, average)
+    if epoch not in (None, run.epoch):
+        raise WeightError(f'{checkpoint} is of epoch {epoch}; accepted is the last of {log}, {run.epoch}')
+    state_dict = compact(checkpoint_filter_fn(state_dict, model))
 
     pretrained.WEIGHTS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=pretrained.WEIGHTS, prefix='.adding-') as scratch:
@@ -186,12 +248,11 @@ def add(
                 f'{name}: the stored file has {result.top1:.2f} % on {data}, the log of its last epoch '
                 f'{run.top1:.2f} %; accepted is a difference of at most {MAX_ACCURACY_GAP} points'
             )
-        recipe_args = yaml.safe_load(recipe.read_text(encoding='utf-8'))
         row = {
             'sha256': pretrained.sha256(stored),
             'bytes': stored.stat().st_size,
             'parameters': sum(p.numel() for p in model.parameters()),
-            'data': tag.split('_')[0],
+            'data': data_name,
             'test_images': len(test.labels),
             'top1': round(result.top1, 2),
             'top5': round(result.top5, 2),
@@ -203,9 +264,9 @@ def add(
             'hardware': hardware or f'{os.cpu_count()} CPU cores ({platform.machine()})',
             'wall_time': wall_time,
             'versions': {'torch': version('torch'), 'timm': version('timm'), 'scripts': scripts},
-            'date': date or datetime.date.today().isoformat(),
+            'date': date,
             'note': note,
-            'command': reproduction_command(name, recipe_args, recipe.stem, run.args),
+            'command': command,
         }
         logs = Path(scratch) / name
         logs.mkdir()
@@ -219,13 +280,13 @@ def _install(stored: Path, logs: Path, name: str, row: dict[str, Any]) -> None:
     umask = os.umask(0)
     os.umask(umask)
     os.chmod(stored, 0o666 & ~umask)  # safetensors writes 0600
+    rows = {**pretrained.manifest(), name: row}
+    manifest = stored.parent / 'manifest.json'
+    manifest.write_text(json.dumps(rows, indent=2) + '\n', encoding='utf-8')
     target = pretrained.WEIGHTS / 'logs' / name
     target.mkdir(parents=True, exist_ok=True)
     for file in logs.iterdir():
         os.replace(file, target / file.name)
-    rows = {**pretrained.manifest(), name: row}
-    manifest = stored.parent / 'manifest.json'
-    manifest.write_text(json.dumps(rows, indent=2) + '\n', encoding='utf-8')
     os.replace(stored, pretrained.WEIGHTS / stored.name)
     os.replace(manifest, pretrained.WEIGHTS / manifest.name)
     pretrained.manifest.cache_clear()

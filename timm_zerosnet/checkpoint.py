@@ -17,6 +17,8 @@ _PREFIXES = ('module.', '_orig_mod.')
 
 _TERMS = {'': '0', '_x': '0', '_l': '1', '_ll': '2'}
 
+_CLASSIFIER = {'head.fc.weight', 'head.fc.bias'}
+
 
 def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
     """A state dict as ``model`` takes it; idempotent.
@@ -52,25 +54,32 @@ def _convert_original(state_dict: dict[str, Tensor], own: dict[str, Tensor], dep
         stage = max(s for s, start in enumerate(starts) if start <= index)
         return f'stages.{stage}.blocks.{index - starts[stage]}.'
 
+    learned = {key.rpartition('.')[2] for key in own if '.step.' in key}
     converted = {}
     for key, value in state_dict.items():
         name, droppable = _rename(key, block)
-        if name is None or (droppable and name not in own):
+        if name is None or (droppable and name not in own and _unused(name, learned)):
             continue
-        converted[name] = (1 / value.double()).to(value.dtype) if name.endswith('.step.mu') else value
+        inverted = name.endswith('.step.mu') and isinstance(value, Tensor)
+        converted[name] = (1 / value.double()).to(value.dtype) if inverted else value
     return converted
+
+
+def _unused(name: str, learned: set[str]) -> bool:
+    # a network that learns its coefficients carries some without using them; one that does not learn them has none
+    return '.step.' not in name or name.rpartition('.')[2] in learned
 
 
 def _rename(key: str, block) -> tuple[str | None, bool]:
     """Our name of an original entry, and whether the originals may carry it without using it."""
     if match := re.fullmatch(r'ks\.(\d+)', key):
         return f'{block(int(match[1]))}step.k', True
-    if match := re.fullmatch(r'downsample(\d)(\d)\.downsample\.(\d)\.(.+)', key):
+    if match := re.fullmatch(r'downsample(\d)(\d)\.downsample\.([02])\.(.+)', key):
         layer = {'0': 'norm', '2': 'conv'}[match[3]]
         # the second of a stage's two belongs to a history that no step reads
         name = f'stages.{int(match[1]) - 1}.blocks.0.state_proj.0.{layer}.{match[4]}'
         return (name if match[2] == '1' else None), True
-    if match := re.fullmatch(r'downsample1\.downsample\.(\d)\.(.+)', key):
+    if match := re.fullmatch(r'downsample1\.downsample\.([02])\.(.+)', key):
         return f'stages.0.blocks.0.state_proj.0.{ {"0": "norm", "2": "conv"}[match[1]] }.{match[2]}', True
     if match := re.fullmatch(r'(?:blocks\.(\d+)|layer(\d)\.(\d+))\.(.+)', key):
         prefix = block(int(match[1])) if match[1] else f'stages.{int(match[2]) - 1}.blocks.{match[3]}.'
@@ -87,23 +96,24 @@ def _rename(key: str, block) -> tuple[str | None, bool]:
 
 
 def _refuse_mismatch(state_dict: dict[str, Any], own: dict[str, Tensor], model: nn.Module) -> None:
-    head = {key for key in {*own, *state_dict} if key.startswith('head.')}
-    counters = {key for key in own if key.endswith('num_batches_tracked')}
-    missing = sorted(own.keys() - state_dict.keys() - head - counters)
-    unexpected = sorted(state_dict.keys() - own.keys() - head)
-    shapes = [
-        f'{key} {tuple(state_dict[key].shape)}, expected {tuple(own[key].shape)}'
-        for key in own.keys() & state_dict.keys() - head
-        if _backbone_shape(key, state_dict[key]) != _backbone_shape(key, own[key])
-    ]
     config = getattr(model, 'pretrained_cfg', {})
+    counters = {key for key in own if key.endswith('num_batches_tracked')}
+    missing = sorted(own.keys() - state_dict.keys() - _CLASSIFIER - counters)
+    unexpected = sorted(state_dict.keys() - own.keys() - _CLASSIFIER)
+    strange = sorted(key for key in state_dict if not isinstance(state_dict[key], Tensor))
+    shapes = [
+        f'{key} {tuple(state_dict[key].shape)}, expected {" or ".join(map(str, accepted))}'
+        for key in own.keys() & state_dict.keys() - _CLASSIFIER - set(strange)
+        if tuple(state_dict[key].shape) not in (accepted := _accepted_shapes(key, own[key], config))
+    ]
     label = config.get('architecture', type(model).__name__)
-    if missing or unexpected or shapes:
+    if missing or unexpected or strange or shapes:
         parts = [
             f'{len(keys)} {what} ({", ".join(keys[:3])}{", ..." if len(keys) > 3 else ""})'
             for keys, what in (
                 (missing, 'missing'),
                 (unexpected, 'not of this network'),
+                (strange, 'that are no tensors'),
                 (sorted(shapes), 'of another shape'),
             )
             if keys
@@ -136,6 +146,9 @@ def _refuse_mismatch(state_dict: dict[str, Any], own: dict[str, Tensor], model: 
         )
 
 
-def _backbone_shape(key: str, value: Tensor) -> tuple[int, ...]:
-    # timm adapts the input channels of the stem
-    return tuple(value.shape[:1] + value.shape[2:]) if key == 'stem.conv.weight' else tuple(value.shape)
+def _accepted_shapes(key: str, own: Tensor, config: dict[str, Any]) -> list[tuple[int, ...]]:
+    """The shape of an entry; of the stem also that for the input channels of the config, which timm adapts."""
+    shape, channels = tuple(own.shape), config.get('input_size', (None,))[0]
+    if key != 'stem.conv.weight' or channels in (None, shape[1]):
+        return [shape]
+    return [shape, (shape[0], channels, *shape[2:])]

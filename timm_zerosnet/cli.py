@@ -55,9 +55,15 @@ def _weights_add(args: argparse.Namespace) -> None:
 def _weights_verify(args: argparse.Namespace) -> None:
     from . import pretrained
 
+    damaged = []
     for name in pretrained.manifest():
-        pretrained.verify(name)
-        print(f'{name}: ok')
+        try:
+            pretrained.verify(name)
+            print(f'{name}: ok')
+        except pretrained.WeightError as error:
+            damaged.append(str(error))
+    if damaged:
+        raise CommandError('\n'.join(damaged))
 
 
 def _weights_tables(args: argparse.Namespace) -> None:

@@ -24,7 +24,7 @@ from timm.layers import ClassifierHead, DropPath, calculate_drop_path_rates, get
 from timm.models import checkpoint
 from torch import Tensor, nn
 
-from .methods import MethodLike, parse_method
+from .methods import MethodLike, parse_method, zerosnet
 from .stability import MultistepMethod, ZeroStabilityWarning
 from .steps import FixedStep, LMStep, SlopeConv2d, ZeroSNetStep
 
@@ -179,14 +179,15 @@ class MultistepResNet(nn.Module):
     """A residual network with linear multistep skip connections.
 
     Args:
-        layers: Blocks of each stage.
-        widths: Width of each stage, before the expansion (4) of a bottleneck.
+        layers: Blocks of each stage, at least one in each.
+        widths: Width of each stage, as many as ``layers``, before the expansion (4) of a bottleneck.
         block: ``'basic'`` or ``'bottleneck'``.
         stem: ``'cifar'`` (conv3x3, final norm, any input from 8 px on) or ``'imagenet'`` (conv7x7/2 and pooling, no
             final norm).
-        method: A ``MultistepMethod`` or its name, see ``parse_method``. One that is not zero-stable or not consistent
-            is built with one ``ZeroStabilityWarning``.
-        learn: ``'mu'`` learns ZeroSNet's 1 / lambda in each block, ``'k'`` LM-ResNet's k; the method is then theirs.
+        method: A ``MultistepMethod`` or its name, see ``parse_method``; default ``'zerosnet-opt'``. One that is not
+            zero-stable or not consistent is built with one ``ZeroStabilityWarning``.
+        learn: ``'mu'`` learns ZeroSNet's 1 / lambda in each block, ``'k'`` LM-ResNet's k; the method is then theirs,
+            and ``method`` is refused.
         projection: How the newest state is projected where width or stride change: ``'bare'`` conv1x1, ``'preact'``
             BN-ReLU-conv1x1, ``'shared'`` conv1x1 of the block's relu(bn1(x)). Older states always have a bare conv1x1.
         start_projection: The same for a bottleneck's block 0; ``'preact-raw'`` is ``'preact'`` for that step alone,
@@ -217,7 +218,7 @@ class MultistepResNet(nn.Module):
         widths: Sequence[int] = (16, 32, 64),
         block: str = 'basic',
         stem: str = 'cifar',
-        method: MethodLike = 'zerosnet-opt',
+        method: Optional[MethodLike] = None,
         learn: Optional[str] = None,
         projection: str = 'bare',
         start_projection: Optional[str] = None,
@@ -243,6 +244,11 @@ class MultistepResNet(nn.Module):
         _check('projection', projection, ('bare', 'preact', 'shared'))
         _check('start_projection', start_projection, (None, 'bare', 'preact', 'shared', 'preact-raw'))
         _check('output_stride', output_stride, (1, 2, 4, 8, 16, 32) if stem == 'cifar' else (4, 8, 16, 32))
+        if not layers or len(layers) != len(widths) or min(layers) < 1:
+            raise ValueError(
+                f'layers={layers!r}, widths={widths!r}: accepted are as many of the one as of the other, and at least '
+                'one block in each stage'
+            )
         _check_rate('drop_rate', drop_rate)
         _check_rate('drop_path_rate', drop_path_rate)
         if (lambda_init is not None or constrain_mu) and learn != 'mu':
@@ -250,16 +256,18 @@ class MultistepResNet(nn.Module):
                 f"lambda_init={lambda_init!r}, constrain_mu={constrain_mu}: accepted with learn='mu' only "
                 '(the models whose names end in _tra)'
             )
+        if method is not None and learn:
+            raise ValueError(f'method={method!r}: accepted is none beside learn={learn!r}, which has its own')
         if learn == 'mu':
-            method = parse_method(f'zerosnet({1 if lambda_init is None else lambda_init})')
+            method = zerosnet(1 if lambda_init is None else lambda_init)
         elif learn == 'k':
             method = parse_method('lm(1.05)')
         else:
-            method = parse_method(method)
+            method = parse_method('zerosnet-opt' if method is None else method)
         if method.b[0] == 0:
             raise ValueError(f'{method}: b[0] is 0, the last branch would have no effect; accepted: any other b[0]')
         if learn != 'k' and not (method.is_zero_stable and method.is_consistent):
-            warnings.warn(f'{method} is {method.verdict}', ZeroStabilityWarning, stacklevel=2)
+            warnings.warn(f'{method} is {method.verdict}{_growth(method)}', ZeroStabilityWarning, stacklevel=2)
         self.method: Any = method
         self.num_classes = num_classes
         self.in_chans = in_chans
@@ -361,7 +369,7 @@ class MultistepResNet(nn.Module):
             if euler[i]:
                 step: nn.Module = FixedStep([1], [1], bool(slope_terms))
             elif learn == 'mu':
-                step = ZeroSNetStep(-float(method.a[1]) if len(method.a) > 1 else 0.0, constrain_mu, **dd)
+                step = ZeroSNetStep(-float(method.a[1]), constrain_mu, **dd)
             elif learn == 'k':
                 step = LMStep(**dd)
             else:
@@ -399,7 +407,7 @@ class MultistepResNet(nn.Module):
                 nn.init.normal_(module.weight, 0, math.sqrt(2 / (math.prod(module.kernel_size) * module.out_channels)))
             elif isinstance(module, (ZeroSNetStep, LMStep)):
                 module.init_weights()
-            elif isinstance(module, nn.Linear) or hasattr(module, 'running_mean'):
+            elif hasattr(module, 'reset_parameters'):  # norms, the classifier
                 module.reset_parameters()
 
     @torch.jit.ignore
@@ -524,12 +532,22 @@ def _take_indices(count: int, indices: Optional[Union[int, List[int]]]) -> List[
         if not 0 < indices <= count:
             raise ValueError(f'indices={indices}: there are {count} feature levels, accepted is 1 to {count}')
         indices = list(range(count - indices, count))
+    if len(indices) == 0:
+        raise ValueError(f'indices={indices}: there are {count} feature levels, accepted is at least one')
     for i in indices:
         if not -count <= i < count:
             raise ValueError(
                 f'feature level {i} does not exist: there are {count}, accepted is {-count} to {count - 1}'
             )
     return [i + count if i < 0 else i for i in indices]
+
+
+def _growth(method: MultistepMethod) -> str:
+    radius = method.spectral_radius
+    if radius <= 1 + 1e-9:
+        return ''
+    blocks = math.log(torch.finfo(torch.float32).max) / math.log(radius)
+    return f'. The states grow {radius:.4f}-fold in each block and overflow float32 after about {blocks:.0f} blocks'
 
 
 def _check(name: str, value, accepted) -> None:

@@ -78,14 +78,44 @@ def check_source(model: str, cfg: Any) -> None:
         cfg: Its resolved ``PretrainedCfg``, an overlay included.
 
     Raises:
-        WeightError: naming the tags that have weights, or both sha256.
+        WeightError: naming the tags that have weights, both sha256, or an overlay's file that cannot be read.
     """
     name = f'{model}.{cfg.tag}'
-    if not (cfg.state_dict or cfg.has_weights):
+    if cfg.state_dict:
+        return
+    if not cfg.has_weights:
         tags = ', '.join(f'{model}.{tag}' for tag in weight_tags(model)) or 'none'
         raise WeightError(
             f'there are no weights for {name if cfg.tag else model}; of {model} these exist: {tags}; of '
             f'all models: {", ".join(manifest()) or "none"}. pretrained=False makes a random network.'
         )
-    if cfg.file and cfg.file == weight_file(name):
-        verify(name)
+    if cfg.file and cfg.source not in ('hf-hub', 'local-dir'):
+        if str(cfg.file) == weight_file(name):
+            verify(name)
+        else:
+            check_readable(cfg.file)
+
+
+def check_readable(path: str | Path) -> None:
+    """Refuse a file that timm cannot read as a checkpoint.
+
+    Raises:
+        WeightError: naming the file and the reason.
+    """
+    from timm.models import load_state_dict
+
+    accepted = 'Accepted are safetensors files and PyTorch checkpoints that hold nothing but tensors and plain values.'
+    if not Path(path).is_file():
+        raise WeightError(f'{path} does not exist or is no file. {accepted}')
+    try:
+        load_state_dict(path)
+    except Exception as error:  # timm, torch, pickle and safetensors each raise their own
+        raise WeightError(
+            f'{path} ({Path(path).stat().st_size} bytes) cannot be read as a checkpoint: '
+            f'{type(error).__name__}: {one_line(error)}. {accepted}'
+        ) from error
+
+
+def one_line(error: BaseException) -> str:
+    """The first 300 characters of an error's message, without line breaks."""
+    return ' '.join(str(error).split())[:300]

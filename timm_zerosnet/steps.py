@@ -63,7 +63,7 @@ class ZeroSNetStep(nn.Module):
         if not self.constrain:
             return self.mu
         # the gradient passes where mu has left the interval, so that it can come back
-        return self.mu + (self.mu.clamp(self.low, self.high) - self.mu).detach()
+        return self.mu.clamp(self.low, self.high).detach() + (self.mu - self.mu.detach())
 
     def scale(self, weight: Tensor) -> Tensor:
         _, b0 = zerosnet_coefficients(self.effective_mu())

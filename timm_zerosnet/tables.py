@@ -14,7 +14,7 @@ DATA_NAMES = {'cifar10': 'CIFAR-10', 'cifar100': 'CIFAR-100'}
 def _markdown(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     header = list(header)
     lines = [header, ['---'] * len(header), *rows]
-    return '\n'.join('| ' + ' | '.join(map(str, line)) + ' |' for line in lines)
+    return '\n'.join('| ' + ' | '.join(str(cell).replace('|', '\\|') for cell in line) + ' |' for line in lines)
 
 
 def weights_table() -> str:

@@ -121,19 +121,29 @@ def _cfgs(name: str, depth: int) -> dict[str, dict[str, Any]]:
 
 def _create(family: str, depth: int, pretrained: bool, kwargs: dict[str, Any]) -> MultistepResNet:
     name = family.removesuffix('_tra') + str(depth) + ('_tra' if family.endswith('_tra') else '')
-    if pretrained:
+    try:
         cfg = resolve_pretrained_cfg(name, kwargs.get('pretrained_cfg'), kwargs.get('pretrained_cfg_overlay'))
+    except RuntimeError as error:  # an unknown tag
+        tags = ', '.join(f'{name}.{tag}' if tag else name for tag in default_cfgs[name].cfgs)
+        with_weights = ', '.join(f'{name}.{tag}' for tag in weights.weight_tags(name)) or 'none'
+        raise weights.WeightError(f'{error} Accepted: {tags}; with weights: {with_weights}.') from error
+    if pretrained:
         weights.check_source(name, cfg)
     shape = DEPTHS[depth]
     feature_cfg = dict(out_indices=tuple(range(len(shape['layers']) + 1)), feature_cls='getter')
-    return build_model_with_cfg(
-        MultistepResNet,
-        name,
-        pretrained,
-        pretrained_filter_fn=checkpoint_filter_fn,
-        feature_cfg={**feature_cfg, **kwargs.pop('feature_cfg', {})},
-        **{**shape, **FAMILIES[family][shape['stem']], **kwargs},
-    )
+    feature_cfg.update(kwargs.pop('feature_cfg', {}))
+    try:
+        return build_model_with_cfg(
+            MultistepResNet,
+            name,
+            pretrained,
+            pretrained_filter_fn=checkpoint_filter_fn,
+            feature_cfg=feature_cfg,
+            **{**shape, **FAMILIES[family][shape['stem']], **kwargs},
+        )
+    except weights.WeightError as error:
+        source = 'state_dict' if cfg.state_dict else cfg.file or cfg.hf_hub_id
+        raise weights.WeightError(f'{source}: {error}') from error
 
 
 default_cfgs = generate_default_cfgs(

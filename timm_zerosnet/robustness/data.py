@@ -40,20 +40,14 @@ def load_labelled(path: str | Path, class_names: Sequence[str] | None = None, pr
     """
     path = Path(path)
     if path.suffix == '.npz':
-        if not path.is_file():
-            raise DataError(f'{path} does not exist')
-        with np.load(path) as arrays:
-            missing = {'x_test', 'y_test'} - set(arrays.files)
-            if missing:
-                raise DataError(f'{path} lacks {" and ".join(sorted(missing))}; it holds {", ".join(arrays.files)}')
-            return LabelledImages(arrays['x_test'], arrays['y_test'].astype(np.int64))
+        return _load_npz(path)
     if not path.is_dir():
         raise DataError(f'{path} is neither an npz file nor a folder')
     for split in ('validation', 'val', 'test'):
         if (path / split).is_dir():
             path = path / split
             break
-    folders = sorted(folder for folder in path.iterdir() if folder.is_dir())
+    folders = sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith('.'))
     if not folders:
         raise DataError(f'{path} holds no class folders; expected is one folder of images for each class')
     labels = _map_classes([folder.name for folder in folders], class_names, path)
@@ -69,8 +63,8 @@ def load_labelled(path: str | Path, class_names: Sequence[str] | None = None, pr
     for file, _ in tqdm(files, disable=not progress, desc='reading images', unit='img', leave=False):
         try:
             with Image.open(file) as image:
-                images.append(image.convert('RGB'))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+                images.append(convert(image, 'RGB'))
+        except Exception as error:  # Pillow's decoders raise many kinds
             broken.append(f'{file} ({error})')
     if broken:
         raise DataError(f'{len(broken)} of {len(files)} images cannot be read:\n' + '\n'.join(broken))
@@ -78,6 +72,40 @@ def load_labelled(path: str | Path, class_names: Sequence[str] | None = None, pr
     if len({image.size for image in images}) == 1:
         return LabelledImages(np.stack([np.asarray(image) for image in images]), targets)
     return LabelledImages(images, targets)
+
+
+def convert(image: Image.Image, mode: str) -> Image.Image:
+    """The image as 8-bit ``mode``.
+
+    Raises:
+        ValueError: for 16-bit and float images, which Pillow would cut off at 255.
+    """
+    if image.mode.startswith(('I', 'F')):
+        raise ValueError(f'Pillow mode {image.mode}: accepted are images with 8 bits a channel')
+    return image.convert(mode)
+
+
+def _load_npz(path: Path) -> LabelledImages:
+    if not path.is_file():
+        raise DataError(f'{path} does not exist')
+    try:
+        arrays = np.load(path)
+        if not isinstance(arrays, np.lib.npyio.NpzFile):
+            raise ValueError('it is one array without a name')
+        with arrays:
+            names = arrays.files
+            x, y = (arrays[name] if name in names else None for name in ('x_test', 'y_test'))
+    except Exception as error:  # numpy, zipfile and zlib each raise their own
+        raise DataError(f'{path} is not a readable npz file: {error}') from error
+    if x is None or y is None:
+        missing = [name for name, value in (('x_test', x), ('y_test', y)) if value is None]
+        raise DataError(f'{path} lacks {" and ".join(missing)}; it holds {", ".join(names) or "nothing"}')
+    if x.dtype != np.uint8 or x.ndim != 4 or not np.issubdtype(y.dtype, np.integer) or y.size != len(x):
+        raise DataError(
+            f'{path} has x_test {x.dtype} {x.shape} and y_test {y.dtype} {y.shape}: accepted are uint8 images '
+            '(N, H, W, 3) and N integers'
+        )
+    return LabelledImages(x, y.reshape(-1).astype(np.int64))
 
 
 def _map_classes(folders: list[str], names: Sequence[str] | None, path: Path) -> list[int]:

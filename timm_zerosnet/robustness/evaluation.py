@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Iterator, Sequence, Union
 
@@ -13,7 +15,8 @@ from timm.data import create_transform, resolve_data_config
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .perturbations import check_pixels, perturb
+from .data import convert
+from .perturbations import check_pixels, find_perturbation, perturb
 
 Images = Union[np.ndarray, Tensor, Sequence[Image.Image]]
 
@@ -63,11 +66,13 @@ def evaluate(
 ) -> Evaluation:
     """Measure a model on images, clean or under one perturbation.
 
-    The images are resized and cropped as the model's config has it, perturbed as pixels in [0, 1], then normalised.
+    The images are resized and cropped as timm's validate.py does it (to a config's test size if it has one), perturbed
+    as pixels in [0, 1], then normalised. No global random state is read or changed.
 
     Args:
         model: A name for ``timm.create_model(..., pretrained=True)`` or a module, which is measured in eval mode and
-            handed back in the mode it had.
+            handed back in the mode and on the device it had. A module without timm's config takes the images at the
+            size they have.
         images: N images: PIL images, a uint8 array, or floats in [0, 1]. Arrays and tensors are (N, H, W, C) or
             (N, C, H, W), C = 1 or 3; floats must have the model's input size.
         labels: N class indices.
@@ -83,19 +88,24 @@ def evaluate(
         ValueError: for pixels out of range (names the range seen), images of the wrong shape or number, labels beyond
             the model's classes, a model that returns something else than (N, classes) finite logits.
     """
-    net = timm.create_model(model, pretrained=True) if isinstance(model, str) else model
+    if perturbation is not None:
+        find_perturbation(perturbation).check(level)
+    elif level:
+        raise ValueError(f'level={level} without a perturbation: name the perturbation, or leave level at 0')
+    if batch_size < 1:
+        raise ValueError(f'batch_size={batch_size}: accepted is an integer >= 1')
+    targets = _labels(labels, len(images))
+    if isinstance(model, str):
+        with torch.random.fork_rng(devices=[]):
+            net = timm.create_model(model, pretrained=True)
+    else:
+        net = model
     config = _data_config(net, mean, std)
-    labels_t = torch.as_tensor(np.asarray(labels), dtype=torch.int64)
-    if len(images) != len(labels_t) or len(labels_t) == 0:
-        raise ValueError(
-            f'{len(images)} images and {len(labels_t)} labels: accepted is one label for each, at least one'
-        )
     center = torch.tensor(config['mean'], device=device).view(1, -1, 1, 1)
     scale = torch.tensor(config['std'], device=device).view(1, -1, 1, 1)
-    was_training = net.training
+    dtype = next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
     parts: dict[str, list[Tensor]] = {name: [] for name in Evaluation.__dataclass_fields__}
-    net.eval().to(device)
-    try:
+    with _ready(net, device):
         for start, pixels in tqdm(
             _batches(images, config, batch_size),
             total=-(-len(images) // batch_size),
@@ -107,17 +117,42 @@ def evaluate(
             if perturbation is not None:
                 pixels = perturb(pixels, perturbation, level, seed, range(start, start + len(pixels)))
             with torch.inference_mode():
-                logits = net((pixels.to(device) - center) / scale).float().cpu()
-            for name, values in _judge(logits, labels_t[start : start + len(pixels)]).items():
+                logits = net(((pixels.to(device) - center) / scale).to(dtype))
+            for name, values in _judge(logits, targets[start : start + len(pixels)]).items():
                 parts[name].append(values)
-    finally:
-        net.train(was_training)
     return Evaluation(**{name: torch.cat(values).numpy() for name, values in parts.items()})
 
 
-def _judge(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    if logits.ndim != 2 or len(logits) != len(labels):
-        raise ValueError(f'the model returns shape {tuple(logits.shape)}: accepted is ({len(labels)}, classes)')
+@contextmanager
+def _ready(net: nn.Module, device: str | torch.device) -> Iterator[None]:
+    """``net`` in eval mode on ``device``; each of its modules gets its mode back, and the network its device."""
+    modes = [(module, module.training) for module in net.modules()]
+    home = next((tensor.device for tensor in itertools.chain(net.parameters(), net.buffers())), torch.device('cpu'))
+    try:
+        net.eval().to(device)
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        net.to(home)
+
+
+def _labels(labels: Any, count: int) -> Tensor:
+    array = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
+    if array.shape != (count,) or count == 0:
+        raise ValueError(
+            f'{count} images and labels of shape {array.shape}: accepted is one label for each, at least one'
+        )
+    if not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f'labels are {array.dtype}: accepted are integers')
+    return torch.from_numpy(array.astype(np.int64))
+
+
+def _judge(logits: Any, labels: Tensor) -> dict[str, Tensor]:
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(labels):
+        found = f'shape {tuple(logits.shape)}' if isinstance(logits, Tensor) else f'a {type(logits).__name__}'
+        raise ValueError(f'the model returns {found}: accepted are logits of shape ({len(labels)}, classes)')
+    logits = logits.float().cpu()
     if not torch.isfinite(logits).all():
         raise ValueError('the model returns NaN or infinite logits')
     classes = logits.shape[1]
@@ -137,52 +172,71 @@ def _judge(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
 
 
 def _data_config(model: nn.Module, mean: Sequence[float] | None, std: Sequence[float] | None) -> dict[str, Any]:
-    if not getattr(model, 'pretrained_cfg', None) and (mean is None or std is None):
+    """Preprocessing of a model: ``input_size`` (C, H, W), None where the images' own size is taken, and the rest."""
+    known = bool(getattr(model, 'pretrained_cfg', None))
+    if not known and (mean is None or std is None):
         raise ValueError(f'{type(model).__name__} has no timm config: give mean and std of its normalisation')
-    args = {key: value for key, value in (('mean', mean), ('std', std)) if value is not None}
-    if in_chans := getattr(model, 'in_chans', None):
-        args['in_chans'] = in_chans
-    config = resolve_data_config(model=model)
-    channels = in_chans or config['input_size'][0]
-    config['input_size'] = (channels, *config['input_size'][1:])
-    for key in ('mean', 'std'):
-        given = tuple(args.get(key) or config[key])
-        if len(given) != channels:
-            given = (sum(given) / len(given),) * channels
-        config[key] = given
+    config = resolve_data_config(model=model, use_test_size=True)
+    channels = getattr(model, 'in_chans', None) or (config['input_size'][0] if known else len(mean))
+    config['input_size'] = (channels, *(config['input_size'][1:] if known else (None, None)))
+    for key, given in (('mean', mean), ('std', std)):
+        if given is None:
+            given = config[key] if len(config[key]) == channels else [sum(config[key]) / len(config[key])]
+        if len(given) not in (1, channels):
+            raise ValueError(f'{key} has {len(given)} values: accepted is one, or one for each of {channels} channels')
+        config[key] = tuple(given) * (channels if len(given) == 1 else 1)
     return config
 
 
 def _batches(images: Images, config: dict[str, Any], batch_size: int) -> Iterator[tuple[int, Tensor]]:
     """Float pixels (n, C, H, W) in [0, 1] at the model's input size, with the index of the first."""
-    array = images.numpy() if isinstance(images, Tensor) else images
+    channels, *size = config['input_size']
+    as_it_is = size == [None, None]
+    array = _array(_stack(images, channels) if as_it_is else images, channels)
     if isinstance(array, np.ndarray):
-        array = _channels_last(array, config['input_size'][0])
-        if np.issubdtype(array.dtype, np.floating):
-            whole = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
-            check_pixels(whole)
-            if tuple(array.shape[1:3]) != tuple(config['input_size'][1:]):
-                raise ValueError(
-                    f'float images of {array.shape[1]}x{array.shape[2]}: the model takes '
-                    f'{config["input_size"][1]}x{config["input_size"][2]}; give uint8 or PIL images to have '
-                    'them resized'
-                )
-        elif array.dtype != np.uint8:
-            raise ValueError(f'images are {array.dtype}: accepted is uint8, or floats in [0, 1]')
-    transform = create_transform(
-        **{key: config[key] for key in ('input_size', 'interpolation', 'crop_pct', 'crop_mode')}, normalize=False
-    )
-    as_it_is = isinstance(array, np.ndarray) and (
-        array.dtype != np.uint8
-        or (config['crop_pct'] == 1 and tuple(array.shape[1:3]) == tuple(config['input_size'][1:]))
-    )
+        fits = as_it_is or list(array.shape[1:3]) == size
+        if array.dtype != np.uint8 and not fits:
+            raise ValueError(
+                f'float images of {array.shape[1]}x{array.shape[2]}: the model takes {size[0]}x{size[1]}; '
+                'give uint8 or PIL images to have them resized'
+            )
+        as_it_is = array.dtype != np.uint8 or as_it_is or (fits and config['crop_pct'] == 1)
+    keys = ('interpolation', 'crop_pct', 'crop_mode', 'mean')
+    if not as_it_is:
+        transform = create_transform(config['input_size'], **{key: config[key] for key in keys}, normalize=False)
     for start in range(0, len(array), batch_size):
         chunk = array[start : start + batch_size]
         if as_it_is:
             pixels = torch.from_numpy(np.ascontiguousarray(np.moveaxis(chunk, -1, 1)))
         else:
-            pixels = torch.stack([transform(_to_pil(image, config['input_size'][0])) for image in chunk])
+            pixels = torch.stack([transform(_to_pil(image, channels)) for image in chunk])
         yield start, pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
+
+
+def _array(images: Images, channels: int) -> Any:
+    """An array (N, H, W, C) of uint8, or of floats in [0, 1]; a list of images stays one."""
+    if isinstance(images, Tensor):
+        images = images.detach().cpu()
+        images = (images.float() if images.is_floating_point() else images).numpy()
+    if not isinstance(images, np.ndarray):
+        return images
+    images = _channels_last(images, channels)
+    if np.issubdtype(images.dtype, np.floating):
+        check_pixels(torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32)))
+    elif images.dtype != np.uint8:
+        raise ValueError(f'images are {images.dtype}: accepted is uint8, or floats in [0, 1]')
+    return images
+
+
+def _stack(images: Images, channels: int) -> np.ndarray | Tensor:
+    """Images of one size as an array."""
+    if isinstance(images, (np.ndarray, Tensor)):
+        return images
+    arrays = [np.asarray(_to_pil(image, channels)) for image in images]
+    if len({array.shape for array in arrays}) > 1:
+        raise ValueError("images of several sizes and a model without timm's config: accepted are images of one size")
+    array = np.stack(arrays)
+    return array if array.ndim == 4 else array[..., None]
 
 
 def _channels_last(array: np.ndarray, channels: int) -> np.ndarray:
@@ -197,10 +251,17 @@ def _channels_last(array: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _to_pil(image: Any, channels: int) -> Image.Image:
-    if isinstance(image, np.ndarray):
-        image = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
+    if (
+        isinstance(image, np.ndarray)
+        and image.dtype == np.uint8
+        and image.ndim > 1
+        and image.shape[2:] in ((), (1,), (3,))
+    ):
+        image = Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image)
     if not isinstance(image, Image.Image):
+        what = f'{image.dtype} array {image.shape}' if isinstance(image, np.ndarray) else type(image).__name__
         raise ValueError(
-            f'an image is a {type(image).__name__}: accepted are PIL images, uint8 arrays and float arrays'
+            f'an image is a {what}: accepted are lists of PIL images or of uint8 arrays (H, W, C), and arrays '
+            '(N, H, W, C) of uint8 or of floats in [0, 1]'
         )
-    return image.convert('L' if channels == 1 else 'RGB')
+    return convert(image, 'L' if channels == 1 else 'RGB')

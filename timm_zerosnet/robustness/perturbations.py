@@ -7,6 +7,7 @@ draws or the model. For additive noise the level scales one draw, so levels shar
 from __future__ import annotations
 
 import difflib
+import operator
 import zlib
 from dataclasses import dataclass
 from typing import Callable, Sequence
@@ -106,23 +107,25 @@ def perturb(images: Tensor, name: str, level: float, seed: int = 0, indices: Seq
         images: (N, C, H, W) float pixels in [0, 1], before normalisation.
         name: A perturbation of ``SUITES``.
         level: Its strength in pixel values; 0 changes nothing.
-        seed: Any integer >= 0; ``const`` ignores it.
+        seed: Any integer of 64 bits, >= 0; ``const`` ignores it.
         indices: Index of each image in its data set, on which its noise depends; default 0..N-1.
 
     Returns:
         (N, C, H, W) like ``images``, which stay as they are.
 
     Raises:
-        ValueError: for an unknown name, a level or pixels out of range, a negative seed.
+        ValueError: for an unknown name, a level, seed or pixels out of range, another number of indices than of images.
     """
     row = find_perturbation(name)
     level = row.check(level)
     check_pixels(images)
-    if seed < 0:
-        raise ValueError(f'seed={seed}: accepted is an integer >= 0')
+    if not 0 <= operator.index(seed) < 2**64:
+        raise ValueError(f'seed={seed}: accepted is an integer from 0 to 2**64 - 1')
+    indices = range(len(images)) if indices is None else indices
+    if len(indices) != len(images):
+        raise ValueError(f'{len(indices)} indices for {len(images)} images: accepted is one for each')
     if row.draw is None:
         return (images + level).clamp_(0, 1)
-    indices = range(len(images)) if indices is None else indices
     key = np.array([seed, zlib.crc32(row.name.encode())], dtype=np.uint64)
     noise = (
         np.stack(

@@ -1,0 +1,48 @@
+"""One network of each kind, small enough for tests of what all of them do."""
+
+import pytest
+import timm
+import torch
+
+import timm_zerosnet  # noqa: F401
+
+SMALL_CIFAR = dict(layers=(4, 1, 2))
+SMALL_IMAGENET = dict(layers=(3, 1, 1, 2), widths=(8, 16, 16, 24))
+KINDS = {
+    'zerosnet20': {},
+    'zerosnet20_tra': {},
+    'zerosnet164': SMALL_CIFAR,
+    'zerosnet18': SMALL_IMAGENET,
+    'zerosnet50_tra': SMALL_IMAGENET,
+    'preresnet20': {},
+    'preresnet18': SMALL_IMAGENET,
+    'lmresnet20': {},
+    'lmresnet164': SMALL_CIFAR,
+    'multistep_resnet20': dict(method='ab3'),
+}
+each_kind = pytest.mark.parametrize('name', KINDS)
+
+
+def create(name, **kwargs):
+    torch.manual_seed(0)
+    return timm.create_model(name, **{**KINDS.get(name, {}), **kwargs})
+
+
+def is_imagenet(name):
+    return int(''.join(c for c in name if c.isdigit())) in (18, 34, 50, 101, 152)
+
+
+def images(name, batch=2, size=None, **kwargs):
+    height, width = size or ((64, 64) if is_imagenet(name) else (16, 16))
+    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(1), **kwargs)
+
+
+def settle(model, name):
+    """Move the running statistics off their initial values, which hide mistakes, and go to eval mode."""
+    with torch.no_grad():
+        model.train()(images(name, batch=4, dtype=next(model.parameters()).dtype))
+    return model.eval()
+
+
+def same(found, wanted, tolerance=1e-5):
+    torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance)

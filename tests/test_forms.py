@@ -1,0 +1,112 @@
+"""Training aids, and the same network in other forms: copies, sizes, layouts, TorchScript, torch.fx."""
+
+import copy
+import io
+import pickle
+
+import pytest
+import timm
+import torch
+from kinds import KINDS, create, each_kind, images, same, settle
+from timm.optim import create_optimizer_v2
+
+# --- training
+
+
+@each_kind
+def test_layer_decay(name):
+    model = create(name)
+    optimizer = create_optimizer_v2(model, 'sgd', lr=0.1, weight_decay=1e-4, layer_decay=0.7)
+    scale = {p: group['lr_scale'] for group in optimizer.param_groups for p in group['params']}
+    decay = {p: group['weight_decay'] for group in optimizer.param_groups for p in group['params']}
+    assert len(scale) == len(list(model.parameters()))
+    firsts = [block.conv1.weight for stage in model.stages for block in stage.blocks]
+    order = [scale[p] for p in (model.stem.conv.weight, *firsts, model.head.fc.weight)]
+    assert order == sorted(set(order)) and order[-1] == 1 == max(scale.values())
+    for block in (block for stage in model.stages for block in stage.blocks):
+        assert len({scale[p] for p in block.parameters()}) == 1
+    steps = {n: p for n, p in model.named_parameters() if n.endswith(('.step.mu', '.step.k'))}
+    assert model.no_weight_decay() == set(steps) and bool(steps) == (name.endswith('_tra') or name.startswith('lm'))
+    assert all(decay[p] == 0 for p in steps.values()) and decay[model.head.fc.weight] > 0
+    coarse = timm.models.group_parameters(model, model.group_matcher(coarse=True), reverse=True)
+    assert coarse.keys() == dict(model.named_parameters()).keys()
+    assert len(set(coarse.values())) == 2 + len(model.stages)
+
+
+@each_kind
+@pytest.mark.parametrize('features_only', [False, True], ids=['whole', 'features'])
+def test_grad_checkpointing_changes_nothing(name, features_only):
+    model = create(name, features_only=features_only, drop_path_rate=0.2)
+    other = copy.deepcopy(model)
+    inner = other.model if features_only else other
+    inner.set_grad_checkpointing()
+    calls, results = [], []
+    inner.stages[-1].blocks[-1].conv1.register_forward_hook(lambda *args: calls.append(1))
+    for net in (model, other):
+        torch.manual_seed(2)
+        x = images(name).requires_grad_()
+        outputs = net.train()(x) if features_only else [net.train()(x)]
+        sum(y.square().mean() for y in outputs).backward()
+        results.append([*outputs, x.grad, *(p.grad for p in net.parameters())])
+    assert len(calls) == 2  # forward, and again for the backward pass
+    same(results[1], results[0], 1e-6)
+    inner.set_grad_checkpointing(False)
+    inner.forward_features(images(name)).sum().backward()
+    assert len(calls) == 3
+
+
+# --- forms of the same network
+
+
+@each_kind
+def test_odd_sizes_single_images_copies_and_modes(name):
+    model = settle(create(name, dtype=torch.float64), name)
+    with torch.no_grad():
+        for height, width in ((28, 28), (33, 33), (30, 47)):
+            x = images(name, batch=3, size=(height, width), dtype=torch.float64)
+            together = model(x)
+            assert together.isfinite().all()
+            same(torch.cat([model(one[None]) for one in x]), together, 1e-9)
+        channels_last = copy.deepcopy(model).to(memory_format=torch.channels_last)
+        same(channels_last(x.to(memory_format=torch.channels_last)), together, 1e-9)
+        assert torch.equal(copy.deepcopy(model)(x), together)
+        assert torch.equal(pickle.loads(pickle.dumps(model))(x), together)
+        other = timm.create_model(name, **KINDS[name], dtype=torch.float64).eval()
+        assert not torch.equal(other(x), together)
+        buffer = io.BytesIO()
+        torch.save(model.state_dict(), buffer)
+        buffer.seek(0)
+        other.load_state_dict(torch.load(buffer, weights_only=True), strict=True)
+        assert torch.equal(other(x), together)
+        assert not torch.equal(model.train()(x), together)  # batch statistics, and they move the running ones
+        assert not torch.equal(model.eval()(x), together)
+
+
+jit = pytest.mark.filterwarnings('ignore:.*torch.jit:FutureWarning', 'ignore:.*torch.jit:DeprecationWarning')
+
+
+@jit
+@each_kind
+def test_script_trace_and_fx(name):
+    model = settle(create(name), name)
+    x, other = images(name, batch=3), images(name, batch=2, size=(48, 40))
+    buffer = io.BytesIO()
+    with torch.no_grad():
+        torch.jit.save(torch.jit.script(model), buffer)
+        buffer.seek(0)
+        for form in (torch.jit.load(buffer), torch.jit.trace(model, x), torch.fx.symbolic_trace(model)):
+            same([form(x), form(other)], [model(x), model(other)])
+        for kwargs in (dict(num_classes=0), dict(features_only=True, out_indices=(2, 0))):
+            net = settle(create(name, **kwargs), name)
+            same(torch.jit.script(net)(x), net(x))
+
+
+@jit
+@pytest.mark.parametrize('name', ['zerosnet20', 'zerosnet20_tra', 'multistep_resnet20'])
+def test_scripted_network_trains(name):
+    model, x = create(name), images(name)
+    scripted = torch.jit.script(copy.deepcopy(model))
+    for net in (model, scripted):
+        net(x).square().sum().backward()
+    for found, wanted in zip(scripted.parameters(), model.parameters(), strict=True):
+        same(found.grad, wanted.grad, 1e-4)
