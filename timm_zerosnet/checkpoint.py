@@ -102,9 +102,9 @@ def _refuse_mismatch(state_dict: dict[str, Any], own: dict[str, Tensor], model: 
     unexpected = sorted(state_dict.keys() - own.keys() - _CLASSIFIER)
     strange = sorted(key for key in state_dict if not isinstance(state_dict[key], Tensor))
     shapes = [
-        f'{key} {tuple(state_dict[key].shape)}, expected {" or ".join(map(str, accepted))}'
+        f'{key} {tuple(state_dict[key].shape)}, expected {" or ".join(map(str, expected))}'
         for key in own.keys() & state_dict.keys() - _CLASSIFIER - set(strange)
-        if tuple(state_dict[key].shape) not in (accepted := _accepted_shapes(key, own[key], config))
+        if tuple(state_dict[key].shape) not in (expected := _accepted_shapes(key, own[key], config))
     ]
     label = config.get('architecture', type(model).__name__)
     if missing or unexpected or strange or shapes:
