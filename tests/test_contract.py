@@ -258,6 +258,7 @@ def test_unknown_arguments_are_type_errors(argument):
 @pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16], ids=str)
 def test_dtype(name, dtype):
     model = create(name, dtype=dtype, device='cpu')
+    model.reset_classifier(0)
     model.reset_classifier(4)
     assert {p.dtype for p in model.parameters()} == {dtype}
     y = model(images(name).to(dtype))

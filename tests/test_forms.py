@@ -25,6 +25,7 @@ def test_layer_decay(name):
     assert order == sorted(set(order)) and order[-1] == 1 == max(scale.values())
     for block in (block for stage in model.stages for block in stage.blocks):
         assert len({scale[p] for p in block.parameters()}) == 1
+    assert all(scale[p] == scale[firsts[-1]] for p in model.norm.parameters())
     steps = {n: p for n, p in model.named_parameters() if n.endswith(('.step.mu', '.step.k'))}
     assert model.no_weight_decay() == set(steps) and bool(steps) == (name.endswith('_tra') or name.startswith('lm'))
     assert all(decay[p] == 0 for p in steps.values()) and decay[model.head.fc.weight] > 0
