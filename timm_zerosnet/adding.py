@@ -29,7 +29,8 @@ from .pretrained import WeightError, one_line
 from .zerosnet import default_cfgs
 
 MAX_ACCURACY_GAP = 0.3  # percentage points between the log and the stored file
-LOCAL_ARGUMENTS = {'data', 'data_dir', 'output', 'experiment', 'resume', 'device', 'dataset', 'workers', 'val_interval'}
+MACHINE_PATHS = {'data', 'data_dir', 'output', 'resume', 'initial_checkpoint', 'pretrained_path'}
+LOCAL_ARGUMENTS = MACHINE_PATHS | {'experiment', 'device', 'dataset', 'workers', 'val_interval'}
 # what train.py does where a recipe says nothing, as far as it changes the stored weights
 SILENT: dict[str, Any] = {
     'model_kwargs': {},
@@ -196,7 +197,7 @@ def add(
         log: The run's ``summary.csv``.
         data: The full test set, see ``robustness.data.load_labelled``.
         tag: Weight tag, such as ``cifar10`` or ``cifar10_seed1``.
-        args: The run's ``args.yaml``; default beside ``log``.
+        args: The run's ``args.yaml``; default beside ``log``. Paths of the machine are left out of what is stored.
         average: ``'raw'`` or ``'ema'``.
         hardware, wall_time, scripts, date, note: As the manifest records them; the date is that of adding, YYYY-MM-DD,
             and the versions are those installed here.
@@ -271,7 +272,8 @@ def add(
         logs = Path(scratch) / name
         logs.mkdir()
         shutil.copyfile(log, logs / 'summary.csv')
-        shutil.copyfile(args or log.parent / 'args.yaml', logs / 'args.yaml')
+        public = {key: value for key, value in run.args.items() if key not in MACHINE_PATHS}
+        (logs / 'args.yaml').write_text(yaml.safe_dump(public), encoding='utf-8')
         _install(stored, logs, name, row)
     return row
 
