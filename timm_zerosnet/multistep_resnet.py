@@ -16,152 +16,20 @@ that the original implementations carry without using them do not exist here.
 
 import math
 import warnings
-from collections import OrderedDict
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
-from timm.layers import ClassifierHead, DropPath, calculate_drop_path_rates, get_norm_act_layer
-from timm.models import checkpoint
+from timm.layers import ClassifierHead, calculate_drop_path_rates, get_norm_act_layer
 from torch import Tensor, nn
 
+from .blocks import BLOCKS, MultistepBlock, MultistepStage, Stem, make_projection
 from .methods import MethodLike, parse_method, zerosnet
 from .stability import MultistepMethod, ZeroStabilityWarning
-from .steps import FixedStep, LMStep, SlopeConv2d, ZeroSNetStep
+from .steps import FixedStep, LMStep, ZeroSNetStep
 
 __all__ = ['MultistepResNet']
 
 LayerType = Union[str, Callable, type]
-
-
-class MultistepBlock(nn.Module):
-    """One step: branch, projection of the history where width or stride change, update.
-
-    Args:
-        in_chs: Channels of the newest state.
-        step: The update, a ``FixedStep``, ``ZeroSNetStep`` or ``LMStep``.
-        state_proj: A projection (or ``nn.Identity``) for each state of the history, newest first; empty if none.
-        slope_proj: Likewise for the slopes.
-        shares_preact: The newest state's projection takes ``relu(bn1(x))``, not ``x``.
-        keeps_raw: The history keeps the states as they came, the projections serve this step alone.
-        keep: How many of the old states and slopes (this block's own included) the blocks after it need.
-    """
-
-    def __init__(
-        self,
-        in_chs: int,
-        norm_act: Callable,
-        step: nn.Module,
-        state_proj: Sequence[nn.Module],
-        slope_proj: Sequence[nn.Module],
-        shares_preact: bool,
-        keeps_raw: bool,
-        keep: Tuple[int, int],
-        drop_path: float,
-        **dd,
-    ):
-        super().__init__()
-        self.projects = len(state_proj) > 0
-        self.shares_preact = shares_preact
-        self.keeps_raw = keeps_raw
-        self.keep_states, self.keep_slopes = keep
-        self.norm1 = norm_act(in_chs, **dd)
-        self.state_proj = nn.ModuleList(state_proj)
-        self.slope_proj = nn.ModuleList(slope_proj)
-        self.step = step
-        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
-
-    def forward(self, states: List[Tensor], slopes: List[Tensor]) -> Tuple[List[Tensor], List[Tensor]]:
-        """Takes and returns the newest states and slopes, newest first."""
-        pre = self.norm1(states[0])
-        terms = states
-        if self.projects:
-            terms = []
-            for i, proj in enumerate(self.state_proj):
-                terms.append(proj(pre if self.shares_preact and i == 0 else states[i]))
-            old_slopes: List[Tensor] = []
-            for j, proj in enumerate(self.slope_proj):
-                old_slopes.append(proj(slopes[j]))
-            slopes = old_slopes
-        slope = self.drop_path(self.slope(pre))
-        x = self.step(slope, terms, slopes)
-        kept = states if self.keeps_raw else terms
-        return [x] + kept[: self.keep_states], ([slope] + slopes)[: self.keep_slopes]
-
-
-class BasicBlock(MultistepBlock):
-    """BN-ReLU-conv3x3(stride)-BN-ReLU-conv3x3."""
-
-    expansion = 1
-
-    def __init__(
-        self, in_chs: int, out_chs: int, stride: int, dilations: Tuple[int, int], norm_act: Callable, **kwargs
-    ):
-        super().__init__(in_chs, norm_act, **kwargs)
-        dd = {'device': kwargs.get('device'), 'dtype': kwargs.get('dtype')}
-        first, rest = dilations
-        self.conv1 = nn.Conv2d(in_chs, out_chs, 3, stride, first, first, bias=False, **dd)
-        self.norm2 = norm_act(out_chs, **dd)
-        self.conv2 = SlopeConv2d(out_chs, out_chs, 3, 1, rest, rest, bias=False, **dd)
-
-    def slope(self, pre: Tensor) -> Tensor:
-        return self.conv2(self.norm2(self.conv1(pre)), self.step.scale(self.conv2.weight))
-
-
-class Bottleneck(MultistepBlock):
-    """BN-ReLU-conv1x1-BN-ReLU-conv3x3(stride)-BN-ReLU-conv1x1."""
-
-    expansion = 4
-
-    def __init__(
-        self, in_chs: int, out_chs: int, stride: int, dilations: Tuple[int, int], norm_act: Callable, **kwargs
-    ):
-        super().__init__(in_chs, norm_act, **kwargs)
-        dd = {'device': kwargs.get('device'), 'dtype': kwargs.get('dtype')}
-        mid_chs, first = out_chs // self.expansion, dilations[0]
-        self.conv1 = nn.Conv2d(in_chs, mid_chs, 1, bias=False, **dd)
-        self.norm2 = norm_act(mid_chs, **dd)
-        self.conv2 = nn.Conv2d(mid_chs, mid_chs, 3, stride, first, first, bias=False, **dd)
-        self.norm3 = norm_act(mid_chs, **dd)
-        self.conv3 = SlopeConv2d(mid_chs, out_chs, 1, bias=False, **dd)
-
-    def slope(self, pre: Tensor) -> Tensor:
-        out = self.conv2(self.norm2(self.conv1(pre)))
-        return self.conv3(self.norm3(out), self.step.scale(self.conv3.weight))
-
-
-class MultistepStage(nn.Module):
-    """Blocks of one width."""
-
-    def __init__(self, blocks: Sequence[MultistepBlock]):
-        super().__init__()
-        self.blocks = nn.ModuleList(blocks)
-        self.grad_checkpointing = False
-
-    def forward(self, states: List[Tensor], slopes: List[Tensor]) -> Tuple[List[Tensor], List[Tensor]]:
-        for block in self.blocks:
-            if self.grad_checkpointing and not torch.jit.is_scripting():
-                states, slopes = checkpoint(block, states, slopes)
-            else:
-                states, slopes = block(states, slopes)
-        return states, slopes
-
-
-class Stem(nn.Module):
-    """``cifar``: conv3x3. ``imagenet``: conv7x7/2, BN, ReLU; the network pools after it."""
-
-    def __init__(self, in_chans: int, out_chs: int, kind: str, norm_act: Callable, **dd):
-        super().__init__()
-        kernel, stride = (3, 1) if kind == 'cifar' else (7, 2)
-        self.conv = nn.Conv2d(in_chans, out_chs, kernel, stride, kernel // 2, bias=False, **dd)
-        self.norm = nn.Identity() if kind == 'cifar' else norm_act(out_chs, **dd)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x))
-
-
-def _projection(kind: str, in_chs: int, out_chs: int, stride: int, norm_act: Callable, **dd) -> nn.Module:
-    conv = nn.Conv2d(in_chs, out_chs, 1, stride, bias=False, **dd)
-    return nn.Sequential(OrderedDict(norm=norm_act(in_chs, **dd), conv=conv)) if kind == 'preact' else conv
 
 
 def _live(uses: Sequence[Sequence[int]]) -> List[set]:
@@ -348,7 +216,7 @@ class MultistepResNet(nn.Module):
             newest = (start_projection if i == 0 else projection) if crosses[i] else 'none'
             wanted = live_states[i] if crosses[i] else {raw} & set(uses_state[i])
             state_proj = [
-                _projection(
+                make_projection(
                     newest.split('-')[0] if s == 0 else 'bare',
                     shapes[0][0] if s == raw else in_chs,
                     out_chs,
@@ -361,7 +229,7 @@ class MultistepResNet(nn.Module):
                 for s in range(max(wanted, default=-1) + 1)
             ]
             slope_proj = [
-                _projection('bare', in_chs, out_chs, stride, norm_act, **dd)
+                make_projection('bare', in_chs, out_chs, stride, norm_act, **dd)
                 if crosses[i] and j in live_slopes[i]
                 else nn.Identity()
                 for j in range(max(live_slopes[i], default=-1) + 1)
@@ -520,9 +388,6 @@ class MultistepResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(x))
-
-
-BLOCKS = {'basic': BasicBlock, 'bottleneck': Bottleneck}
 
 
 def _take_indices(count: int, indices: Optional[Union[int, List[int]]]) -> List[int]:

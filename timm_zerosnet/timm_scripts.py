@@ -6,6 +6,7 @@ import os
 import runpy
 import sys
 from pathlib import Path
+from typing import Callable
 
 import torch
 
@@ -64,6 +65,28 @@ def run_script(name: str, arguments: list[str], folder: str | None = None) -> No
         runpy.run_path(str(script), run_name='__main__')
     finally:
         sys.argv, sys.path = before
+
+
+def launch(command: str, usage: str, arguments: list[str] | None, prepare: Callable[[list[str]], list[str]]) -> int:
+    """The command line of a launcher; returns the exit code.
+
+    Args:
+        command: ``train`` or ``validate``.
+        usage: What ``--help`` prints.
+        arguments: Of the command, default ``sys.argv``.
+        prepare: Makes the script's arguments of them, ``--timm-scripts`` taken out.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ('-h', '--help'):
+        print(usage)
+        return 0 if arguments else 2
+    try:
+        folder, rest = take_scripts_option(arguments)
+        run_script(f'{command}.py', prepare(rest), folder)
+    except ScriptError as error:
+        print(f'timm-zerosnet {command}: {error}', file=sys.stderr)
+        return 2
+    return 0
 
 
 def take_scripts_option(arguments: list[str]) -> tuple[str | None, list[str]]:
