@@ -17,8 +17,15 @@ class CommandError(Exception):
     """Printed as one line; the command ends with code 2."""
 
 
+def _installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):  # blocked: by an import hook, by None in sys.modules
+        return False
+
+
 def _need(extra: str) -> None:
-    missing = [name for name in EXTRAS[extra] if importlib.util.find_spec(name) is None]
+    missing = [name for name in EXTRAS[extra] if not _installed(name)]
     if missing:
         raise CommandError(f'this command needs {", ".join(missing)}: pip install "timm-zerosnet[{extra}]"')
 
