@@ -31,11 +31,13 @@ class FixedStep(nn.Module):
         return weight if self.keeps_slopes or self.b0 == 1.0 else weight * self.b0
 
     def forward(self, slope: Tensor, states: List[Tensor], slopes: List[Tensor]) -> Tensor:
-        # in place on a fresh tensor: no layer that makes a slope needs its output for the backward pass
-        x = slope * self.b0 if self.keeps_slopes else slope
+        fresh = self.keeps_slopes
+        x = slope * self.b0 if fresh else slope
         for i, c in enumerate(self.a):
             if c != 0:
-                x = x.add_(states[i], alpha=c)
+                # not in place on the slope: hooks and feature extractors may hold it
+                x = x.add_(states[i], alpha=c) if fresh else x.add(states[i], alpha=c)
+                fresh = True
         for j, c in enumerate(self.b):
             if c != 0:
                 x = x.add_(slopes[j], alpha=c)
@@ -96,8 +98,9 @@ class LMStep(nn.Module):
 
 
 def _weighted_sum(x: Tensor, states: List[Tensor], a: List[Tensor]) -> Tensor:
-    for i, c in enumerate(a):
-        x = x.addcmul_(states[i].to(x.dtype), c.to(x.dtype))
+    x = x.addcmul(states[0].to(x.dtype), a[0].to(x.dtype))  # not in place on the slope, see FixedStep
+    for i, c in enumerate(a[1:]):
+        x = x.addcmul_(states[i + 1].to(x.dtype), c.to(x.dtype))
     return x
 
 
