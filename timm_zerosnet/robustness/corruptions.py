@@ -108,7 +108,7 @@ def disc(radius: float, edge: float) -> np.ndarray:
 def _mirrored(size: int, margin: int) -> Tensor:
     """Indices of ``size`` pixels and ``margin`` more on both sides, mirrored at the border pixels, however few."""
     around = torch.arange(-margin, size + margin) % max(2 * size - 2, 1)
-    return torch.minimum(around, 2 * size - 2 - around) if size > 1 else torch.zeros_like(around)
+    return torch.minimum(around, 2 * size - 2 - around)
 
 
 def contrast(x: Tensor, c: float) -> Tensor:

@@ -239,7 +239,7 @@ def _check_shape(images: Tensor, row: Perturbation, suite: str) -> None:
     if images.ndim != 4 or (row.severities and shape[1] not in (1, 3)):
         raise ValueError(f'images of shape {shape}: accepted is (N, {channels}, H, W)')
     side = min(shape[2:])
-    if side < row.min_size:
+    if 0 < side < row.min_size:
         others = [o for o, rows in SUITES.items() if row.name in rows and rows[row.name].min_size <= side]
         raise ValueError(
             f'images of {shape[2]}x{shape[3]}: suite {suite} is for {row.min_size} px and more; '
