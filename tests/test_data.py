@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from timm_zerosnet.robustness.data import DataError, LabelledImages, load_labelled
+from timm_zerosnet.robustness.data import DataError, LabelledImages, load_labelled, load_official
 from timm_zerosnet.zerosnet import CIFAR10_LABELS
 
 SAMPLE = Path(__file__).parent / 'data' / 'cifar10_test_200.npz'
@@ -187,3 +187,81 @@ def test_extremes_survive_every_path(tmp_path):
     write_folder(tmp_path / 'folder', ['a', 'b'], each=1, images=images)
     for path in (tmp_path / 'test.npz', tmp_path / 'folder'):
         assert_holds(load_labelled(path), images, [0, 1])
+
+
+def write_official(folder, name='contrast', images=IMAGES, labels=None):
+    """As CIFAR-10-C is distributed, with six test images: five severities in blocks, the labels five times over."""
+    folder.mkdir(exist_ok=True)
+    np.save(folder / f'{name}.npy', images)
+    np.save(folder / 'labels.npy', np.tile(np.arange(6), 5).astype(np.uint8) if labels is None else labels)
+    return folder
+
+
+@pytest.mark.parametrize('severity', range(1, 6))
+def test_official_set(severity, tmp_path):
+    for folder in (write_official(tmp_path), str(tmp_path)):
+        for kind in (int, np.int64, float):
+            found = load_official(folder, 'contrast', kind(severity))
+            assert_holds(found, IMAGES[6 * severity - 6 : 6 * severity], range(6))
+    found.images[:] = 0  # a copy, the files stay as they are
+    assert np.array_equal(np.load(tmp_path / 'contrast.npy'), IMAGES)
+
+
+@pytest.mark.parametrize('severity', [0, 6, -1, 2.5, float('nan')])
+def test_official_severity(severity, tmp_path):
+    with pytest.raises(ValueError, match=f'severity {severity}: accepted is an integer from 1 to 5'):
+        load_official(write_official(tmp_path), 'contrast', severity)
+
+
+@pytest.mark.parametrize(
+    'name, message',
+    [
+        ('Contrast', r'lacks Contrast\.npy; did you mean contrast\? it holds contrast, labels'),
+        ('fog', r'lacks fog\.npy; it holds contrast, labels'),
+        ('../contrast', r'lacks \.\./contrast\.npy'),
+        ('labels', r'labels\.npy is uint8 \(30,\): accepted is uint8 \(30, H, W, 3\)'),
+    ],
+)
+def test_official_name(name, message, tmp_path):
+    with pytest.raises(DataError, match=message):
+        load_official(write_official(tmp_path), name, 1)
+
+
+def test_official_set_that_is_not_there(tmp_path):
+    for folder in (tmp_path, tmp_path / 'none'):
+        with pytest.raises(DataError, match=r'lacks labels\.npy; it holds no \.npy files'):
+            load_official(folder, 'contrast', 1)
+    write_official(tmp_path)
+    (tmp_path / 'labels.npy').unlink()
+    with pytest.raises(DataError, match=r'lacks labels\.npy; it holds contrast'):
+        load_official(tmp_path, 'contrast', 1)
+
+
+@pytest.mark.parametrize(
+    'images, labels, message',
+    [
+        (IMAGES[:29], None, r'contrast\.npy is uint8 \(29, 8, 6, 3\): accepted is uint8 \(30, H, W, 3\)'),
+        (IMAGES / 255, None, r'contrast\.npy is float64 \(30, 8, 6, 3\)'),
+        (IMAGES[..., :1], None, r'contrast\.npy is uint8 \(30, 8, 6, 1\)'),
+        (IMAGES, np.arange(29), r'labels\.npy is int64 \(29,\): accepted are \(5 N,\) integers'),
+        (IMAGES, np.arange(6), r'labels\.npy is int64 \(6,\)'),
+        (IMAGES, np.ones(30), r'labels\.npy is float64 \(30,\)'),
+        (IMAGES, np.ones((30, 1), int), r'labels\.npy is int64 \(30, 1\)'),
+        (IMAGES[:0], np.ones(0, int), r'labels\.npy is int64 \(0,\)'),
+        (np.array([Path('a')] * 30), None, r'contrast\.npy is not a readable npy file'),
+    ],
+)
+def test_wrong_official_set(images, labels, message, tmp_path):
+    with pytest.raises(DataError, match=message):
+        load_official(write_official(tmp_path, images=images, labels=labels), 'contrast', 1)
+
+
+@pytest.mark.parametrize('content', ['empty', 'text', 'cut', 'npz'])
+def test_damaged_official_set(content, tmp_path):
+    path = write_official(tmp_path) / 'contrast.npy'
+    whole = path.read_bytes()
+    np.savez(tmp_path / 'other.npz', x=IMAGES)
+    other = (tmp_path / 'other.npz').read_bytes()
+    path.write_bytes({'empty': b'', 'text': b'text', 'cut': whole[:-9], 'npz': other}[content])
+    with pytest.raises(DataError, match=r'contrast\.npy is not a readable npy file: '):
+        load_official(tmp_path, 'contrast', 1)

@@ -17,7 +17,7 @@ from timm_zerosnet.robustness.data import load_labelled
 FIELDS = tuple(Evaluation.__dataclass_fields__)
 SAMPLE = load_labelled(Path(__file__).parent / 'data' / 'cifar10_test_200.npz')
 IMAGES, LABELS = SAMPLE.images[:40], SAMPLE.labels[:40]
-NOISES = {name: row for suite in SUITES.values() for name, row in suite.items()}
+NOISES = SUITES['zerosnet']
 
 
 @pytest.fixture(scope='module')

@@ -1,7 +1,8 @@
-"""Labelled images from a folder or an npz file."""
+"""Labelled images from a folder, an npz file or the official CIFAR-10-C."""
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Sequence
@@ -72,6 +73,51 @@ def load_labelled(path: str | Path, class_names: Sequence[str] | None = None, pr
     if len({image.size for image in images}) == 1:
         return LabelledImages(np.stack([np.asarray(image) for image in images]), targets)
     return LabelledImages(images, targets)
+
+
+def load_official(folder: str | Path, corruption: str, severity: int) -> LabelledImages:
+    """Read one corruption and severity of the official CIFAR-10-C or CIFAR-100-C.
+
+    Args:
+        folder: Holds ``labels.npy`` (5 N,) and ``<corruption>.npy`` (5 N, H, W, 3), uint8, as they are distributed: the
+            N test images at severity 1, then the same at 2, up to 5. Only the part that is asked for is read.
+        corruption: A file's name without ``.npy``; also those that suite ``cifar-c`` does not have.
+        severity: 1 to 5.
+
+    Raises:
+        DataError: if a file is missing (those that are there are named), unreadable or of another type or shape.
+        ValueError: for another severity.
+    """
+    if severity not in range(1, 6):
+        raise ValueError(f'severity {severity}: accepted is an integer from 1 to 5, the official sets hold no others')
+    folder = Path(folder)
+    files = sorted(file.stem for file in folder.glob('*.npy'))
+    for name in ('labels', corruption):
+        if name not in files:
+            near = difflib.get_close_matches(str(name).lower(), files, 2, 0.4)
+            hint = f'did you mean {" or ".join(near)}? ' if near else ''
+            raise DataError(f'{folder} lacks {name}.npy; {hint}it holds {", ".join(files) or "no .npy files"}')
+    labels, images = (_load_npy(folder / f'{name}.npy') for name in ('labels', corruption))
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or not len(labels) or len(labels) % 5:
+        raise DataError(f'{folder / "labels.npy"} is {labels.dtype} {labels.shape}: accepted are (5 N,) integers')
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or len(images) != len(labels):
+        raise DataError(
+            f'{folder / corruption}.npy is {images.dtype} {images.shape}: accepted is uint8 ({len(labels)}, H, W, 3), '
+            'one image for each label'
+        )
+    size = len(labels) // 5
+    part = slice(size * (int(severity) - 1), size * int(severity))
+    return LabelledImages(np.array(images[part]), np.array(labels[part], dtype=np.int64))
+
+
+def _load_npy(path: Path) -> np.ndarray:
+    try:
+        array = np.load(path, mmap_mode='r')
+        if not isinstance(array, np.ndarray):
+            raise ValueError('it is an npz file')
+        return array
+    except Exception as error:  # numpy raises many kinds
+        raise DataError(f'{path} is not a readable npy file: {error}') from error
 
 
 def convert(image: Image.Image, mode: str) -> Image.Image:

@@ -58,6 +58,7 @@ def evaluate(
     perturbation: str | None = None,
     level: float = 0.0,
     seed: int = 0,
+    suite: str = 'zerosnet',
     batch_size: int = 250,
     device: str | torch.device = 'cpu',
     mean: Sequence[float] | None = None,
@@ -76,9 +77,10 @@ def evaluate(
         images: N images: PIL images, a uint8 array, or floats in [0, 1]. Arrays and tensors are (N, H, W, C) or
             (N, C, H, W), C = 1 or 3; floats must have the model's input size.
         labels: N class indices.
-        perturbation: A name of ``SUITES``, None for clean.
-        level: Its strength; 0 is clean.
+        perturbation: A name of ``SUITES[suite]``, None for clean.
+        level: Its strength, or its severity (1 to 5) in suites that have severities; 0 is clean.
         seed: Of the noise.
+        suite: A name of ``SUITES``.
         batch_size: Images at a time; changes nothing but speed and memory.
         device: Where the model runs; noise is drawn on the CPU.
         mean, std: Normalisation per channel for a module without timm's config.
@@ -89,7 +91,7 @@ def evaluate(
             the model's classes, a model that returns something else than (N, classes) finite logits.
     """
     if perturbation is not None:
-        find_perturbation(perturbation).check(level)
+        find_perturbation(suite, perturbation).check(level)
     elif level:
         raise ValueError(f'level={level} without a perturbation: name the perturbation, or leave level at 0')
     if batch_size < 1:
@@ -115,7 +117,7 @@ def evaluate(
             leave=False,
         ):
             if perturbation is not None:
-                pixels = perturb(pixels, perturbation, level, seed, range(start, start + len(pixels)))
+                pixels = perturb(pixels, perturbation, level, seed, range(start, start + len(pixels)), suite)
             with torch.inference_mode():
                 logits = net(((pixels.to(device) - center) / scale).to(dtype))
             for name, values in _judge(logits, targets[start : start + len(pixels)]).items():

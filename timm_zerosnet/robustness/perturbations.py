@@ -2,21 +2,28 @@
 
 The noise of an image depends on (seed, perturbation, index of the image) alone: not on batches, workers, device, other
 draws or the model. For additive noise the level scales one draw, so levels share their random numbers.
+
+Suite ``zerosnet`` works in floats, as its paper does; its levels are strengths. In ``cifar-c`` and ``imagenet-c`` the
+level is a severity, 1 to 5, and images are 8-bit pictures, as in the official sets: pixels are rounded to the nearest
+step of 1/255 before, and cut off to the next lower one after, which is what the scripts of those sets do.
 """
 
 from __future__ import annotations
 
 import difflib
-import operator
-import zlib
 from dataclasses import dataclass
-from typing import Callable, Sequence
+from typing import Any, Callable, Iterable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from . import corruptions as do
+from .draws import Draws
+
 AUTHORS = 'robustness_eval.py of Chen, Jin, Shang 2022; the levels are ours'
+CIFAR_C = 'make_cifar_c.py of Hendrycks and Dietterich 2019'
+IMAGENET_C = 'make_imagenet_c.py of Hendrycks and Dietterich 2019'
+PART = 2**18  # values worked on at once: a batch of any size fits the memory, and the part the cache
 
 
 @dataclass(frozen=True)
@@ -25,41 +32,48 @@ class Perturbation:
 
     Args:
         name: What it is called in commands and results.
-        draw: ``draw(generator, shape)`` gives the noise that the level scales, float32; None for none.
-        levels: What a full run measures.
-        signed: Whether a negative level makes sense.
+        function: ``function(x, strength, draws)``, without ``draws`` where ``seeded`` is False, gives the pixels before
+            they are clamped; x is (N, C, H, W) in [0, 1].
+        levels: What a full run measures; 0 is clean in every row.
         source: Where formula and levels come from.
+        signed: Whether a negative level makes sense.
+        seeded: Whether it is random; what is not needs one run only.
+        severities: Strength at severity 1, 2, ..., where the level is a severity and images are 8-bit pictures; empty
+            where the level is the strength.
+        min_size: Shortest side it makes sense for, px.
     """
 
     name: str
-    draw: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray] | None
+    function: Callable[..., Tensor]
     levels: tuple[float, ...]
-    signed: bool
     source: str
+    signed: bool = False
+    seeded: bool = True
+    severities: tuple[Any, ...] = ()
+    min_size: int = 1
 
     def check(self, level: float) -> float:
         """The level as a float.
 
         Raises:
-            ValueError: if it is not finite, above 1 in size, or negative where that makes no sense.
+            ValueError: if it is no severity of a row that has severities; otherwise if it is not finite, above 1 in
+                size, or negative where that makes no sense.
         """
         level = float(level)
+        if self.severities:
+            if level not in range(len(self.severities) + 1):
+                raise ValueError(
+                    f'{self.name} severity {level:g}: accepted is an integer from 0, clean, to {len(self.severities)}'
+                )
+            return level
         low = -1 if self.signed else 0
         if not low <= level <= 1:
             raise ValueError(f'{self.name} level {level}: accepted is {low} to 1, pixels lie in [0, 1]')
         return level
 
-
-def _uniform01(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    return generator.random(shape, dtype=np.float32)
-
-
-def _normal(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    return generator.standard_normal(shape, dtype=np.float32)
-
-
-def _uniform(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    return 2 * generator.random(shape, dtype=np.float32) - 1
+    def strength(self, level: float) -> Any:
+        """What ``function`` takes for a level other than 0."""
+        return self.severities[int(level) - 1] if self.severities else level
 
 
 def _both_signs(*levels: float) -> tuple[float, ...]:
@@ -70,76 +84,167 @@ def _suite(*rows: Perturbation) -> dict[str, Perturbation]:
     return {row.name: row for row in rows}
 
 
+def _graded(
+    function: Callable[..., Tensor], severities: Sequence[Any], source: str, seeded: bool = True, min_size: int = 1
+) -> Perturbation:
+    return Perturbation(
+        function.__name__,
+        function,
+        tuple(range(1, len(severities) + 1)),
+        source,
+        seeded=seeded,
+        severities=tuple(severities),
+        min_size=min_size,
+    )
+
+
+def _cifar_c(function: Callable[..., Tensor], *severities: Any, seeded: bool = True) -> Perturbation:
+    return _graded(function, severities, CIFAR_C, seeded)
+
+
+def _imagenet_c(function: Callable[..., Tensor], *severities: Any, seeded: bool = True) -> Perturbation:
+    return _graded(function, severities, IMAGENET_C, seeded, min_size=64)
+
+
 SUITES: dict[str, dict[str, Perturbation]] = {
     'zerosnet': _suite(
-        Perturbation('const', None, _both_signs(0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.45), True, f'x + c; {AUTHORS}'),
         Perturbation(
-            'rand', _uniform01, _both_signs(0.04, 0.06, 0.08, 0.1, 0.12, 0.2), True, f'x + c U[0, 1); {AUTHORS}'
+            'const',
+            do.constant,
+            _both_signs(0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.45),
+            f'x + c; {AUTHORS}',
+            signed=True,
+            seeded=False,
         ),
         Perturbation(
-            'randn', _normal, (0.01, 0.02, 0.03, 0.035, 0.04, 0.05, 0.1, 0.2), False, f'x + c N(0, 1); {AUTHORS}'
+            'rand',
+            do.one_sided,
+            _both_signs(0.04, 0.06, 0.08, 0.1, 0.12, 0.2),
+            f'x + c U[0, 1); {AUTHORS}',
+            signed=True,
         ),
         Perturbation(
-            'uniform', _uniform, (0.04, 0.06, 0.08, 0.1, 0.12, 0.2), False, 'x + c U[-1, 1); centred rand, ours'
+            'randn', do.gaussian_noise, (0.01, 0.02, 0.03, 0.035, 0.04, 0.05, 0.1, 0.2), f'x + c N(0, 1); {AUTHORS}'
         ),
+        Perturbation('uniform', do.two_sided, (0.04, 0.06, 0.08, 0.1, 0.12, 0.2), 'x + c U[-1, 1); centred rand, ours'),
+    ),
+    'cifar-c': _suite(
+        _cifar_c(do.gaussian_noise, 0.04, 0.06, 0.08, 0.09, 0.1),
+        _cifar_c(do.shot_noise, 500, 250, 100, 75, 50),
+        _cifar_c(do.impulse_noise, 0.01, 0.02, 0.03, 0.05, 0.07),
+        _cifar_c(do.speckle_noise, 0.06, 0.1, 0.12, 0.16, 0.2),
+        _cifar_c(do.gaussian_blur, 0.4, 0.6, 0.7, 0.8, 1, seeded=False),
+        _cifar_c(do.defocus_blur, (0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1), seeded=False),
+        _cifar_c(do.brightness, 0.05, 0.1, 0.15, 0.2, 0.3, seeded=False),
+        _cifar_c(do.contrast, 0.75, 0.5, 0.4, 0.3, 0.15, seeded=False),
+        _cifar_c(do.saturate, (0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2), seeded=False),
+        _cifar_c(do.jpeg_compression, 80, 65, 58, 50, 40, seeded=False),
+        _cifar_c(do.pixelate, 0.95, 0.9, 0.85, 0.75, 0.65, seeded=False),
+    ),
+    'imagenet-c': _suite(
+        _imagenet_c(do.gaussian_noise, 0.08, 0.12, 0.18, 0.26, 0.38),
+        _imagenet_c(do.shot_noise, 60, 25, 12, 5, 3),
+        _imagenet_c(do.impulse_noise, 0.03, 0.06, 0.09, 0.17, 0.27),
+        _imagenet_c(do.speckle_noise, 0.15, 0.2, 0.35, 0.45, 0.6),
+        _imagenet_c(do.gaussian_blur, 1, 2, 3, 4, 6, seeded=False),
+        _imagenet_c(do.defocus_blur, (3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5), seeded=False),
+        _imagenet_c(do.brightness, 0.1, 0.2, 0.3, 0.4, 0.5, seeded=False),
+        _imagenet_c(do.contrast, 0.4, 0.3, 0.2, 0.1, 0.05, seeded=False),
+        _imagenet_c(do.saturate, (0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2), seeded=False),
+        _imagenet_c(do.jpeg_compression, 25, 18, 15, 10, 7, seeded=False),
+        _imagenet_c(do.pixelate, 0.6, 0.5, 0.4, 0.3, 0.25, seeded=False),
     ),
 }
 
 
-def find_perturbation(name: str) -> Perturbation:
-    """The row of that name.
+def find_perturbation(suite: str, name: str) -> Perturbation:
+    """The row of that name in that suite.
 
     Raises:
-        ValueError: for an unknown name; the nearest ones are suggested.
+        ValueError: for an unknown suite or name; the nearest ones are suggested, and the suites that have the name.
     """
-    rows = {row.name: row for suite in SUITES.values() for row in suite.values()}
+    if suite not in SUITES:
+        raise ValueError(_unknown('suite', suite, SUITES))
+    rows = SUITES[suite]
     if name not in rows:
-        near = difflib.get_close_matches(str(name).lower(), rows, n=2, cutoff=0.4)
-        hint = f'did you mean {" or ".join(near)}? ' if near else ''
-        raise ValueError(f'unknown perturbation {name!r}: {hint}accepted: {", ".join(rows)}')
+        others = [other for other in SUITES if str(name).lower() in SUITES[other] and other != suite]
+        hint = f'; it is in suite {" and ".join(others)}' if others else ''
+        raise ValueError(_unknown('perturbation', name, rows, f' of suite {suite!r}') + hint)
     return rows[name]
 
 
-def perturb(images: Tensor, name: str, level: float, seed: int = 0, indices: Sequence[int] | None = None) -> Tensor:
+def _unknown(kind: str, name: str, accepted: Iterable[str], where: str = '') -> str:
+    near = difflib.get_close_matches(str(name).lower().replace('_', '-' if kind == 'suite' else '_'), accepted, 2, 0.4)
+    hint = f'did you mean {" or ".join(near)}? ' if near else ''
+    return f'unknown {kind} {name!r}{where}: {hint}accepted: {", ".join(accepted)}'
+
+
+def perturb(
+    images: Tensor,
+    name: str,
+    level: float,
+    seed: int = 0,
+    indices: Sequence[int] | None = None,
+    suite: str = 'zerosnet',
+) -> Tensor:
     """Perturbed images, clamped to [0, 1] once.
 
     Args:
-        images: (N, C, H, W) float pixels in [0, 1], before normalisation.
-        name: A perturbation of ``SUITES``.
-        level: Its strength in pixel values; 0 changes nothing.
-        seed: Any integer of 64 bits, >= 0; ``const`` ignores it.
+        images: (N, C, H, W) float pixels in [0, 1], before normalisation; C is 1 or 3 where the level is a severity.
+        name: A perturbation of ``SUITES[suite]``.
+        level: Its strength in pixel values, or its severity where it has some; 0 changes nothing.
+        seed: Any integer of 64 bits, >= 0; ignored by rows that are not ``seeded``.
         indices: Index of each image in its data set, on which its noise depends; default 0..N-1.
+        suite: A name of ``SUITES``.
 
     Returns:
         (N, C, H, W) like ``images``, which stay as they are.
 
     Raises:
-        ValueError: for an unknown name, a level, seed or pixels out of range, another number of indices than of images.
+        ValueError: for an unknown name, a level, seed, index or pixels out of range, images smaller than the suite is
+            for, another number of indices than of images.
     """
-    row = find_perturbation(name)
+    row = find_perturbation(suite, name)
     level = row.check(level)
     check_pixels(images)
-    if not 0 <= operator.index(seed) < 2**64:
-        raise ValueError(f'seed={seed}: accepted is an integer from 0 to 2**64 - 1')
+    _check_shape(images, row, suite)
     indices = range(len(images)) if indices is None else indices
     if len(indices) != len(images):
         raise ValueError(f'{len(indices)} indices for {len(images)} images: accepted is one for each')
-    if row.draw is None:
-        return (images + level).clamp_(0, 1)
-    key = np.array([seed, zlib.crc32(row.name.encode())], dtype=np.uint64)
-    noise = (
-        np.stack(
-            [
-                row.draw(
-                    np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, int(i)])), tuple(images.shape[1:])
-                )
-                for i in indices
-            ]
+    draws = Draws(seed, name, indices)
+    if level == 0 or not images.numel():
+        return images.clone()
+    work = _in_8_bits if row.severities else _in_floats
+    step = max(1, PART // images[0].numel())
+    parts = [
+        work(row, images[i : i + step], row.strength(level), draws.part(i, i + step))
+        for i in range(0, len(images), step)
+    ]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _in_floats(row: Perturbation, images: Tensor, strength: float, draws: Draws) -> Tensor:
+    return row.function(images, strength, *([draws] if row.seeded else [])).clamp_(0, 1)
+
+
+def _in_8_bits(row: Perturbation, images: Tensor, strength: Any, draws: Draws) -> Tensor:
+    # doubles on the CPU, as in the scripts: another device or type may cut a value off to the step below
+    pictures = images.detach().cpu().double().mul(255).round_().div_(255)
+    return _in_floats(row, pictures, strength, draws).mul_(255).floor_().to(images) / 255
+
+
+def _check_shape(images: Tensor, row: Perturbation, suite: str) -> None:
+    shape = tuple(images.shape)
+    channels = '1 or 3' if row.severities else 'C'
+    if images.ndim != 4 or (row.severities and shape[1] not in (1, 3)):
+        raise ValueError(f'images of shape {shape}: accepted is (N, {channels}, H, W)')
+    side = min(shape[2:])
+    if 0 < side < row.min_size:
+        others = [o for o, rows in SUITES.items() if row.name in rows and rows[row.name].min_size <= side]
+        raise ValueError(
+            f'images of {shape[2]}x{shape[3]}: suite {suite} is for {row.min_size} px and more; '
+            f'take suite {" or ".join(others)}'
         )
-        if len(images)
-        else np.zeros(images.shape, dtype=np.float32)
-    )
-    return torch.from_numpy(noise).to(images).mul_(level).add_(images).clamp_(0, 1)
 
 
 def check_pixels(images: Tensor) -> None:

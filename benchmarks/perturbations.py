@@ -1,0 +1,175 @@
+"""Agreement of suite imagenet-c with imagecorruptions-imaug, and the cost of every perturbation.
+
+    python benchmarks/perturbations.py                 writes results/agreement.csv
+    python benchmarks/perturbations.py --timings       writes results/perturbations.csv as well
+
+Needs the extra ``dev``. Differences are in steps of 1/255. What is not random is compared pixel by pixel, noise by mean
+and deviation of what it adds, over the same photographs: scikit-learn's two, cut to squares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import functools
+import os
+import platform
+import statistics
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Callable, Iterator
+
+import numpy as np
+import timm
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+import timm_zerosnet  # noqa: F401
+from timm_zerosnet.robustness import SUITES, perturb
+from timm_zerosnet.robustness.data import load_labelled
+
+HERE = Path(__file__).parent
+SIZES = (64, 224)
+AGAINST = ('imagecorruptions-imaug', 'scikit-image', 'opencv-python', 'pillow', 'numpy')
+
+
+def photographs(size: int) -> np.ndarray:
+    """uint8 (12, size, size, 3): eight squares of two photographs, and four of all that fits, made smaller."""
+    from PIL import Image
+    from sklearn.datasets import load_sample_images
+
+    squares = []
+    for photograph in load_sample_images().images:
+        height, width = photograph.shape[:2]
+        for top in (0, height - size):
+            squares += [photograph[top : top + size, left : left + size] for left in (0, width - size)]
+        for left in (0, width - height):
+            whole = Image.fromarray(photograph[:, left : left + height])
+            squares.append(np.asarray(whole.resize((size, size), Image.Resampling.BICUBIC)))
+    return np.stack(squares)
+
+
+def theirs(images: np.ndarray, name: str, severity: int, seed: int = 0) -> np.ndarray:
+    """uint8 (N, H, W, 3) as imagecorruptions-imaug corrupts them; numpy's global generator is put back afterwards."""
+    import imagecorruptions
+    from imagecorruptions import corruptions
+
+    if corruptions.SK_VERSION['major'] > 0:  # the package asks for the minor version alone, which 1.0 resets
+        corruptions.SK_VERSION['minor'] = 99
+    state = np.random.get_state()
+    np.random.seed(seed)
+    own = name == 'impulse_noise'  # the one that does not listen to numpy's global generator
+    try:
+        return np.stack(
+            [
+                imagecorruptions.corrupt(image, severity, name, **({'seed': seed + i} if own else {}))
+                for i, image in enumerate(images)
+            ]
+        )
+    finally:
+        np.random.set_state(state)
+
+
+def ours(images: np.ndarray, name: str, severity: int, seed: int = 0) -> np.ndarray:
+    """uint8 (N, H, W, 3) as suite imagenet-c corrupts them."""
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous() / 255
+    found = 255 * perturb(pixels, name, severity, seed, suite='imagenet-c')
+    return found.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+def agreement(name: str, severity: int, size: int) -> dict[str, Any]:
+    """One line of agreement.csv.
+
+    ``mean_abs``, ``max_abs`` and ``share`` of differing values where pixels can be compared; for noise, mean and
+    deviation of what both add and the difference of each in standard errors (``z``).
+    """
+    images = photographs(size)
+    found, expected = (corrupt(images, name, severity).astype(np.int16) for corrupt in (ours, theirs))
+    line: dict[str, Any] = dict(corruption=name, severity=severity, size=size, images=len(images))
+    if not SUITES['imagenet-c'][name].seeded:
+        difference = np.abs(found - expected)
+        return line | dict(mean_abs=difference.mean(), max_abs=difference.max(), share=(difference > 0).mean())
+    added = [(values - images.astype(np.int16)).astype(float).ravel() for values in (found, expected)]
+    squares = [(values - values.mean()) ** 2 for values in added]
+    return line | dict(
+        mean_ours=added[0].mean(),
+        mean_theirs=added[1].mean(),
+        mean_z=_standard_errors(*added),
+        std_ours=squares[0].mean() ** 0.5,
+        std_theirs=squares[1].mean() ** 0.5,
+        std_z=_standard_errors(*squares),
+    )
+
+
+def _standard_errors(one: np.ndarray, other: np.ndarray) -> float:
+    return float((one.mean() - other.mean()) / ((one.var() + other.var()) / one.size) ** 0.5)
+
+
+def timings(data: Path, runs: int, note: str) -> Iterator[dict[str, Any]]:
+    """Lines of perturbations.csv: microseconds an image over ``runs`` runs; last a network on the same batch."""
+    images = torch.from_numpy(load_labelled(data).images[:200]).permute(0, 3, 1, 2).contiguous() / 255
+    large = torch.nn.functional.interpolate(images[:8], size=(224, 224), mode='bicubic').clamp(0, 1)
+    calls: dict[tuple[str, str, Any], tuple[Callable[[], Any], Tensor]] = {}
+    for suite, rows in SUITES.items():
+        batch = large if suite == 'imagenet-c' else images
+        for name, row in rows.items():
+            level = 3 if row.severities else row.levels[-1]
+            calls[suite, name, level] = functools.partial(perturb, batch, name, level, suite=suite), batch
+    net = timm.create_model('zerosnet20', pretrained=True).eval()
+    calls['', 'zerosnet20 forward', ''] = functools.partial(net, images), images
+    about = dict(runs=runs, threads=torch.get_num_threads(), machine=machine(), torch=torch.__version__, note=note)
+    for (suite, name, level), (call, batch) in calls.items():
+        seconds = []
+        with torch.inference_mode():
+            call()
+            for _ in range(runs):
+                start = time.perf_counter()
+                call()
+                seconds.append(time.perf_counter() - start)
+        low, median, high = (1e6 * value / len(batch) for value in statistics.quantiles(seconds, n=4))
+        line = dict(suite=suite, perturbation=name, level=level, size=batch.shape[-1], batch=len(batch))
+        yield line | dict(us_per_image=median, quarter=low, three_quarters=high) | about
+
+
+def machine() -> str:
+    """Processor and number of cores."""
+    try:
+        lines = Path('/proc/cpuinfo').read_text().splitlines()
+        model = next(line.split(':')[1].strip() for line in lines if line.startswith('model name'))
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    return f'{model}, {os.cpu_count()} cores'
+
+
+def write(path: Path, lines: list[dict[str, Any]]) -> None:
+    """Lines as CSV, numbers to four digits."""
+    names = dict.fromkeys(name for line in lines for name in line)
+    names = sorted(names, key=lambda name: name in ('against', 'note'))
+    with open(path, 'w', newline='') as file:
+        writer = csv.DictWriter(file, names, lineterminator='\n')
+        writer.writeheader()
+        for line in lines:
+            writer.writerow({k: f'{v:.4g}' if isinstance(v, (float, np.floating)) else v for k, v in line.items()})
+    print(f'{path}: {len(lines)} lines')
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--timings', action='store_true', help='measure and write the cost, too')
+    parser.add_argument('--runs', type=int, default=20, help='of each perturbation')
+    parser.add_argument('--note', default='', help='what else the machine was doing')
+    parser.add_argument('--data', type=Path, default=HERE.parent / 'tests' / 'data' / 'cifar10_test_200.npz')
+    parser.add_argument('--results', type=Path, default=HERE / 'results')
+    args = parser.parse_args()
+    args.results.mkdir(parents=True, exist_ok=True)
+    against = ', '.join(f'{name} {version(name)}' for name in AGAINST)
+    cells = [(name, severity, size) for name in SUITES['imagenet-c'] for size in SIZES for severity in range(1, 6)]
+    write(args.results / 'agreement.csv', [agreement(*cell) | dict(against=against) for cell in tqdm(cells)])
+    if args.timings:
+        write(args.results / 'perturbations.csv', list(timings(args.data, args.runs, args.note)))
+
+
+if __name__ == '__main__':
+    main()
