@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import re
@@ -54,16 +55,20 @@ class HubServer:
         self.requests: list[tuple[str, str]] = []
         self.broken: Counter[str] = Counter()
         self.status: dict[str, int] = {}
-        self.server = ThreadingHTTPServer(('127.0.0.1', 0), type('Handler', (_Handler,), {'hub': self}))
-        self.url = f'http://127.0.0.1:{self.server.server_address[1]}'
+        handler = type('Handler', (_Handler,), {'hub': self})
+        # large files come from another host, to which clients send no token
+        self.servers = [ThreadingHTTPServer(('127.0.0.1', 0), handler) for _ in range(2)]
+        self.url, self.storage_url = (f'http://127.0.0.1:{server.server_address[1]}' for server in self.servers)
 
     def __enter__(self) -> HubServer:
-        threading.Thread(target=self.server.serve_forever, kwargs={'poll_interval': 0.02}, daemon=True).start()
+        for server in self.servers:
+            threading.Thread(target=server.serve_forever, kwargs={'poll_interval': 0.02}, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
+        for server in self.servers:
+            server.shutdown()
+            server.server_close()
 
 
 class _Answer(Exception):
@@ -95,15 +100,12 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         self.hub.requests.append((self.command, path))
         method = 'GET' if self.command == 'HEAD' else self.command
-        for accepted, name, pattern in self.ROUTES:
-            match = re.fullmatch(pattern, path)
-            if match and method == accepted:
-                try:
+        with contextlib.suppress(_Answer):
+            for accepted, name, pattern in self.ROUTES:
+                match = re.fullmatch(pattern, path)
+                if match and method == accepted:
                     self.serve(name, match.groups())
-                except _Answer:
-                    pass
-                return
-        self.answer(404, {'error': 'not found'}, **{'X-Error-Code': 'EntryNotFound'})
+            self.answer(404, {'error': 'not found'}, **{'X-Error-Code': 'EntryNotFound'})
 
     do_HEAD = do_POST = do_PUT = do_GET
 
@@ -114,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.read(length // 2)
             self.hang_up()
         self.body = self.rfile.read(length)
-        if name not in ('object', 'download'):  # a storage of its own, which gets no token
+        if name not in ('object', 'download'):
             self.authorize(name)
         if name in self.hub.status:
             self.answer(self.hub.status[name], {'error': 'so the test wants it'})
@@ -199,7 +201,7 @@ class _Handler(BaseHTTPRequestHandler):
         objects = json.loads(self.body)['objects']
         for entry in objects:
             if entry['oid'] not in self.hub.objects:
-                entry['actions'] = {'upload': {'href': f'{self.hub.url}/objects/{entry["oid"]}'}}
+                entry['actions'] = {'upload': {'href': f'{self.hub.storage_url}/objects/{entry["oid"]}'}}
         self.answer(200, {'transfer': 'basic', 'objects': objects})
 
     def serve_object(self, oid: str) -> None:
@@ -236,7 +238,7 @@ class _Handler(BaseHTTPRequestHandler):
         commit['ETag'] = f'"{about["oid"]}"'
         if 'lfs' in about:
             linked = {'X-Linked-Etag': f'"{about["lfs"]["oid"]}"', 'X-Linked-Size': str(about['size'])}
-            location = {'Location': f'{self.hub.url}/objects/{about["lfs"]["oid"]}'}
+            location = {'Location': f'{self.hub.storage_url}/objects/{about["lfs"]["oid"]}'}
             self.answer(302, b'', **commit, **linked, **location)
         self.answer(200, repo.files[path], **commit)
 

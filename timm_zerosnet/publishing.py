@@ -205,7 +205,7 @@ def _explained(api: HfApi, namespace: str, state: str) -> Iterator[None]:
         status = cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
         said = f'{type(cause).__name__}: {one_line(cause)}'.replace(_token(api) or '\0', '***')
         if status == 401:
-            reason = f'{state}: the Hub refused the token: it is wrong, expired or revoked. {new_token} {again}'
+            reason = f'the Hub refused the token: it is wrong, expired or revoked. {new_token} {again}'
         elif status == 403:
             reason = f'{state}: the token lacks the right to write to {namespace} ({said}). {new_token} {again}'
         else:
