@@ -35,11 +35,11 @@ def hub():
 def settings(hub, tmp_path_factory):
     """Environment variables: this Hub, and a home of its own."""
     home = str(tmp_path_factory.mktemp('home'))
-    return {'HF_ENDPOINT': hub.url, 'HF_HOME': home, 'HOME': home, 'HF_HUB_DISABLE_XET': '1', 'HF_TOKEN': ''}
+    here = {'HF_ENDPOINT': hub.url, 'HF_HOME': home, 'HOME': home, 'NO_PROXY': '127.0.0.1'}
+    return {**here, 'HF_HUB_DISABLE_XET': '1', 'HF_HUB_OFFLINE': '0', 'HF_TOKEN': ''}
 
 
 LOADS = """
-import sys
 import timm, torch
 repo, name = sys.argv[1:]
 x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -64,13 +64,11 @@ with torch.inference_mode():
 def test_hub_names_load_and_once_cached_need_no_network(hub, settings, installed):
     """Case e13."""
     expected = dict(logits=True, classes=[2, 7], features=True, maps=True, levels=4, grey=True, cfg=REPO)
-    result = installed.result(f'import sys; sys.argv[1:] = {[REPO, NAME]}\n{LOADS}', **settings)
-    assert result == expected
+    code = f'import sys; sys.argv[1:] = {[REPO, NAME]}\n{LOADS}'
+    assert installed.result(code, **settings) == expected
     assert ('HEAD', f'/{REPO}/resolve/main/model.safetensors') in hub.requests
     hub.requests.clear()
-    assert installed.result(f'import sys; sys.argv[1:] = {[REPO, NAME]}\n{LOADS}', **settings, HF_HUB_OFFLINE='1') == {
-        **expected
-    }
+    assert installed.result(code, **{**settings, 'HF_HUB_OFFLINE': '1'}) == expected
     assert hub.requests == []
 
 
@@ -119,7 +117,6 @@ def test_expired_token(where, hub, settings, installed, tmp_path):
 
 
 TRANSFORMERS = """
-import sys
 import numpy as np, timm, torch
 from PIL import Image
 from transformers import AutoModelForImageClassification, pipeline
@@ -146,10 +143,11 @@ result = {
 
 
 def test_transformers_take_the_dry_run_folder(settings, installed, tmp_path):
+    offline = {**settings, 'HF_HUB_OFFLINE': '1'}
     command = [installed.python, '-m', 'timm_zerosnet.cli', 'publish', '--dry-run', '--namespace', 'org', NAME]
-    succeed([*command, '--out', tmp_path], installed.empty, **settings, HF_HUB_OFFLINE='1')
+    succeed([*command, '--out', tmp_path], installed.empty, **offline)
     code = f'import sys; sys.argv[1:] = {[str(tmp_path / REPO), NAME]}\n{TRANSFORMERS}'
-    result = installed.result(code, **settings, HF_HUB_OFFLINE='1')
+    result = installed.result(code, **offline)
     assert result.pop('gap') < 1e-6
     assert result == {'labels': True, 'dtypes': ['torch.float32'], 'logits': True}
 

@@ -31,6 +31,7 @@ every_weight = pytest.mark.parametrize('name', ROWS)
 @pytest.fixture
 def hub(monkeypatch):
     monkeypatch.setattr('huggingface_hub.constants.HF_HUB_DISABLE_XET', True)
+    monkeypatch.setenv('NO_PROXY', '127.0.0.1')
     monkeypatch.setattr('huggingface_hub.utils._http.time.sleep', lambda seconds: None)  # between its attempts
     with HubServer() as server:
         yield server

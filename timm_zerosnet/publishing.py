@@ -38,12 +38,10 @@ class Published:
     files: tuple[str, ...]
 
     def __str__(self) -> str:
-        files = f'{len(self.files)} file{"" if len(self.files) == 1 else "s"} ({", ".join(self.files)})'
-        return (
-            f'{self.url}: {"created" if self.created else "updated"}, {files}'
-            if self.files
-            else (f'{self.url}: unchanged')
-        )
+        if not self.files:
+            return f'{self.url}: unchanged'
+        count = '1 file' if len(self.files) == 1 else f'{len(self.files)} files'
+        return f'{self.url}: {"created" if self.created else "updated"}, {count} ({", ".join(self.files)})'
 
 
 def select(names: Iterable[str] = ()) -> list[str]:
