@@ -312,7 +312,7 @@ REFUSED = {
     'no checkpoint': (lambda run: run.checkpoint.unlink(), 'last.pth.tar does not exist; expected is'),
     'empty checkpoint': (lambda run: run.checkpoint.write_bytes(b''), 'is not a readable checkpoint: EOFError'),
     'garbage': (lambda run: run.checkpoint.write_bytes(b'\x80\x02garbage'), 'is not a readable checkpoint: '),
-    'list': (save([1, 2]), 'last.pth.tar holds no state_dict; it holds list'),
+    'list': (save([1, 2]), 'last.pth.tar holds a list; expected is a checkpoint'),
     'bare state dict': (save({'norm.bias': torch.zeros(1)}), 'holds no state_dict; it holds norm.bias'),
     'code': (bomb, 'is not a readable checkpoint: UnpicklingError'),
     'other data': (lambda run: ('--tag', 'mnist'), "tag 'mnist': accepted are cifar10 and cifar100, also followed"),
@@ -350,7 +350,7 @@ def reproduction(name='zerosnet20.cifar10', recipe='short', **changes):
 @pytest.mark.parametrize(
     'changes, options',
     [
-        (dict(epochs=30, num_classes=100), '--num-classes 100 --epochs 30'),
+        (dict(epochs=30, num_classes=10), '--epochs 30'),
         (dict(train_img_sizes=[24, 32], lr=0.4), '--train-img-sizes 24 32 --lr 0.4'),
         (dict(data_dir='a', device='cuda', workers=9, val_interval=5, output='x', experiment='y', resume='z'), ''),
         (dict(model_kwargs={'lambda_init': -2}, seed=3), '--model-kwargs lambda_init=-2 --seed 3'),

@@ -1,112 +1,169 @@
-"""The launcher of timm's scripts, on stand-ins for them; the real ones are run where a checkout is at hand."""
+"""Finding, downloading and running timm's scripts, on stand-ins for them."""
 
+import http.server
 import json
-import os
-import subprocess
 import sys
+import threading
 from pathlib import Path
 
-import numpy as np
 import pytest
-import yaml
-from PIL import Image
+import timm
+import torch
 
 from timm_zerosnet import timm_scripts, train, validate
-from timm_zerosnet.pretrained import RECIPES
+from timm_zerosnet.timm_scripts import ScriptError
 
-CHECKOUT = os.environ.get('TIMM_SCRIPTS')
-STAND_IN = """
-import json, sys
-from timm.data import transforms_factory
-knows_pad4 = getattr(transforms_factory.transforms_imagenet_train, 'knows_pad4', False)
-print(json.dumps([sys.argv, sys.path[0], __name__, knows_pad4]))
-"""
+STAND_IN = Path(__file__).with_name('stand_in')
+REPORT = (STAND_IN / 'validate.py').read_text()
 
 
-@pytest.fixture
-def scripts(tmp_path, monkeypatch):
+@pytest.fixture(autouse=True)
+def unpatched(monkeypatch):
     from timm.data import transforms_factory
 
     monkeypatch.setattr(transforms_factory, 'transforms_imagenet_train', transforms_factory.transforms_imagenet_train)
     monkeypatch.delenv('TIMM_SCRIPTS', raising=False)
-    for name in ('train.py', 'validate.py'):
-        (tmp_path / name).write_text(STAND_IN)
-    return tmp_path
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+
+
+@pytest.fixture
+def images(tmp_path):
+    from PIL import Image
+
+    for name in timm.get_pretrained_cfg('zerosnet20').label_names:
+        path = tmp_path / 'images' / 'validation' / name / '0.png'
+        path.parent.mkdir(parents=True)
+        Image.new('RGB', (32, 32)).save(path)
+    return tmp_path / 'images'
 
 
 @pytest.mark.parametrize('how', ['--timm-scripts DIR', '--timm-scripts=DIR', 'TIMM_SCRIPTS'])
-def test_runs_the_script_with_recipe_device_and_crop(scripts, how, capsys, monkeypatch):
-    option = [part.replace('DIR', str(scripts)) for part in how.split()] if '--' in how else []
+def test_runs_the_script_with_device_and_crop(how, images, capsys, monkeypatch):
+    option = [part.replace('DIR', str(STAND_IN)) for part in how.split()] if '--' in how else []
     if not option:
-        monkeypatch.setenv('TIMM_SCRIPTS', str(scripts))
-    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+        monkeypatch.setenv('TIMM_SCRIPTS', str(STAND_IN))
     before = list(sys.argv), list(sys.path)
-    assert train.main(['short', '--model', 'zerosnet20', *option, '--epochs', '2']) == 0
-    argv, first, name, knows_pad4 = json.loads(capsys.readouterr().out)
-    assert argv[1:] == [
-        *('--config', str(RECIPES / 'short.yaml'), '--model', 'zerosnet20', '--epochs', '2', '--device', 'cpu')
-    ]
-    assert first == str(scripts) and name == '__main__' and knows_pad4
+    assert validate.main([*option, '--data-dir', str(images)]) == 0
+    argv, name, knows_pad4 = json.loads(capsys.readouterr().out)
+    assert argv[1:] == ['--data-dir', str(images), '--device', 'cpu'] and name == '__main__' and knows_pad4
     assert (sys.argv, sys.path) == before
 
 
-def test_device_that_was_given_stays(scripts, capsys, monkeypatch):
-    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
-    assert validate.main(['--timm-scripts', str(scripts), '--device=xpu']) == 0
-    assert json.loads(capsys.readouterr().out)[0][1:] == ['--device=xpu']
+def test_device_that_was_given_stays(images, capsys):
+    assert validate.main(['--timm-scripts', str(STAND_IN), '--device=xpu', '--data-dir', str(images)]) == 0
+    assert '--device=xpu' in (argv := json.loads(capsys.readouterr().out)[0]) and 'cpu' not in argv
+
+
+@pytest.fixture
+def releases(tmp_path, monkeypatch):
+    """A server of releases on loopback, and an empty cache."""
+    served, asked = tmp_path / 'served', []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=str(served))
+
+        def do_GET(self):
+            asked.append(self.path)
+            super().do_GET()
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(timm_scripts, 'RELEASES', f'http://127.0.0.1:{server.server_port}')
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    folder = served / f'v{timm.__version__}'
+    folder.mkdir(parents=True)
+    yield folder, asked, tmp_path / 'cache'
+    server.shutdown()
+    server.server_close()
+
+
+def files(folder):
+    return [path for path in folder.rglob('*') if path.is_file()]
+
+
+def test_release_of_the_installed_timm_is_downloaded_once(releases, images, capsys):
+    folder, asked, cache = releases
+    (folder / 'validate.py').write_text(REPORT)
+    for _ in range(2):
+        assert validate.main(['--data-dir', str(images)]) == 0
+    assert asked == [f'/v{timm.__version__}/validate.py']
+    (script,) = files(cache)
+    assert script.read_text() == REPORT and timm_scripts.script_version(script) == timm.__version__
+    assert f'downloading {timm_scripts.RELEASES}/v{timm.__version__}/validate.py' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('content', [None, REPORT[:-60], '<html>log in</html>', ''])
+def test_what_is_no_whole_script_is_not_kept(content, releases, images, capsys):
+    folder, _, cache = releases
+    if content is not None:
+        (folder / 'validate.py').write_text(content)
+    assert validate.main(['--data-dir', str(images)]) == 2
+    message = capsys.readouterr().err
+    assert '/validate.py cannot be had' in message and '--timm-scripts DIR or TIMM_SCRIPTS' in message
+    assert 'network connection' in message and files(cache) == []
+
+
+def test_offline_and_read_only_name_both_ways_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(timm_scripts, 'RELEASES', 'http://127.0.0.1:9')
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    with pytest.raises(ScriptError, match='(?s)refused.*--timm-scripts DIR or TIMM_SCRIPTS.*network'):
+        timm_scripts.find_script('train.py')
+    (tmp_path / 'file').write_text('')
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'file'))
+    with pytest.raises(ScriptError, match='--timm-scripts DIR or TIMM_SCRIPTS'):
+        timm_scripts.find_script('train.py')
+
+
+def test_version_of_a_checkout(tmp_path):
+    assert timm_scripts.script_version(tmp_path / 'train.py') == ''
+    (tmp_path / 'timm').mkdir()
+    (tmp_path / 'timm' / 'version.py').write_text("__version__ = '1.0.29.dev0'\n")
+    assert timm_scripts.script_version(tmp_path / 'train.py') == '1.0.29.dev0'
 
 
 @pytest.mark.parametrize(
-    'arguments, message',
+    'text, message',
     [
-        ([], 'usage'),
-        (['--model', 'zerosnet20'], 'the first argument is the recipe'),
-        (['shrot'], 'accepted: a YAML file or one of paper, short'),
-        (['short'], 'name a checkout'),
-        (['short', '--timm-scripts'], '--timm-scripts needs'),
-        (['short', '--timm-scripts', 'nowhere'], 'nowhere/train.py does not exist'),
+        ('import timm.no_such_module', 'does not run with timm .*take the script of v'),
+        ('x = 1', "has no argument parser; expected is timm's train.py"),
     ],
 )
-def test_errors_of_train(arguments, message, capsys, monkeypatch):
-    monkeypatch.delenv('TIMM_SCRIPTS', raising=False)
-    assert train.main(arguments) == 2
+def test_script_of_another_time(text, message, tmp_path):
+    (tmp_path / 'train.py').write_text(text)
+    with pytest.raises(ScriptError, match=message):
+        timm_scripts.script_parser(tmp_path / 'train.py')
+
+
+def test_device_ids_are_dropped_for_modules_on_the_cpu_only():
+    parallel, seen = torch.nn.parallel.DistributedDataParallel, []
+    original = parallel.__init__
+    try:
+        parallel.__init__ = lambda self, module, device_ids=None, *args, **kwargs: seen.append(device_ids)
+        with timm_scripts.distributed_on_cpu():
+            for device in ('cpu', 'meta'):
+                parallel(torch.nn.Linear(1, 1, device=device), device_ids=[0])
+    finally:
+        parallel.__init__ = original
+    assert seen == [None, [0]]
+
+
+@pytest.mark.parametrize(
+    'command, arguments, message',
+    [
+        (train, [], 'usage'),
+        (train, ['--model', 'zerosnet20'], 'the first argument is the recipe, not --model'),
+        (train, ['shrot'], 'accepted: a YAML file or one of paper, short, zoo'),
+        (train, ['short', '--timm-scripts'], '--timm-scripts needs the folder'),
+        (train, ['short', '--timm-scripts', 'nowhere'], 'nowhere/train.py does not exist'),
+        (train, ['--continue'], '--continue needs the folder of a run'),
+        (validate, ['--timm-scripts=nowhere'], 'nowhere/validate.py does not exist'),
+    ],
+)
+def test_errors(command, arguments, message, capsys):
+    assert command.main(arguments) == 2
     out, err = capsys.readouterr()
     assert message in out + err and 'Traceback' not in err
-
-
-def test_errors_of_validate(capsys, monkeypatch):
-    monkeypatch.delenv('TIMM_SCRIPTS', raising=False)
-    assert validate.main(['--model', 'zerosnet20']) == 2
-    assert 'name a checkout' in capsys.readouterr().err
-
-
-@pytest.mark.parametrize('path', sorted(RECIPES.glob('*.yaml')), ids=lambda p: p.stem)
-def test_recipes_turn_off_what_timm_has_on(path):
-    recipe = yaml.safe_load(path.read_text())
-    assert recipe['smoothing'] == recipe['color_jitter'] == recipe['reprob'] == 0
-    assert recipe['train_crop_mode'] == 'pad4' and recipe['hflip'] == 0.5 and recipe['val_interval'] == 1
-    assert timm_scripts.find_recipe(path.stem) == path
-
-
-@pytest.mark.skipif(not CHECKOUT, reason="TIMM_SCRIPTS names no checkout of timm's scripts")
-@pytest.mark.timeout(900)
-def test_real_scripts_train_and_validate_to_the_image(tmp_path):
-    rng = np.random.default_rng(0)
-    for split, count in (('train', 64), ('validation', 20)):
-        for i in range(count):
-            path = tmp_path / split / f'class{i % 10}' / f'{i:03d}.png'
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(path)
-    run = [sys.executable, '-m', 'timm_zerosnet.train', 'short', '--model', 'zerosnet20', '--data-dir', str(tmp_path)]
-    sizes = ['--train-img-sizes', '16', '32', '--batch-size', '16', '--epochs', '2', '--warmup-epochs', '0']
-    subprocess.run([*run, *sizes, '--output', str(tmp_path / 'out'), '--experiment', 'x'], check=True)
-    rows = (tmp_path / 'out/x/summary.csv').read_text().splitlines()
-    logged = float(dict(zip(rows[0].split(','), rows[-1].split(','), strict=True))['eval_top1'])
-    command = [sys.executable, '-m', 'timm_zerosnet.validate', '--model', 'zerosnet20', '--data-dir', str(tmp_path)]
-    command += ['--split', 'validation', '--checkpoint', str(tmp_path / 'out/x/last.pth.tar'), '--workers', '1']
-    done = subprocess.run(
-        [*command, '--results-file', str(tmp_path / 'r.json')], check=True, capture_output=True, text=True
-    )
-    measured = json.loads(done.stdout.split('--result')[1])
-    assert measured['top1'] == pytest.approx(logged, abs=1e-3)
-    assert Path(tmp_path / 'out/x/last.pth.tar').is_file()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import csv
 import datetime
 import json
 import os
@@ -12,7 +10,6 @@ import re
 import shlex
 import shutil
 import tempfile
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,7 +22,8 @@ from torch import Tensor
 
 from . import pretrained
 from .checkpoint import checkpoint_filter_fn
-from .pretrained import WeightError, one_line
+from .pretrained import WeightError
+from .runs import read_checkpoint, read_log, read_yaml, state_dict_of
 from .zerosnet import default_cfgs
 
 MAX_ACCURACY_GAP = 0.3  # percentage points between the log and the stored file
@@ -41,89 +39,6 @@ SILENT: dict[str, Any] = {
     'clip_grad': None,
     'drop_path': None,
 }
-
-
-@dataclass(frozen=True)
-class RunLog:
-    """The last epoch of a ``summary.csv`` and the arguments of its run."""
-
-    epoch: int
-    top1: float
-    args: dict[str, Any]
-
-
-def read_log(log: Path, args: Path | None = None) -> RunLog:
-    """Read train.py's ``summary.csv`` and the ``args.yaml`` beside it.
-
-    Raises:
-        WeightError: if either is missing or does not hold what train.py writes.
-    """
-    args = args or log.parent / 'args.yaml'
-    for path in (log, args):
-        if not path.is_file():
-            raise WeightError(f'{path} does not exist; expected are summary.csv and args.yaml as train.py writes them')
-    try:
-        with open(log, newline='', encoding='utf-8') as file:
-            # a continued run writes the header again
-            rows = [row for row in csv.DictReader(file) if row.get('epoch') != 'epoch']
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise WeightError(f'{log} is not a readable CSV file: {one_line(error)}') from error
-    if not rows:
-        raise WeightError(f'{log} has no row; expected are rows with epoch and eval_top1')
-    last = {key: rows[-1].get(key) for key in ('epoch', 'eval_top1')}
-    try:
-        epoch, top1 = int(last['epoch']), float(last['eval_top1'])
-        if epoch < 0 or not 0 <= top1 <= 100:
-            raise ValueError
-    except (TypeError, ValueError):
-        given = ', '.join(f'{key} {value!r}' for key, value in last.items())
-        raise WeightError(f'{log}: the last row has {given}; expected are an epoch and a percentage') from None
-    parsed = read_yaml(args)
-    if not isinstance(parsed.get('model'), str):
-        raise WeightError(f'{args} has model {parsed.get("model")!r}; expected is the name of a model')
-    return RunLog(epoch, top1, parsed)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
-
-    Raises:
-        WeightError: if it cannot be read or holds something else.
-    """
-    try:
-        parsed = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise WeightError(f'{path} is not a readable YAML file: {one_line(error)}') from error
-    if not isinstance(parsed, dict):
-        raise WeightError(f'{path} holds a {type(parsed).__name__}; expected are lines of the form name: value')
-    return parsed
-
-
-def read_checkpoint(path: Path, average: str) -> tuple[dict[str, Any], int | None]:
-    """The state dict of a checkpoint of train.py, without unpickling code, and the epoch it is of (None: not said).
-
-    Args:
-        path: A ``.pth.tar``.
-        average: ``'raw'`` for the trained weights, ``'ema'`` for their running average.
-
-    Raises:
-        WeightError: if it cannot be read or holds no such weights.
-    """
-    key = {'raw': 'state_dict', 'ema': 'state_dict_ema'}[average]
-    if not path.is_file():
-        raise WeightError(f'{path} does not exist; expected is a last.pth.tar of train.py')
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            checkpoint = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # torch, pickle and zipfile each raise their own
-        raise WeightError(
-            f'{path} (sha256 {pretrained.sha256(path)}) is not a readable checkpoint: '
-            f'{type(error).__name__}: {one_line(error)}'
-        ) from error
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(key), dict):
-        found = ', '.join(map(str, checkpoint)) if isinstance(checkpoint, dict) else type(checkpoint).__name__
-        raise WeightError(f'{path} holds no {key}; it holds {found}')
-    return checkpoint[key], checkpoint.get('epoch')
 
 
 def compact(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -232,7 +147,8 @@ def add(
     model = timm.create_model(cfg_name)
     if run.args.get('num_classes') not in (None, model.num_classes):
         raise WeightError(f'{cfg_name} has {model.num_classes} classes, the run {run.args["num_classes"]}')
-    state_dict, epoch = read_checkpoint(checkpoint, average)
+    content = read_checkpoint(checkpoint)
+    state_dict, epoch = state_dict_of(content, average, checkpoint), content.get('epoch')
     if epoch not in (None, run.epoch):
         raise WeightError(f'{checkpoint} is of epoch {epoch}; accepted is the last of {log}, {run.epoch}')
     state_dict = compact(checkpoint_filter_fn(state_dict, model))

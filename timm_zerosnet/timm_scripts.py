@@ -1,101 +1,182 @@
-"""Running timm's own, unmodified train.py and validate.py."""
+"""Finding and running timm's own, unmodified train.py and validate.py."""
 
 from __future__ import annotations
 
+import argparse
 import os
+import re
 import runpy
+import socket
 import sys
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable, Iterator
 
+import timm
 import torch
 
 from . import crop
-from .pretrained import RECIPES
+from .pretrained import WeightError, one_line
+
+RELEASES = 'https://raw.githubusercontent.com/huggingface/pytorch-image-models'
+WAYS_OUT = (
+    "name a folder that holds timm's scripts, such as a checkout of github.com/huggingface/pytorch-image-models, by "
+    '--timm-scripts DIR or TIMM_SCRIPTS, or run this once with a network connection'
+)
 
 
 class ScriptError(RuntimeError):
-    """A script or recipe cannot be found or used."""
+    """A script, a recipe or an argument cannot be used."""
 
 
 def find_script(name: str, folder: str | None = None) -> Path:
-    """Path of timm's ``name`` (``train.py``, ``validate.py``) in ``folder``, else in ``$TIMM_SCRIPTS``.
+    """Path of timm's ``name`` (``train.py``, ``validate.py``).
+
+    It is taken from ``folder``, else from ``$TIMM_SCRIPTS``, else from the user's cache, into which the script of the
+    installed timm's release is downloaded.
 
     Raises:
-        ScriptError: if no folder is named or it does not hold the script.
+        ScriptError: if the folder that is named does not hold the script, or it cannot be downloaded.
     """
     folder = folder or os.environ.get('TIMM_SCRIPTS')
     if not folder:
-        raise ScriptError(
-            f"timm's {name} is part of its repository, not of its package: name a checkout of "
-            'github.com/huggingface/pytorch-image-models by --timm-scripts DIR or TIMM_SCRIPTS'
-        )
+        return _download(name)
     script = Path(folder) / name
     if not script.is_file():
         raise ScriptError(f"{script} does not exist; expected is a folder that holds timm's {name}")
     return script.resolve()
 
 
-def find_recipe(recipe: str) -> Path:
-    """Path of a recipe: a YAML file, or the name of a packaged one such as ``short``.
-
-    Raises:
-        ScriptError: if there is no such recipe; names the packaged ones.
-    """
-    for path in (Path(recipe), RECIPES / f'{recipe}.yaml'):
-        if path.is_file():
-            return path
-    packaged = ', '.join(sorted(path.stem for path in RECIPES.glob('*.yaml')))
-    raise ScriptError(f'there is no recipe {recipe!r}; accepted: a YAML file or one of {packaged}')
-
-
-def run_script(name: str, arguments: list[str], folder: str | None = None) -> None:
-    """Run a script of timm's as ``__main__`` in this process, on the CPU where there is no GPU.
-
-    Raises:
-        ScriptError: if the script is not found.
-    """
-    script = find_script(name, folder)
-    if not torch.cuda.is_available() and not any(a.split('=')[0] == '--device' for a in arguments):
-        arguments = [*arguments, '--device', 'cpu']
-    crop.install()
-    before = sys.argv, sys.path
-    sys.argv, sys.path = [str(script), *arguments], [str(script.parent), *sys.path]
+def _download(name: str) -> Path:
+    folder = Path(torch.hub.get_dir()) / 'timm_scripts' / f'v{timm.__version__}'
+    script = folder / name
+    if script.is_file():
+        return script
+    url = f'{RELEASES}/v{timm.__version__}/{name}'
+    print(f"timm's {name} is part of its repository, not of its package: downloading {url} to {folder}")
+    partial = folder / f'{name}.{os.getpid()}.partial'
+    timeout = socket.getdefaulttimeout()
     try:
-        runpy.run_path(str(script), run_name='__main__')
+        folder.mkdir(parents=True, exist_ok=True)
+        socket.setdefaulttimeout(30)  # torch.hub sets none and would wait for ever
+        torch.hub.download_url_to_file(url, str(partial))
+        source = partial.read_text(encoding='utf-8')
+        compile(source, url, 'exec')
+        if "if __name__ == '__main__'" not in source:
+            raise ValueError('what arrived is not the whole script')
+        os.replace(partial, script)
+    except Exception as error:  # urllib, socket, http.client, the file system and the parser each raise their own
+        raise ScriptError(f'{url} cannot be had ({type(error).__name__}: {one_line(error)}): {WAYS_OUT}') from error
     finally:
-        sys.argv, sys.path = before
+        socket.setdefaulttimeout(timeout)
+        with suppress(OSError):
+            partial.unlink()
+    return script
 
 
-def launch(command: str, usage: str, arguments: list[str] | None, prepare: Callable[[list[str]], list[str]]) -> int:
-    """The command line of a launcher; returns the exit code.
+def script_version(script: Path) -> str:
+    """Version of timm that a script belongs to: of its checkout or release; ``''`` where neither is known."""
+    if script.parent.parent.name == 'timm_scripts':
+        return script.parent.name.removeprefix('v')
+    path = script.parent / 'timm' / 'version.py'
+    found = re.search(r"__version__ = '(.+)'", path.read_text(encoding='utf-8')) if path.is_file() else None
+    return found[1] if found else ''
+
+
+def script_parser(script: Path) -> argparse.ArgumentParser:
+    """The argument parser of a script of timm's.
+
+    Raises:
+        ScriptError: if the script does not run with the installed timm, or is another one.
+    """
+    try:
+        parser = runpy.run_path(str(script), run_name='timm_script').get('parser')
+    except Exception as error:  # whatever a script of another time stumbles over
+        raise ScriptError(
+            f'{script} does not run with timm {timm.__version__} ({type(error).__name__}: {one_line(error)}): take '
+            f'the script of v{timm.__version__}'
+        ) from error
+    if not isinstance(parser, argparse.ArgumentParser):
+        raise ScriptError(f"{script} has no argument parser; expected is timm's {script.name}")
+    return parser
+
+
+def with_device(arguments: list[str], args: argparse.Namespace) -> list[str]:
+    """The arguments, with ``--device cpu`` where a GPU is asked for by default and there is none."""
+    if getattr(args, 'device', None) != 'cuda' or torch.cuda.is_available():
+        return arguments
+    if any(argument.split('=')[0] == '--device' for argument in arguments):
+        return arguments
+    return [*arguments, '--device', 'cpu']
+
+
+def run_script(script: Path, arguments: list[str]) -> None:
+    """Run a script of timm's as ``__main__`` in this process."""
+    crop.install()
+    before = sys.argv
+    sys.argv = [str(script), *arguments]
+    try:
+        with distributed_on_cpu():
+            runpy.run_path(str(script), run_name='__main__')
+    finally:
+        sys.argv = before
+
+
+@contextmanager
+def distributed_on_cpu() -> Iterator[None]:
+    """Let timm's ``device_ids=[device]`` pass for modules on the CPU, for which torch accepts none."""
+    parallel = torch.nn.parallel.DistributedDataParallel
+    original = parallel.__init__
+
+    def init(self: Any, module: torch.nn.Module, device_ids: Any = None, *args: Any, **kwargs: Any) -> None:
+        if all(parameter.device.type == 'cpu' for parameter in module.parameters()):
+            device_ids = None
+        original(self, module, device_ids, *args, **kwargs)
+
+    parallel.__init__ = init  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        parallel.__init__ = original  # type: ignore[method-assign]
+
+
+def launch(command: str, usage: str, arguments: list[str] | None, run: Callable[[list[str]], None]) -> int:
+    """The command line of a launcher; returns the exit code: 0, or 2 for an error that the message explains.
 
     Args:
         command: ``train`` or ``validate``.
         usage: What ``--help`` prints.
         arguments: Of the command, default ``sys.argv``.
-        prepare: Makes the script's arguments of them, ``--timm-scripts`` taken out.
+        run: Does the work.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ('-h', '--help'):
         print(usage)
         return 0 if arguments else 2
     try:
-        folder, rest = take_scripts_option(arguments)
-        run_script(f'{command}.py', prepare(rest), folder)
-    except ScriptError as error:
+        run(arguments)
+    except (ScriptError, WeightError) as error:
         print(f'timm-zerosnet {command}: {error}', file=sys.stderr)
         return 2
     return 0
 
 
-def take_scripts_option(arguments: list[str]) -> tuple[str | None, list[str]]:
-    """Split ``--timm-scripts DIR`` off the arguments that go to timm."""
+def take_option(arguments: list[str], name: str, what: str) -> tuple[str | None, list[str]]:
+    """Split an option of ours, ``name VALUE`` or ``name=VALUE``, off the arguments that go to timm.
+
+    Raises:
+        ScriptError: if the value is missing; says what it is.
+    """
     for i, argument in enumerate(arguments):
         option, equals, value = argument.partition('=')
-        if option == '--timm-scripts':
+        if option == name:
             if not equals and i + 1 == len(arguments):
-                raise ScriptError("--timm-scripts needs the folder that holds timm's scripts")
+                raise ScriptError(f'{name} needs {what}')
             value, rest = (value, arguments[i + 1 :]) if equals else (arguments[i + 1], arguments[i + 2 :])
             return value, arguments[:i] + rest
     return None, arguments
+
+
+def take_scripts_option(arguments: list[str]) -> tuple[str | None, list[str]]:
+    """Split ``--timm-scripts DIR`` off."""
+    return take_option(arguments, '--timm-scripts', "the folder that holds timm's scripts")

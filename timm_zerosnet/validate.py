@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import sys
 
-from .timm_scripts import launch
+import timm
+
+from .preflight import SOURCES, check_checkpoint, check_data
+from .timm_scripts import find_script, launch, run_script, script_parser, take_scripts_option, with_device
 
 USAGE = """usage: timm-zerosnet validate --model NAME [--timm-scripts DIR] [arguments of timm's validate.py]
+
+Runs timm's unmodified validate.py. Without --timm-scripts or the environment variable TIMM_SCRIPTS the script of the
+installed timm's release is downloaded once.
 
 example: timm-zerosnet validate --model zerosnet20 --pretrained --data-dir cifar10 --split validation"""
 
 
+def _run(arguments: list[str]) -> None:
+    folder, arguments = take_scripts_option(arguments)
+    script = find_script('validate.py', folder)
+    parser = script_parser(script)
+    parser.prog = 'timm-zerosnet validate'
+    args = parser.parse_args(arguments)
+    # timm takes patterns and files of names, too
+    if args.model.startswith(SOURCES) or timm.is_model(args.model) or not timm.list_models(args.model, pretrained=True):
+        check_data(args, (args.split,))
+        check_checkpoint(args, 'checkpoint')
+    run_script(script, with_device(arguments, args))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the launcher; returns the exit code."""
-    return launch('validate', USAGE, arguments, list)
+    return launch('validate', USAGE, arguments, _run)
 
 
 if __name__ == '__main__':

@@ -1,0 +1,24 @@
+"""A stand-in for timm's validate.py, which says how it was called."""
+
+import argparse
+import json
+import sys
+
+from timm.data import transforms_factory
+
+parser = argparse.ArgumentParser()
+parser.add_argument('data', nargs='?')
+for name in ('data-dir', 'dataset', 'class-map', 'checkpoint', 'results-file'):
+    parser.add_argument(f'--{name}', default='')
+parser.add_argument('--split', default='validation')
+parser.add_argument('--model', default='zerosnet20')
+parser.add_argument('--num-classes', type=int)
+parser.add_argument('--workers', type=int, default=4)
+parser.add_argument('--device', default='cuda')
+for name in ('pretrained', 'dataset-download'):
+    parser.add_argument(f'--{name}', action='store_true')
+
+if __name__ == '__main__':
+    parser.parse_args()
+    knows_pad4 = getattr(transforms_factory.transforms_imagenet_train, 'knows_pad4', False)
+    print(json.dumps([sys.argv, __name__, knows_pad4]))

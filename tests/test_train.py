@@ -1,0 +1,359 @@
+"""The train launcher: what it refuses, runs that are killed and continued, two processes; timm's own train.py where
+TIMM_SCRIPTS names a checkout, a stand-in with its arguments, checkpoints and schedule everywhere."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+import yaml
+from PIL import Image
+
+from timm_zerosnet import train, validate
+
+ROOT = Path(__file__).resolve().parent.parent
+STAND_IN = Path(__file__).with_name('stand_in')
+CHECKOUT = os.environ.get('TIMM_SCRIPTS')
+LABELS = timm.get_pretrained_cfg('zerosnet20').label_names
+
+
+@pytest.fixture(
+    params=[
+        'stand-in',
+        pytest.param('timm', marks=pytest.mark.skipif(not CHECKOUT, reason='TIMM_SCRIPTS names no checkout')),
+    ]
+)
+def scripts(request):
+    return STAND_IN if request.param == 'stand-in' else Path(CHECKOUT)
+
+
+@pytest.fixture(autouse=True)
+def unpatched(monkeypatch):
+    from timm.data import transforms_factory
+
+    monkeypatch.setattr(transforms_factory, 'transforms_imagenet_train', transforms_factory.transforms_imagenet_train)
+    monkeypatch.delenv('TIMM_SCRIPTS', raising=False)
+
+
+def write_images(folder, train=40, validation=20, classes=10, names=LABELS):
+    rng = np.random.default_rng(0)
+    for split, count in (('train', train), ('validation', validation)):
+        for i in range(count):
+            path = folder / split / names[i % classes] / f'{i:03d}.png'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(path)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory):
+    return write_images(tmp_path_factory.mktemp('images'))
+
+
+def command(scripts, *arguments):
+    return ['train', 'short', '--timm-scripts', scripts, '--model', 'zerosnet20', *arguments]
+
+
+def options(images, out, name, epochs=6):
+    small = ['--batch-size', 20, '--train-img-sizes', 16, 32, '--warmup-epochs', 1, '--validation-batch-size', 10]
+    return [*small, '--epochs', epochs, '--data-dir', images, '--output', out, '--experiment', name, '--workers', 1]
+
+
+def environment(**more):
+    return {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', **more}
+
+
+def start(*arguments, launcher=(), **popen):
+    line = [sys.executable, *launcher, '-m', *map(str, arguments)]
+    return subprocess.Popen(line, env=environment(), text=True, start_new_session=True, **popen)
+
+
+def run(*arguments, launcher=()):
+    process = start(*arguments, launcher=launcher, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
+    return output
+
+
+def rows(folder):
+    with open(folder / 'summary.csv', newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def epochs(folder):
+    path = folder / 'summary.csv'
+    return path.read_text().count('\n') - 1 if path.is_file() else 0
+
+
+def kill_after(process, folder, finished):
+    deadline = time.monotonic() + 240
+    while epochs(folder) < finished:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.timeout(900)
+def test_killed_run_goes_on_as_if_nothing_had_been(scripts, images, tmp_path):
+    line = [f'timm_zerosnet.{part}' if part == 'train' else part for part in command(scripts)]
+    run(*line, *options(images, tmp_path, 'whole'))
+    kill_after(start(*line, *options(images, tmp_path, 'cut')), tmp_path / 'cut', 3)
+    go_on = ['timm_zerosnet.train', '--continue', tmp_path / 'cut', '--timm-scripts', scripts]
+    output = run(*go_on)
+    whole, cut = rows(tmp_path / 'whole'), rows(tmp_path / 'cut')
+    assert 'of 6 epochs: going on' in output
+    assert [row['epoch'] for row in cut] == [row['epoch'] for row in whole] == list('012345')
+    assert [float(row['lr']) for row in cut] == pytest.approx([float(row['lr']) for row in whole], rel=1e-12)
+    checkpoints = [read(tmp_path / name / 'last.pth.tar') for name in ('whole', 'cut')]
+    assert checkpoints[0]['epoch'] == checkpoints[1]['epoch'] == 5
+    record = yaml.safe_load((tmp_path / 'cut' / 'args.yaml').read_text())['timm_zerosnet']
+    assert record['recipe'] == 'short' and record['processes'] == 1
+    before = (tmp_path / 'cut' / 'last.pth.tar').read_bytes()
+    assert '6 of 6 epochs: nothing is left' in run(*go_on)
+    assert (tmp_path / 'cut' / 'last.pth.tar').read_bytes() == before
+
+
+def read(path):
+    import argparse
+
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        return torch.load(path, weights_only=True)
+
+
+@pytest.mark.timeout(900)
+def test_two_processes_train_on_the_cpu(scripts, images, tmp_path):
+    torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2']
+    line = [f'timm_zerosnet.{part}' if part == 'train' else part for part in command(scripts)]
+    run(*line, *options(images, tmp_path, 'two', epochs=2), launcher=torchrun)
+    state = read(tmp_path / 'two' / 'last.pth.tar')['state_dict']
+    assert [row['epoch'] for row in rows(tmp_path / 'two')] == ['0', '1']
+    assert all(torch.isfinite(value).all() for value in state.values() if value.is_floating_point())
+    record = yaml.safe_load((tmp_path / 'two' / 'args.yaml').read_text())
+    assert record['timm_zerosnet']['processes'] == 2 and record['dist_bn'] == 'reduce'
+    if scripts == STAND_IN:
+        return
+    results = tmp_path / 'results.json'
+    what = ['--data-dir', images, '--checkpoint', tmp_path / 'two' / 'last.pth.tar', '--workers', 1]
+    run('timm_zerosnet.validate', '--timm-scripts', scripts, '--model', 'zerosnet20', *what, '--results-file', results)
+    measured, logged = json.loads(results.read_text()), rows(tmp_path / 'two')[-1]
+    assert measured['top1'] == pytest.approx(float(logged['eval_top1']), abs=1e-3)
+
+
+@pytest.fixture(scope='module')
+def finished(images, tmp_path_factory):
+    """A run of two epochs."""
+    out = tmp_path_factory.mktemp('out')
+    run(*['timm_zerosnet.train', *command(STAND_IN)[1:]], *options(images, out, 'run', epochs=2))
+    return out / 'run'
+
+
+@pytest.fixture
+def half(finished, tmp_path):
+    """A copy of that run, as if it had been killed after the first of two epochs."""
+    folder = tmp_path / 'half'
+    shutil.copytree(finished, folder)
+    checkpoint = read(folder / 'last.pth.tar')
+    checkpoint['epoch'] = 0
+    for path in folder.glob('*.pth.tar'):
+        path.unlink()
+    torch.save(checkpoint, folder / 'last.pth.tar')
+    return folder
+
+
+def go_on(folder, *arguments):
+    return train.main([*map(str, ['--continue', folder, '--timm-scripts', STAND_IN, *arguments])])
+
+
+def torn_newer(folder):
+    (folder / 'tmp.pth.tar').write_bytes((folder / 'last.pth.tar').read_bytes()[:5000])
+
+
+def only_under_its_first_name(folder):
+    (folder / 'last.pth.tar').rename(folder / 'tmp.pth.tar')
+
+
+def header_twice(folder):
+    log = folder / 'summary.csv'
+    header, first, second = log.read_text().splitlines()
+    log.write_text('\n'.join([header, first, header, first, second, '']))
+
+
+def moved(folder):
+    args = yaml.safe_load((folder / 'args.yaml').read_text())
+    (folder / 'args.yaml').write_text(yaml.safe_dump({**args, 'output': '/nowhere', 'experiment': 'else'}))
+
+
+def emptied(folder):
+    (folder / 'args.yaml').write_text('')
+
+
+def recovery(folder):
+    checkpoint = read(folder / 'last.pth.tar')
+    torch.save({**checkpoint, 'epoch': 7}, folder / 'recovery-7-3.pth.tar')
+
+
+@pytest.mark.parametrize(
+    'accident',
+    [torn_newer, only_under_its_first_name, header_twice, moved, emptied, recovery],
+    ids=lambda f: f.__name__,
+)
+def test_whenever_it_was_killed(accident, half, capsys):
+    accident(half)
+    assert go_on(half) == 0, capsys.readouterr().err
+    assert 'has finished 1 of 2 epochs: going on' in capsys.readouterr().out
+    assert [row['epoch'] for row in rows(half)] == ['0', '1'] and read(half / 'last.pth.tar')['epoch'] == 1
+    assert 'summary.csv' in {path.name for path in half.iterdir()} and not (half / 'summary.partial').exists()
+
+
+def test_killed_before_its_first_checkpoint(half, capsys):
+    (half / 'last.pth.tar').unlink()
+    assert go_on(half) == 0
+    assert 'has finished 0 of 2 epochs: going on' in capsys.readouterr().out
+    assert [row['epoch'] for row in rows(half)] == ['0', '1']
+
+
+def test_what_does_not_change_the_training_may_be_another(half, images, tmp_path):
+    shutil.copytree(images, tmp_path / 'elsewhere')
+    assert go_on(half, '--data-dir', tmp_path / 'elsewhere', '--workers', '2', '--log-interval', '1') == 0
+
+
+def all_torn(folder):
+    (folder / 'last.pth.tar').write_bytes(b'PK torn')
+
+
+def without_arguments(folder):
+    emptied(folder)
+    (folder / 'last.pth.tar').unlink()
+
+
+def of_two_processes(folder):
+    path = folder / 'args.yaml'
+    path.write_text(path.read_text().replace('processes: 1', 'processes: 2'))
+
+
+@pytest.mark.parametrize(
+    'prepare, arguments, message',
+    [
+        (None, ['--epochs', '9'], 'would change epochs 2 to 9: start a new run'),
+        (None, ['--lr', '1', '--seed=4'], 'would change lr 0.2 to 1.0, seed 0 to 4'),
+        (None, ['--smooth', '0.5'], 'would change smoothing 0.0 to 0.5'),
+        (all_torn, [], 'has no whole checkpoint: '),
+        (without_arguments, [], 'is empty, and no checkpoint has the arguments'),
+        (of_two_processes, [], 'was started with 2 processes, not with 1'),
+        (lambda folder: (folder / 'args.yaml').unlink(), [], 'is no run: it holds no args.yaml'),
+    ],
+)
+def test_refuses_to_go_on(prepare, arguments, message, half, capsys):
+    if prepare:
+        prepare(half)
+    before = {path.name: path.read_bytes() for path in half.iterdir()}
+    assert go_on(half, *arguments) == 2
+    assert message in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in half.iterdir()} == before
+
+
+def test_run_of_another_recipe(half, capsys):
+    line = ['--continue', str(half), '--timm-scripts', str(STAND_IN)]
+    assert train.main(['paper', *line]) == 2
+    assert 'is a run of the recipe short, not of paper' in capsys.readouterr().err
+    assert train.main(['short', *line]) == 0
+
+
+def refused(capsys, *arguments):
+    assert train.main([*map(str, command(STAND_IN, *arguments)[1:])]) == 2
+    out, err = capsys.readouterr()
+    assert 'Traceback' not in out + err
+    return err
+
+
+def test_a_run_is_not_overwritten(finished, images, capsys):
+    message = refused(capsys, *options(images, finished.parent, finished.name))
+    assert f'--continue {finished} goes on with it, another --experiment keeps it' in message
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        ([], 'no data: --data-dir DIR is missing'),
+        (['--data-dir', 'DIR/none'], 'none does not exist'),
+        (['--data-dir', 'DIR/train/airplane'], 'lie in no class folder; expected is one folder of images for each'),
+        (['--data-dir', 'DIR/train'], 'it would train and test on the same images'),
+        (['--data-dir', 'DIR', '--num-classes', '7'], 'train has 10 classes, the network 7 outputs: --num-classes 10'),
+        (['--data-dir', 'DIR', '--model', 'zerosnet20.cifar100'], '(or --model zerosnet20.cifar10)'),
+        (['--data-dir', 'DIR', '--model', 'resnet18'], '10 classes, the network 1000 outputs: --num-classes 10, or'),
+        (['--data-dir', 'DIR', '--model', 'zerosnet21'], "knows no model 'zerosnet21'; the nearest are zerosnet"),
+        (['--data-dir', 'DIR', '--model', 'zerosnet20.mnist'], 'Invalid pretrained tag (mnist)'),
+        (['--dataset', 'torch/cifar10', '--data-dir', 'DIR/none'], '--dataset-download fetches torch/cifar10'),
+        (
+            ['--dataset', 'torch/cifar100', '--data-dir', 'DIR'],
+            'has 100 classes, the network 10 outputs: --num-classes',
+        ),
+        (['--data-dir', 'DIR', '--pretrained-path', 'FILE'], 'give --pretrained with it'),
+        (['--data-dir', 'DIR', '--initial-checkpoint', 'DIR/none'], 'none does not exist or is no file'),
+        (['--data-dir', 'DIR', '--initial-checkpoint', 'TORN'], 'cannot be read as a checkpoint'),
+        (['--data-dir', 'DIR', '--pretrained', '--pretrained-path', 'TORN'], 'cannot be read as a checkpoint'),
+        (['--data-dir', 'DIR', '--resume', 'TORN'], 'cannot be read as a checkpoint'),
+    ],
+)
+def test_refused_before_it_starts(arguments, message, images, finished, tmp_path, capsys):
+    (tmp_path / 'torn.pth.tar').write_bytes((finished / 'last.pth.tar').read_bytes()[:9999])
+    places = {'DIR': images, 'FILE': finished / 'last.pth.tar', 'TORN': tmp_path / 'torn.pth.tar'}
+    for name, place in places.items():
+        arguments = [argument.replace(name, str(place)) for argument in arguments]
+    assert message in refused(capsys, *arguments, '--output', tmp_path / 'out', '--experiment', 'x')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_splits_with_different_classes(tmp_path, capsys):
+    write_images(tmp_path)
+    shutil.rmtree(tmp_path / 'validation' / 'cat')
+    (tmp_path / 'validation' / 'zebra').mkdir()
+    Image.new('RGB', (32, 32)).save(tmp_path / 'validation' / 'zebra' / '0.png')
+    assert 'have different classes: only one of them has cat, zebra' in refused(capsys, '--data-dir', tmp_path)
+
+
+def test_own_checkpoint_for_another_class_count(finished, tmp_path, capsys):
+    write_images(tmp_path, classes=7)
+    own = finished / 'last.pth.tar'
+    seven = ['--data-dir', tmp_path, '--num-classes', 7]
+    message = refused(capsys, *seven, '--initial-checkpoint', own)
+    assert (
+        f'--initial-checkpoint {own} has 10 classes, the network 7: --pretrained --pretrained-path {own} in' in message
+    )
+
+
+def test_validate_refuses_a_checkpoint_of_another_class_count(finished, tmp_path, capsys):
+    write_images(tmp_path, classes=7)
+    line = ['--timm-scripts', STAND_IN, '--data-dir', tmp_path, '--checkpoint', finished / 'last.pth.tar']
+    assert validate.main([*map(str, line), '--num-classes', '7']) == 2
+    assert 'has 10 classes, the network 7: --num-classes 10' in capsys.readouterr().err
+    assert validate.main([*map(str, line)]) == 2
+    assert 'validation has 7 classes, the network 10 outputs' in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not CHECKOUT, reason='TIMM_SCRIPTS names no checkout')
+@pytest.mark.timeout(900)
+def test_own_checkpoint_gets_a_new_head_and_two_classes_do(finished, tmp_path):
+    for classes in (7, 2):
+        data = write_images(tmp_path / str(classes), classes=classes)
+        own = ['--pretrained', '--pretrained-path', finished / 'last.pth.tar', '--num-classes', classes]
+        line = ['timm_zerosnet.train', *command(CHECKOUT)[1:], *own]
+        run(*line, *options(data, tmp_path / 'out', classes, epochs=1))
+        results = tmp_path / f'{classes}.json'
+        checkpoint = ['--checkpoint', tmp_path / 'out' / str(classes) / 'last.pth.tar', '--num-classes', classes]
+        what = ['--timm-scripts', CHECKOUT, '--model', 'zerosnet20', *checkpoint, '--data-dir', data, '--workers', 1]
+        run('timm_zerosnet.validate', *what, '--results-file', results)
+        measured = json.loads(results.read_text())
+        logged = rows(tmp_path / 'out' / str(classes))[-1]
+        assert measured['top1'] == pytest.approx(float(logged['eval_top1']), abs=1e-3)
+        assert classes > 2 or measured['top5'] == 100
