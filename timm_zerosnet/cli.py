@@ -10,6 +10,7 @@ from typing import Any, Callable
 
 from . import __version__
 
+DRY_RUN_FOLDER = 'timm-zerosnet-hub'
 EXTRAS = {'robustness': ('sklearn', 'scipy', 'matplotlib', 'jinja2')}
 
 
@@ -80,6 +81,35 @@ def _weights_tables(args: argparse.Namespace) -> None:
         print(path)
 
 
+def _publish(args: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from . import publishing
+
+    if args.out is not None and not args.dry_run:
+        raise CommandError('--out is the folder of --dry-run; without it everything goes to the Hub')
+    names = publishing.select(args.names)
+    bar = tqdm(total=len(names), unit='repo', disable=None)
+    try:
+        with bar:
+            if args.dry_run:
+                for name in names:
+                    folder = Path(args.out or DRY_RUN_FOLDER, publishing.repo_of(args.namespace, name))
+                    publishing.write_folder(name, f'{args.namespace}/{name}', folder)
+                    _report(bar, folder)
+            else:
+                for done in publishing.publish(names, args.namespace, private=args.private):
+                    _report(bar, done)
+    except KeyboardInterrupt:
+        print('no file is half written: run the same command again, it does what is left', file=sys.stderr)
+        raise
+
+
+def _report(bar: Any, done: Any) -> None:
+    bar.write(str(done), file=sys.stdout)
+    bar.update()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='timm-zerosnet',
@@ -125,6 +155,13 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument('--note', default='', help='what a reader must know')
     command(weights, 'verify', _weights_verify, 'Compare every packaged file with the manifest.')
     command(weights, 'tables', _weights_tables, 'Write the generated tables of README.md and MODEL_CARD.md.')
+
+    publish = command(commands, 'publish', _publish, 'Bring the packaged weights to the Hugging Face Hub.')
+    publish.add_argument('names', nargs='*', metavar='NAME', help='weight such as zerosnet20.cifar10; default: all')
+    publish.add_argument('--namespace', required=True, help='user or organization that gets a repo for each weight')
+    publish.add_argument('--dry-run', action='store_true', help='write the folders instead, without any network')
+    publish.add_argument('--out', help=f'folder of --dry-run; default: {DRY_RUN_FOLDER}')
+    publish.add_argument('--private', action='store_true', help='make new repos private')
     return parser
 
 

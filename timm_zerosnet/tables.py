@@ -17,8 +17,15 @@ def _markdown(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     return '\n'.join('| ' + ' | '.join(str(cell).replace('|', '\\|') for cell in line) + ' |' for line in lines)
 
 
-def weights_table() -> str:
-    """One row for each packaged weight: the figures of the stored file."""
+Rows = dict[str, dict[str, Any]]
+
+
+def _rows(rows: Rows | None) -> Iterable[tuple[str, dict[str, Any]]]:
+    return (pretrained.manifest() if rows is None else rows).items()
+
+
+def weights_table(rows: Rows | None = None) -> str:
+    """One row for each weight, default every packaged one: the figures of the stored file."""
     return _markdown(
         ('weight', 'data', 'parameters', 'top-1 %', 'top-5 %', 'recipe', 'epochs', 'seed'),
         (
@@ -32,13 +39,13 @@ def weights_table() -> str:
                 row['epochs'],
                 row['seed'],
             )
-            for name, row in pretrained.manifest().items()
+            for name, row in _rows(rows)
         ),
     )
 
 
-def provenance_table() -> str:
-    """How each packaged weight was made."""
+def provenance_table(rows: Rows | None = None) -> str:
+    """How each weight was made, default every packaged one."""
     return _markdown(
         ('weight', 'weights', 'top-1 % in the log', 'hardware', 'wall time', 'torch / timm / scripts', 'added', 'note'),
         (
@@ -52,14 +59,14 @@ def provenance_table() -> str:
                 row['date'],
                 row['note'] or '',
             )
-            for name, row in pretrained.manifest().items()
+            for name, row in _rows(rows)
         ),
     )
 
 
-def reproduction_block() -> str:
-    """The command behind each packaged weight."""
-    commands = [f'# {name}\n{row["command"]}' for name, row in pretrained.manifest().items()]
+def reproduction_block(rows: Rows | None = None) -> str:
+    """The command behind each weight, default every packaged one."""
+    commands = [f'# {name}\n{row["command"]}' for name, row in _rows(rows)]
     return '```console\n' + '\n'.join(commands) + '\n```'
 
 

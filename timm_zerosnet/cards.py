@@ -1,0 +1,111 @@
+"""The card of a weight on the Hugging Face Hub: ``card.md`` filled from the manifest and the zoo."""
+
+from __future__ import annotations
+
+import re
+from string import Template
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from . import pretrained, tables
+from .methods import parse_method
+from .stability import MultistepMethod
+from .zerosnet import DEPTHS, FAMILIES, default_cfgs
+
+TEMPLATE = pretrained.PACKAGE / 'card.md'
+LEARNED = {
+    'mu': (
+        'A block computes `x[n+1] = a0 x[n] + a1 x[n-1] + a2 x[n-2] + b0 f(x[n])` with `a0 = 3 (1 + mu) / 4`, '
+        '`a1 = -mu`, `a2 = (1 + mu) / 4`, `b0 = (3 - mu) / 2`. Each block learns its own `mu = 1 / lambda`; the method '
+        'is zero-stable for `-1 <= mu < 3`.'
+    ),
+    'k': (
+        'A block computes `x[n+1] = k x[n] + (1 - k) x[n-1] + f(x[n])` (LM-ResNet). Each block learns its own `k`; the '
+        'method is zero-stable for `0 <= k < 2`.'
+    ),
+}
+
+
+def _term(coefficient: object, factor: str) -> str:
+    return factor if coefficient == 1 else f'{coefficient} {factor}'
+
+
+def _formula(method: MultistepMethod) -> str:
+    terms = [_term(a, f'x[n-{i}]' if i else 'x[n]') for i, a in enumerate(method.a) if a]
+    terms += [_term(b, f'f(x[n-{j}])' if j else 'f(x[n])') for j, b in enumerate(method.b) if b]
+    return 'x[n+1] = ' + ' + '.join(terms).replace('+ -', '- ')
+
+
+def _skip(family: str) -> str:
+    spec = FAMILIES[family]['cifar']
+    if 'learn' in spec:
+        return LEARNED[spec['learn']]
+    method = parse_method(spec['method'])
+    stable = 'zero-stable' if method.is_zero_stable else 'not zero-stable'
+    first = (
+        '' if max(len(method.a), len(method.b)) == 1 else ' The first blocks, which lack the history, are Euler steps.'
+    )
+    return f'A block computes `{_formula(method)}`, a method that is {stable} and of order {method.order}.{first}'
+
+
+def _layers(depth: int) -> str:
+    shape = DEPTHS[depth]
+    blocks, widths = (', '.join(map(str, shape[key])) for key in ('layers', 'widths'))
+    kind = 'basic blocks (two 3x3 convolutions)' if shape['block'] == 'basic' else 'bottleneck blocks (1x1, 3x3, 1x1)'
+    wider = '' if shape['block'] == 'basic' else ' inside a bottleneck, four times as many between them'
+    return (
+        f'`f` is made of pre-activation convolutions: batch norm, ReLU, convolution. A 3x3 convolution is followed by '
+        f'stages of {blocks} {kind} with {widths} channels{wider}, then by global average pooling and a linear layer.'
+    )
+
+
+def model_card(name: str, repo_id: str) -> ModelCard:
+    """The card of a packaged weight.
+
+    Args:
+        name: ``model.tag`` of the manifest.
+        repo_id: ``ORG/NAME``, which the examples load.
+    """
+    row, (model, tag) = pretrained.manifest()[name], name.split('.', 1)
+    cfg, data = default_cfgs[model].cfgs[tag], tables.DATA_NAMES[row['data']]
+    base, depth, tra = re.fullmatch(r'(\D+)(\d+)(\D*)', model).groups()
+    metadata = ModelCardData(
+        license=cfg.license,
+        library_name='timm',
+        pipeline_tag='image-classification',
+        tags=['image-classification', 'timm', 'transformers', 'timm-zerosnet'],
+        datasets=[row['data']],
+        model_name=name,
+        eval_results=[
+            EvalResult(
+                task_type='image-classification',
+                dataset_type=row['data'],
+                dataset_name=data,
+                dataset_split='test',
+                metric_type='accuracy',
+                metric_name=f'Top-{k} accuracy (%)',
+                metric_value=row[f'top{k}'],
+            )
+            for k in (1, 5)
+        ],
+    )
+    recipe = pretrained.RECIPES / row['recipe']
+    text = Template(TEMPLATE.read_text(encoding='utf-8')).substitute(
+        name=name,
+        repo_id=repo_id,
+        paper=cfg.paper_name,
+        data=data,
+        skip=_skip(base + tra),
+        layers=_layers(int(depth)),
+        size=' x '.join(map(str, cfg.input_size[1:])),
+        mean=cfg.mean,
+        std=cfg.std,
+        classes=cfg.num_classes,
+        test_images=f'{row["test_images"]:,}',
+        accuracy=tables.weights_table({name: row}),
+        provenance=tables.provenance_table({name: row}),
+        command=tables.reproduction_block({name: row}),
+        recipe=recipe.stem,
+        recipe_text=recipe.read_text(encoding='utf-8').strip(),
+    )
+    return ModelCard(f'---\n{metadata.to_yaml()}\n---\n{text}')
