@@ -140,7 +140,7 @@ def test_module_without_config_takes_images_as_they_are(size):
 
 def test_mean_and_std_can_be_given(net):
     logits = net.eval()((torch.from_numpy(IMAGES).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25).detach()
-    assert_judges(evaluate(net, IMAGES, LABELS, mean=[0.5], std=(0.25,) * 3), logits, LABELS)
+    assert_judges(evaluate(net, IMAGES, LABELS, mean=0.5, std=(0.25,) * 3), logits, LABELS)
 
 
 def test_two_classes():
@@ -149,6 +149,31 @@ def test_two_classes():
     assert found.top5 == 100 and 0 <= found.top1 <= 100
     with pytest.raises(ValueError, match='labels range from 0 to 9: the model has 2 classes'):
         evaluate(plain(classes=2), IMAGES, LABELS, **HALF)
+
+
+def test_compiled_and_wrapped_models_are_measured_as_they_are(net):
+    wanted = evaluate(net, IMAGES, LABELS)
+    for wrapped in (torch.compile(net, backend='eager'), nn.DataParallel(net)):
+        assert np.array_equal(evaluate(wrapped, IMAGES, LABELS).loss, wanted.loss)
+
+
+@pytest.mark.parametrize(
+    'kwargs, message',
+    [
+        (dict(std=0), 'std=0: accepted are finite numbers, one for each channel, above 0'),
+        (dict(std=(1, -1, 1)), r'std=\(1, -1, 1\)'),
+        (dict(mean=float('nan')), 'mean=nan: accepted are finite'),
+        (dict(mean=(0.5, 0.5)), 'mean has 2 values: accepted is one, or one for each of 3'),
+    ],
+)
+def test_wrong_mean_and_std(kwargs, message, net):
+    with pytest.raises(ValueError, match=message):
+        evaluate(net, IMAGES, LABELS, **kwargs)
+
+
+def test_model_without_a_classifier():
+    with pytest.raises(ValueError, match='num_classes=0, it returns features: accepted are models with a classifier'):
+        evaluate(timm.create_model('zerosnet20', pretrained=True, num_classes=0), IMAGES, LABELS)
 
 
 class Returns(nn.Module):

@@ -56,6 +56,27 @@ def test_grad_checkpointing_changes_nothing(name, features_only):
     assert len(calls) == 3
 
 
+# --- hooks
+
+
+@each_kind
+def test_hooks_see_what_the_last_convolution_of_a_branch_returns(name):
+    model = settle(create(name), name)
+    block = model.stages[-1].blocks[-1]
+    conv = block.conv3 if hasattr(block, 'conv3') else block.conv2
+    seen = {}
+
+    def forward_hook(module, inputs, output):
+        seen.update(held=output, then=output.clone())
+
+    with conv.register_forward_hook(forward_hook):
+        model(images(name))
+    assert torch.equal(seen['held'], seen['then'])
+    with conv.register_full_backward_hook(lambda module, inputs, outputs: seen.update(gradient=outputs[0])):
+        model(images(name)).square().sum().backward()
+    assert seen['gradient'].shape == seen['held'].shape and seen['gradient'].abs().sum() > 0
+
+
 # --- forms of the same network
 
 

@@ -261,9 +261,35 @@ def test_wrong_state_dict_in_memory():
 def test_missing_head_where_it_is_needed(tmp_path):
     headless = {key: value for key, value in stored().items() if not key.startswith('head.')}
     save_file(headless, tmp_path / 'headless.safetensors')
-    with pytest.raises(RuntimeError, match='Missing key.*head.fc.weight'):
+    with pytest.raises(WeightError, match=r'headless.safetensors: the classifier .* is missing, .*num_classes=0 takes'):
         create_from(tmp_path / 'headless.safetensors')
     assert create_from(tmp_path / 'headless.safetensors', num_classes=0).num_classes == 0
+
+
+@pytest.mark.parametrize('head', [{'head.fc.bias': torch.zeros(7)}, {'head.fc.weight': torch.zeros(10, 65)}], ids=str)
+def test_head_that_contradicts_itself_or_the_width(head, tmp_path):
+    save_file(stored(**head), tmp_path / 'head.safetensors')
+    with pytest.raises(WeightError, match=r'the classifier of the checkpoint is \{.*that of zerosnet20 \{'):
+        create_from(tmp_path / 'head.safetensors')
+
+
+def test_pooling_that_doubles_the_width():
+    with pytest.raises(WeightError, match=r'head.fc.weight.: \(10, 64\)}, that of .*\(10, 128\)}: num_classes=0'):
+        timm.create_model('zerosnet20', pretrained=True, global_pool='catavgmax')
+
+
+@pytest.mark.parametrize('method', ['zerosnet(5)', 'euler'])
+def test_weights_under_another_method(method):
+    with pytest.raises(WeightError, match=f'are for the method zerosnet-opt, not for {re.escape(method)}'):
+        timm.create_model('zerosnet20', pretrained=True, method=method)
+    timm.create_model('zerosnet20', pretrained=True, method='zerosnet(-9/5)')
+
+
+def test_damaged_manifest_names_itself(checkout):
+    manifest = checkout / 'weights' / 'manifest.json'
+    manifest.write_text(manifest.read_text()[:300])
+    done = execute([sys.executable, '-c', 'import timm_zerosnet'], checkout, TIMM_ZEROSNET_AUTOLOAD='0')
+    assert done.returncode and f'{manifest} is damaged' in done.stderr and 'Reinstall timm-zerosnet' in done.stderr
 
 
 @pytest.mark.parametrize('prefix', ['', 'module.', '_orig_mod.', 'module._orig_mod.'])

@@ -132,7 +132,10 @@ def add(
     if not re.fullmatch(r'cifar100?(_[a-z0-9_]+)?', tag):
         raise WeightError(f'tag {tag!r}: accepted are cifar10 and cifar100, also followed by _ and what tells it apart')
     date = date or datetime.date.today().isoformat()
-    datetime.date.fromisoformat(date)
+    try:
+        datetime.date.fromisoformat(date)
+    except ValueError as error:
+        raise WeightError(f'date {date!r}: accepted is YYYY-MM-DD ({error})') from error
     run = read_log(log, args)
     model_name, data_name = run.args['model'].split('.', 1)[0], tag.split('_')[0]
     name, cfg_name = f'{model_name}.{tag}', f'{model_name}.{data_name}'

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .pretrained import WeightError
+from .pretrained import WeightError, few
 
 ORIGINAL_URLS = "the ZeroSNet authors' CIFAR and ImageNet networks and LM-ResNet's MResNet.py"
 
@@ -109,7 +109,7 @@ def _refuse_mismatch(state_dict: dict[str, Any], own: dict[str, Tensor], model: 
     label = config.get('architecture', type(model).__name__)
     if missing or unexpected or strange or shapes:
         parts = [
-            f'{len(keys)} {what} ({", ".join(keys[:3])}{", ..." if len(keys) > 3 else ""})'
+            f'{len(keys)} {what} ({few(keys, 3)})'
             for keys, what in (
                 (missing, 'missing'),
                 (unexpected, 'not of this network'),
@@ -122,28 +122,36 @@ def _refuse_mismatch(state_dict: dict[str, Any], own: dict[str, Tensor], model: 
             f'the state dict does not fit {label}: of its {len(own)} entries and the {len(state_dict)} '
             f'given, {"; ".join(parts)}. Accepted are checkpoints of {label} and of {ORIGINAL_URLS}.'
         )
-    given, accepted = state_dict.get('head.fc.weight'), own.get('head.fc.weight')
-    if (
-        given is not None
-        and accepted is not None
-        and given.shape != accepted.shape
-        and model.num_classes == config.get('num_classes')
-    ):
-        raise WeightError(
-            f'the checkpoint has {len(given)} classes, the network {model.num_classes}: name the '
-            f"checkpoint's in pretrained_cfg_overlay=dict(file=..., num_classes={len(given)}); a "
-            'num_classes argument beside it gives the network a new head'
-        )
+    if own.keys() & _CLASSIFIER and model.num_classes == config.get('num_classes'):  # otherwise timm makes a new head
+        _refuse_classifier(state_dict, own, label)
     bad = [
         key
         for key, value in state_dict.items()
         if value.is_floating_point() and not value.is_meta and not torch.isfinite(value).all()
     ]
     if bad:
+        raise WeightError(f'{len(bad)} entries of the state dict for {label} hold NaN or infinity: {few(bad, 3)}')
+
+
+def _refuse_classifier(state_dict: dict[str, Any], own: dict[str, Tensor], label: str) -> None:
+    given, accepted = (
+        {key: tuple(entries[key].shape) for key in sorted(_CLASSIFIER & entries.keys())}
+        for entries in (state_dict, own)
+    )
+    if given == accepted:
+        return
+    classes = {shape[0] for shape in given.values()}
+    if given.keys() == accepted.keys() and len(classes) == 1 and classes != {accepted['head.fc.weight'][0]}:
+        (count,) = classes
         raise WeightError(
-            f'{len(bad)} entries of the state dict for {label} hold NaN or infinity: '
-            f'{", ".join(bad[:3])}{", ..." if len(bad) > 3 else ""}'
+            f'the checkpoint has {count} classes, the network {accepted["head.fc.weight"][0]}: name the '
+            f"checkpoint's in pretrained_cfg_overlay=dict(file=..., num_classes={count}); a "
+            'num_classes argument beside it gives the network a new head'
         )
+    raise WeightError(
+        f'the classifier of the checkpoint is {given or "missing"}, that of {label} {accepted}: num_classes=0 takes '
+        'the backbone alone, another num_classes gives it a new head'
+    )
 
 
 def _accepted_shapes(key: str, own: Tensor, config: dict[str, Any]) -> list[tuple[int, ...]]:

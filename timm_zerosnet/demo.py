@@ -89,10 +89,10 @@ def run(out: Path, seed: int = 0, epochs: int = 3) -> dict[str, list[float]]:
         Top-1 in percent on the test digits, clean and for each row of ``NOISE``, by way of training.
 
     Raises:
-        ValueError: for a negative seed or less than one epoch.
+        ValueError: for a seed out of range or less than one epoch.
     """
-    if seed < 0 or epochs < 1:
-        raise ValueError(f'seed={seed}, epochs={epochs}: accepted are a seed >= 0 and at least one epoch')
+    if not 0 <= seed < 2**32 or epochs < 1:
+        raise ValueError(f'seed={seed}, epochs={epochs}: accepted are a seed from 0 to 2**32 - 1, at least one epoch')
     out.mkdir(parents=True, exist_ok=True)
     digits = load_digits(seed)
     print(f'{len(digits.x_train)} handwritten digits to learn from, {len(digits.x_test)} to be tested on')

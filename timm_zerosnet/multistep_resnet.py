@@ -30,6 +30,7 @@ from .steps import FixedStep, LMStep, ZeroSNetStep
 __all__ = ['MultistepResNet']
 
 LayerType = Union[str, Callable, type]
+LARGEST = torch.finfo(torch.float32).max
 
 
 def _live(uses: Sequence[Sequence[int]]) -> List[set]:
@@ -134,7 +135,14 @@ class MultistepResNet(nn.Module):
             method = parse_method('zerosnet-opt' if method is None else method)
         if method.b[0] == 0:
             raise ValueError(f'{method}: b[0] is 0, the last branch would have no effect; accepted: any other b[0]')
-        if learn != 'k' and not (method.is_zero_stable and method.is_consistent):
+        if max(map(abs, (*method.a, *method.b))) > LARGEST:
+            raise ValueError(f'{method}: accepted are coefficients up to {LARGEST:.3g}, the largest number of float32')
+        if method.steps > sum(layers):
+            raise ValueError(
+                f'{method} has {method.steps} steps: the first {method.steps - 1} blocks are Euler steps, and '
+                f'layers={tuple(layers)} are {sum(layers)} blocks; accepted are at most {sum(layers)} steps'
+            )
+        if learn != 'k' and not constrain_mu and not (method.is_zero_stable and method.is_consistent):
             warnings.warn(f'{method} is {method.verdict}{_growth(method)}', ZeroStabilityWarning, stacklevel=2)
         self.method: Any = method
         self.num_classes = num_classes

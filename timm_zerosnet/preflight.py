@@ -10,7 +10,7 @@ import timm
 from timm.data import create_dataset
 from timm.models import PretrainedCfg, get_pretrained_cfg, load_state_dict
 
-from .pretrained import check_readable
+from .pretrained import check_readable, few
 from .timm_scripts import ScriptError
 from .zerosnet import DATA_SETS, default_cfgs
 
@@ -89,7 +89,7 @@ def check_data(args: argparse.Namespace, splits: tuple[str, ...]) -> None:
     for folder, names in others:
         if names != classes:
             strange = sorted(set(names) ^ set(classes))
-            raise ScriptError(f'{first} and {folder} have different classes: only one of them has {_few(strange)}')
+            raise ScriptError(f'{first} and {folder} have different classes: only one of them has {few(strange)}')
 
 
 def _check_count(args: argparse.Namespace, count: int, where: str, expected: int | None) -> None:
@@ -101,10 +101,6 @@ def _check_count(args: argparse.Namespace, count: int, where: str, expected: int
         raise ScriptError(
             f'{where} has {count} classes, the network {expected} outputs: --num-classes {count}{other}, or other data'
         )
-
-
-def _few(names: list[str]) -> str:
-    return ', '.join(names[:5]) + (', ...' if len(names) > 5 else '')
 
 
 def check_checkpoint(args: argparse.Namespace, option: str) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterable
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -19,6 +19,7 @@ def _folder(name: str) -> Path:
 
 WEIGHTS = _folder('weights')
 RECIPES = _folder('recipes')
+ADVICE = 'Reinstall timm-zerosnet, or restore the file from its repository.'
 
 
 class WeightError(RuntimeError):
@@ -27,9 +28,18 @@ class WeightError(RuntimeError):
 
 @lru_cache
 def manifest() -> dict[str, dict[str, Any]]:
-    """The rows of ``weights/manifest.json`` by ``model.tag``; empty if there is no manifest."""
+    """The rows of ``weights/manifest.json`` by ``model.tag``; empty if there is no manifest.
+
+    Raises:
+        WeightError: if it is damaged.
+    """
     path = WEIGHTS / 'manifest.json'
-    return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise WeightError(f'{path} is damaged ({error}). {ADVICE}') from error
 
 
 def weight_file(name: str) -> str | None:
@@ -59,14 +69,13 @@ def verify(name: str) -> None:
         WeightError: if the file is missing or has another sha256; names both and what to do.
     """
     path, expected = Path(WEIGHTS / f'{name}.safetensors'), manifest()[name]['sha256']
-    advice = 'Reinstall timm-zerosnet, or restore the file from its repository.'
     if not path.is_file():
-        raise WeightError(f'{path} does not exist; expected is a file of sha256 {expected}. {advice}')
+        raise WeightError(f'{path} does not exist; expected is a file of sha256 {expected}. {ADVICE}')
     found = sha256(path)
     if found != expected:
         raise WeightError(
             f'{path} has sha256 {found} ({path.stat().st_size} bytes), expected is {expected} '
-            f'({manifest()[name]["bytes"]} bytes): it is damaged or was changed. {advice}'
+            f'({manifest()[name]["bytes"]} bytes): it is damaged or was changed. {ADVICE}'
         )
 
 
@@ -119,3 +128,9 @@ def check_readable(path: str | Path) -> None:
 def one_line(error: BaseException) -> str:
     """The first 300 characters of an error's message, without line breaks."""
     return ' '.join(str(error).split())[:300]
+
+
+def few(names: Iterable[Any], count: int = 5) -> str:
+    """The first names in a row, with dots for the rest."""
+    listed = [str(name) for name in names]
+    return ', '.join(listed[:count]) + (', ...' if len(listed) > count else '')

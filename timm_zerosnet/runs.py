@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import yaml
 
-from .pretrained import WeightError, one_line, sha256
+from .pretrained import WeightError, few, one_line, sha256
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def state_dict_of(checkpoint: dict[str, Any], average: str, path: Path) -> dict[
     """
     key = {'raw': 'state_dict', 'ema': 'state_dict_ema'}[average]
     if not isinstance(checkpoint.get(key), dict):
-        raise WeightError(f'{path} holds no {key}; it holds {", ".join(map(str, checkpoint))}')
+        raise WeightError(f'{path} holds no {key}; it holds {few(checkpoint)}')
     return checkpoint[key]
 
 

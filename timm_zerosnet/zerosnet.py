@@ -12,6 +12,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, resolve_pre
 
 from . import pretrained as weights
 from .checkpoint import checkpoint_filter_fn
+from .methods import parse_method
 from .multistep_resnet import MultistepResNet
 from .registry import register_model
 
@@ -127,9 +128,17 @@ def _create(family: str, depth: int, pretrained: bool, kwargs: dict[str, Any]) -
         tags = ', '.join(f'{name}.{tag}' if tag else name for tag in default_cfgs[name].cfgs)
         with_weights = ', '.join(f'{name}.{tag}' for tag in weights.weight_tags(name)) or 'none'
         raise weights.WeightError(f'{error} Accepted: {tags}; with weights: {with_weights}.') from error
+    shape = DEPTHS[depth]
+    trained_with = FAMILIES[family][shape['stem']].get('method')
     if pretrained:
         weights.check_source(name, cfg)
-    shape = DEPTHS[depth]
+        asked_for = kwargs.get('method') or trained_with
+        # a state dict does not say its method, and any method of as many steps would take it
+        if family != 'multistep_resnet' and trained_with and parse_method(asked_for) != parse_method(trained_with):
+            raise weights.WeightError(
+                f'the weights of {name} are for the method {trained_with}, not for {asked_for}; '
+                f'accepted: no method= with pretrained=True, or multistep_resnet{depth} with a file of your own'
+            )
     feature_cfg = dict(out_indices=tuple(range(len(shape['layers']) + 1)), feature_cls='getter')
     feature_cfg.update(kwargs.pop('feature_cfg', {}))
     try:
@@ -142,7 +151,7 @@ def _create(family: str, depth: int, pretrained: bool, kwargs: dict[str, Any]) -
             **{**shape, **FAMILIES[family][shape['stem']], **kwargs},
         )
     except weights.WeightError as error:
-        source = 'state_dict' if cfg.state_dict else cfg.file or cfg.hf_hub_id
+        source = 'state_dict' if cfg.state_dict else cfg.file or cfg.url or cfg.hf_hub_id
         raise weights.WeightError(f'{source}: {error}') from error
 
 

@@ -11,6 +11,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from ..pretrained import few
+
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.ppm', '.tif', '.tiff')
 
 
@@ -165,5 +167,5 @@ def _map_classes(folders: list[str], names: Sequence[str] | None, path: Path) ->
     strange = [folder for folder in folders if folder not in known]
     raise DataError(
         f'{path} has {len(folders)} class folders, the model {len(names)} classes, and these are not among '
-        f'them: {", ".join(strange[:5])}{", ..." if len(strange) > 5 else ""}'
+        f'them: {few(strange)}'
     )

@@ -83,7 +83,7 @@ def evaluate(
         suite: A name of ``SUITES``.
         batch_size: Images at a time; changes nothing but speed and memory.
         device: Where the model runs; noise is drawn on the CPU.
-        mean, std: Normalisation per channel for a module without timm's config.
+        mean, std: Normalisation, one value for each channel the model takes; needed for a module without timm's config.
         progress: Show a progress bar.
 
     Raises:
@@ -175,11 +175,16 @@ def _judge(logits: Any, labels: Tensor) -> dict[str, Tensor]:
 
 def _data_config(model: nn.Module, mean: Sequence[float] | None, std: Sequence[float] | None) -> dict[str, Any]:
     """Preprocessing of a model: ``input_size`` (C, H, W), None where the images' own size is taken, and the rest."""
-    known = bool(getattr(model, 'pretrained_cfg', None))
+    if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        model = model.module
+    known = getattr(model, 'pretrained_cfg', None)
     if not known and (mean is None or std is None):
         raise ValueError(f'{type(model).__name__} has no timm config: give mean and std of its normalisation')
-    config = resolve_data_config(model=model, use_test_size=True)
-    channels = getattr(model, 'in_chans', None) or (config['input_size'][0] if known else len(mean))
+    if getattr(model, 'num_classes', None) == 0:
+        raise ValueError('the model has num_classes=0, it returns features: accepted are models with a classifier')
+    mean, std = _per_channel('mean', mean), _per_channel('std', std)
+    config = resolve_data_config(pretrained_cfg=known or dict(mean=mean, std=std), use_test_size=True)
+    channels = getattr(model, 'in_chans', None) or (config['input_size'][0] if known else len(mean or ()))
     config['input_size'] = (channels, *(config['input_size'][1:] if known else (None, None)))
     for key, given in (('mean', mean), ('std', std)):
         if given is None:
@@ -188,6 +193,17 @@ def _data_config(model: nn.Module, mean: Sequence[float] | None, std: Sequence[f
             raise ValueError(f'{key} has {len(given)} values: accepted is one, or one for each of {channels} channels')
         config[key] = tuple(given) * (channels if len(given) == 1 else 1)
     return config
+
+
+def _per_channel(key: str, given: Any) -> tuple[float, ...] | None:
+    if given is None:
+        return None
+    values = np.atleast_1d(np.asarray(given, dtype=np.float64))
+    if values.ndim != 1 or not np.isfinite(values).all() or (key == 'std' and not (values > 0).all()):
+        raise ValueError(
+            f'{key}={given}: accepted are finite numbers, one for each channel{", above 0" * (key == "std")}'
+        )
+    return tuple(map(float, values))
 
 
 def _batches(images: Images, config: dict[str, Any], batch_size: int) -> Iterator[tuple[int, Tensor]]:

@@ -1,0 +1,30 @@
+"""What a run measures: one cell for each model, perturbation, level and seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .evaluation import Evaluation
+
+CLEAN = 'clean'
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model on one data set under one perturbation.
+
+    Args:
+        model: What the model is called in the run.
+        suite: Name of the suite, such as ``zerosnet``.
+        corruption: Row of the suite, or ``'clean'``.
+        level: Strength or severity; 0 for clean.
+        seed: Of the noise; None for clean and for perturbations that are not random.
+        result: Per image, in the order of the data set.
+    """
+
+    model: str
+    suite: str
+    corruption: str
+    level: float
+    seed: int | None
+    result: Evaluation
