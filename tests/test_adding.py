@@ -161,6 +161,12 @@ def test_stores_file_log_and_row(umask, run, folder, top1, capsys):
     pretrained.verify(NEW)
 
 
+def test_version_of_the_scripts_is_what_the_launcher_recorded(run, folder):
+    run.args.write_text(run.args.read_text() + "timm_zerosnet: {recipe: short, scripts: '1.0.31', processes: 1}\n")
+    assert cli.main(run.command()) == 0
+    assert manifest(folder)[NEW]['versions']['scripts'] == '1.0.31'
+
+
 @pytest.mark.parametrize('mode', [0o644, 0o444, 0o600], ids=oct)
 def test_replaces_an_existing_file(mode, run, folder, top1):
     """Case e7: the old file is replaced, not written into."""

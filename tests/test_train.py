@@ -298,6 +298,10 @@ def test_a_run_is_not_overwritten(finished, images, capsys):
             ['--dataset', 'torch/cifar100', '--data-dir', 'DIR'],
             'has 100 classes, the network 10 outputs: --num-classes',
         ),
+        (
+            ['--data-dir', 'DIR', '--in-chans', '1'],
+            '--in-chans 1 beside an input size of [3, 32, 32]: --input-size 1 32 32',
+        ),
         (['--data-dir', 'DIR', '--pretrained-path', 'FILE'], 'give --pretrained with it'),
         (['--data-dir', 'DIR', '--initial-checkpoint', 'DIR/none'], 'none does not exist or is no file'),
         (['--data-dir', 'DIR', '--initial-checkpoint', 'TORN'], 'cannot be read as a checkpoint'),

@@ -23,7 +23,7 @@ from torch import Tensor
 from . import pretrained
 from .checkpoint import checkpoint_filter_fn
 from .pretrained import WeightError
-from .runs import read_checkpoint, read_log, read_yaml, state_dict_of
+from .runs import RECORD, read_checkpoint, read_log, read_yaml, state_dict_of
 from .zerosnet import default_cfgs
 
 MAX_ACCURACY_GAP = 0.3  # percentage points between the log and the stored file
@@ -114,8 +114,8 @@ def add(
         tag: Weight tag, such as ``cifar10`` or ``cifar10_seed1``.
         args: The run's ``args.yaml``; default beside ``log``. Paths of the machine are left out of what is stored.
         average: ``'raw'`` or ``'ema'``.
-        hardware, wall_time, scripts, date, note: As the manifest records them; the date is that of adding, YYYY-MM-DD,
-            and the versions are those installed here.
+        hardware, wall_time, scripts, date, note: As the manifest records them; ``scripts`` is what the launcher wrote
+            into the arguments, the date that of adding, YYYY-MM-DD, and the versions are those installed here.
         progress: Show a progress bar.
 
     Returns:
@@ -146,6 +146,7 @@ def add(
             f'{log} ends with epoch {run.epoch} (the first is 0) of {run.args.get("epochs")}: a note must say why'
         )
     read_yaml(recipe)
+    recorded = run.args.get(RECORD) or {}
     command = reproduction_command(name, recipe.stem, run.args)
     model = timm.create_model(cfg_name)
     if run.args.get('num_classes') not in (None, model.num_classes):
@@ -183,7 +184,11 @@ def add(
             'seed': run.args.get('seed'),
             'hardware': hardware or f'{os.cpu_count()} CPU cores ({platform.machine()})',
             'wall_time': wall_time,
-            'versions': {'torch': version('torch'), 'timm': version('timm'), 'scripts': scripts},
+            'versions': {
+                'torch': version('torch'),
+                'timm': version('timm'),
+                'scripts': scripts or recorded.get('scripts', ''),
+            },
             'date': date,
             'note': note,
             'command': command,

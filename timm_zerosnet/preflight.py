@@ -103,6 +103,19 @@ def _check_count(args: argparse.Namespace, count: int, where: str, expected: int
         )
 
 
+def check_channels(args: argparse.Namespace) -> None:
+    """Refuse channels that differ from those of the input size, which the loader follows.
+
+    Raises:
+        ScriptError: naming the argument that changes both.
+    """
+    if args.in_chans and args.input_size and args.in_chans != args.input_size[0]:
+        size = ' '.join(map(str, (args.in_chans, *args.input_size[1:])))
+        raise ScriptError(
+            f'--in-chans {args.in_chans} beside an input size of {args.input_size}: --input-size {size} changes both'
+        )
+
+
 def check_checkpoint(args: argparse.Namespace, option: str) -> None:
     """Refuse a checkpoint that cannot be read, or whose head has another class count than the network.
 

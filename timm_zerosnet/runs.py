@@ -15,6 +15,8 @@ import yaml
 
 from .pretrained import WeightError, few, one_line, sha256
 
+RECORD = 'timm_zerosnet'  # what our launcher writes into a run's args.yaml, beside train.py's own arguments
+
 
 @dataclass(frozen=True)
 class RunLog:

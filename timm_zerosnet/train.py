@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 
 from . import __version__
-from .preflight import check_checkpoint, check_data
+from .preflight import check_channels, check_checkpoint, check_data
 from .recipes import find_recipe, read_recipe
-from .runs import newest_checkpoint, read_yaml, trim_log
+from .runs import RECORD, newest_checkpoint, read_yaml, trim_log
 from .timm_scripts import (
     ScriptError,
     find_script,
@@ -41,7 +41,6 @@ several GPUs: torchrun --nproc-per-node N -m timm_zerosnet.train RECIPE --model 
 
 example: timm-zerosnet train short --model zerosnet20 --data-dir cifar10 --output runs --experiment zerosnet20"""
 
-RECORD = 'timm_zerosnet'  # what the launcher writes into a run's args.yaml, beside train.py's own arguments
 FREE = {  # what may be another when a run is continued: where and how it runs, not what it computes
     *('data', 'data_dir', 'dataset_download', 'workers', 'pin_mem', 'device', 'log_interval', 'synchronize_step'),
     *('output', 'experiment', 'resume', 'checkpoint_hist', 'log_wandb', 'wandb_resume_id', 'local_rank', RECORD),
@@ -77,6 +76,7 @@ def _run(arguments: list[str]) -> None:
         assert recipe is not None
         config = {**read_recipe(recipe, script, parser), RECORD: _record(recipe.stem, script)}
     args = _parse(parser, config, arguments)
+    check_channels(args)
     check_data(args, (args.train_split, args.val_split))
     for option in ('initial_checkpoint', 'pretrained_path', *(() if run else ('resume',))):
         check_checkpoint(args, option)

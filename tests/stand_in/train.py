@@ -23,8 +23,9 @@ for name, default in json.loads(Path(__file__).with_name('train_arguments.json')
     if isinstance(default, bool):
         parser.add_argument(option, action='store_true', default=default)
     elif name != 'data':
-        kind = int if name in ('num_classes', 'start_epoch') else float if name == 'lr' else type(default)
-        many = dict(nargs='+') if isinstance(default, list) or name == 'train_img_sizes' else {}
+        kind = int if name in ('num_classes', 'start_epoch', 'in_chans') else type(default)
+        kind = float if name in ('lr', 'layer_decay') else kind
+        many = dict(nargs='+') if isinstance(default, list) or name in ('train_img_sizes', 'input_size') else {}
         kind = str if default is None and kind not in (int, float) else int if many else kind
         parser.add_argument(option, type=kind, default=default, **many)
 
