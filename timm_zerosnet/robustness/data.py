@@ -20,7 +20,8 @@ from ..pretrained import few, one_line
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.ppm', '.tif', '.tiff')
 TORCHVISION = {'torch/cifar10': 'CIFAR10', 'torch/cifar100': 'CIFAR100'}
 
-Item, Result = TypeVar('Item'), TypeVar('Result')
+Item = TypeVar('Item')
+Result = TypeVar('Result')
 
 
 class DataError(ValueError):
@@ -156,11 +157,15 @@ def load_labelled(
         unit='img',
         leave=False,
     )
-    images, broken = [], []
+    images: list[Image.Image] = []
+    broken: list[str] = []
     for found in read:
-        (images if isinstance(found, Image.Image) else broken).append(found)
+        if isinstance(found, str):
+            broken.append(found)
+        else:
+            images.append(found)
     if broken:
-        raise DataError(f'{len(broken)} of {len(wanted)} images cannot be read:\n' + '\n'.join(map(str, broken)))
+        raise DataError(f'{len(broken)} of {len(wanted)} images cannot be read:\n' + '\n'.join(broken))
     return LabelledImages(
         np.stack(images) if len({image.size for image in images}) == 1 else images,
         np.array([label for _, label in wanted], dtype=np.int64),
