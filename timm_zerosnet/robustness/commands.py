@@ -18,6 +18,8 @@ from .subjects import Source, read_class_map
 
 FORMS = f'folder with one folder of images for each class, npz file with x_test and y_test, or {", ".join(TORCHVISION)}'
 
+INTERPOLATIONS = ('nearest', 'bilinear', 'bicubic', 'box', 'hamming', 'lanczos')
+
 
 def register(command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the commands.
@@ -53,7 +55,7 @@ def _robustness_options(parser: argparse.ArgumentParser) -> None:
     own.add_argument('--mean', type=float, nargs='+', help='of the normalisation, pixels in [0, 1]')
     own.add_argument('--std', type=float, nargs='+', help='of the normalisation')
     own.add_argument('--crop-pct', type=float, help='share of the resized image that is kept')
-    own.add_argument('--interpolation', help='of the resizing, such as bicubic')
+    own.add_argument('--interpolation', choices=INTERPOLATIONS, help='of the resizing')
 
     speed = parser.add_argument_group('machine')
     speed.add_argument('--device', help='such as cpu or cuda:1; default: a GPU if there is one')
@@ -69,8 +71,8 @@ def _corrupt_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--seed', type=int, default=0, help='of random noise')
     parser.add_argument('--layout', default='folder', help=f'{", ".join(LAYOUTS)} (as CIFAR-10-C is distributed)')
     parser.add_argument('--size', type=int, metavar='N', help="resize to N x N pixels; default: the images' own")
-    parser.add_argument('--interpolation', default='bilinear', help='of the resizing, as in the config of a model')
-    parser.add_argument('--crop-pct', type=float, default=1.0, help='as in the config of a model')
+    parser.add_argument('--interpolation', choices=INTERPOLATIONS, default='bilinear', help='as in a config of timm')
+    parser.add_argument('--crop-pct', type=float, default=1.0, help='as in a config of timm')
     _data_options(parser)
 
 

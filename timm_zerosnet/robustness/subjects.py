@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import inspect
 import json
 import re
 from dataclasses import asdict, dataclass, field
@@ -105,7 +106,8 @@ class Subject:
         name: What it is called in the results.
         architecture: Its name in timm, or its class.
         arguments: For ``timm.create_model``.
-        structure: sha256 of its modules as they print, which tells arguments that a config on the Hub adds.
+        structure: sha256 of its modules as they print, which tells arguments that a config on the Hub adds; of a module
+            also of its name and code, which nothing else tells.
         weights: sha256 of the state dict, see ``weights_sha256``.
         parameters: How many it has.
         preprocessing: See ``evaluation.data_config``.
@@ -148,18 +150,32 @@ def describe(source: Source, net: nn.Module) -> Subject:
     names = known.get('label_names')
     if names is None and (imagenet := infer_imagenet_subset(inner)):
         names = ImageNetInfo(imagenet).label_names()
-    printed = re.sub(r' at 0x[0-9a-f]+', '', repr(inner))
+    structure = re.sub(r' at 0x[0-9a-f]+', '', repr(inner))
+    if source.module is not None:
+        structure += f'\n{source.name}\n{_code(inner)}'
     return Subject(
         name=source.name,
         architecture=known.get('architecture') or type(inner).__qualname__,
         arguments=dict(source.arguments),
-        structure=hashlib.sha256(printed.encode()).hexdigest(),
+        structure=hashlib.sha256(structure.encode()).hexdigest(),
         weights=weights_sha256(inner.state_dict()),
         parameters=sum(parameter.numel() for parameter in inner.parameters()),
         preprocessing={**config, **given},
         classes=classes,
         label_names=tuple(names) if names and len(names) == classes else None,
     )
+
+
+def _code(net: nn.Module) -> str:
+    """Source of the classes of a network, as far as it can be had; without torch's own."""
+    texts = []
+    for kind in {type(module) for module in net.modules()}:
+        if kind.__module__.partition('.')[0] != 'torch':
+            try:
+                texts.append(inspect.getsource(kind))
+            except (OSError, TypeError):  # made in a console
+                texts.append(kind.__qualname__)
+    return '\n'.join(sorted(texts))
 
 
 def weights_sha256(state_dict: Mapping[str, Tensor]) -> str:
