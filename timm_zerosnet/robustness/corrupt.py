@@ -10,7 +10,7 @@ from typing import Any, Sequence
 import numpy as np
 import torch
 from PIL import Image
-from timm.data.constants import IMAGENET_DEFAULT_MEAN
+from timm.data import IMAGENET_DEFAULT_MEAN
 from torch import Tensor
 from tqdm import tqdm
 
