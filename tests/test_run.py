@@ -204,6 +204,27 @@ def test_the_same_weights_in_another_file_are_the_same_cells(command, tmp_path):
     assert code == 0 and said.startswith('0 cells measured, 2 from') and len(rows(tmp_path / 'out')) == 4
 
 
+def test_arguments_of_a_model(command, tmp_path):
+    """Two networks of the same weights that differ in an argument alone are different cells."""
+    net = timm.create_model('multistep_resnet20', method='zerosnet-opt')
+    torch.save(net.state_dict(), tmp_path / 'own.pth')
+    found = []
+    for method in ('zerosnet-opt', 'zerosnet(-3)'):
+        words = ['--checkpoint', tmp_path / 'own.pth', '--model-kwargs', f'method={method}']
+        code, said, error = command(*words, model=['multistep_resnet20'])
+        assert code == 0 and said.startswith('2 cells measured'), error
+        found.append((tmp_path / 'out' / 'cells.csv').read_bytes())
+        summary = json.loads((tmp_path / 'out' / 'summary.json').read_text())
+        assert summary['models'][0]['arguments'] == {'method': method}
+        assert summary['models'][0]['checkpoint'] == 'own.pth'
+    assert found[0] != found[1]
+    code, _, error = command('--checkpoint', tmp_path / 'own.pth', model=['preresnet20'])
+    assert code == 2 and 'own.pth: the state dict does not fit preresnet20' in error
+    (tmp_path / 'own.pth').write_bytes(b'cut')
+    code, _, error = command('--checkpoint', tmp_path / 'own.pth')
+    assert code == 2 and 'own.pth (3 bytes) cannot be read as a checkpoint' in error
+
+
 def test_other_settings_are_new_cells(command):
     assert command()[1].startswith('2 cells measured')
     for words in (['--mean', '0.5', '--std', '0.25'], ['--crop-pct', '0.9'], ['--amp', '--device', 'cpu']):
@@ -360,6 +381,9 @@ def test_broken_images_are_named_before_a_model_runs(command, tmp_path, monkeypa
         (['--data', 'torch/mnist'], "unknown data set 'torch/mnist': accepted of torchvision are torch/cifar10"),
         (['--out', '/dev/null/x'], '/dev/null'),
         (['--mean', '0.1', '0.2', '--std', '1'], 'mean has 2 values'),
+        (['--img-size', '0'], '--img-size 0'),
+        (['--crop-pct', 'nan'], '--crop-pct nan'),
+        (['--model-kwargs', 'colour=red'], 'model zerosnet20 cannot be made: TypeError'),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_measured(words, message, command, tmp_path):

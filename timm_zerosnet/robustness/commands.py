@@ -48,7 +48,9 @@ def _robustness_options(parser: argparse.ArgumentParser) -> None:
     model.add_argument('--checkpoint', type=Path, metavar='FILE', help='own weights of the one model that is named')
     model.add_argument('--in-chans', type=int, metavar='N', help='input channels, 1 for grey images')
     model.add_argument('--num-classes', type=int, metavar='N', help='outputs; of a checkpoint its own')
-    model.add_argument('--model-kwargs', nargs='*', action=ParseKwargs, default={}, metavar='KEY=VALUE')
+    model.add_argument(
+        '--model-kwargs', nargs='*', action=ParseKwargs, default={}, metavar='KEY=VALUE', help='such as method=ab3'
+    )
 
     own = parser.add_argument_group("preprocessing, in place of the models' own")
     own.add_argument('--img-size', type=int, metavar='N', help='pixels')
@@ -98,6 +100,10 @@ def _load(args: argparse.Namespace, name: str, workers: int) -> LabelledImages:
 def _sources(args: argparse.Namespace) -> list[Source]:
     if args.checkpoint is not None and len(args.model) > 1:
         raise ValueError(f'--checkpoint goes with one --model, {len(args.model)} are named: {", ".join(args.model)}')
+    if (args.img_size is not None and args.img_size < 1) or (args.crop_pct is not None and not 0 < args.crop_pct <= 1):
+        raise ValueError(
+            f'--img-size {args.img_size}, --crop-pct {args.crop_pct}: accepted are at least 1 px, and above 0 to 1'
+        )
     arguments = dict(args.model_kwargs)
     arguments.update({key: vars(args)[key] for key in ('in_chans', 'num_classes') if vars(args)[key] is not None})
     seen: dict[str, Any] = {

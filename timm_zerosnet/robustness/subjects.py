@@ -76,8 +76,10 @@ class Source:
                 if self.checkpoint is not None:
                     return self._with_checkpoint(self.checkpoint)
                 return timm.create_model(self.name, pretrained=True, **self.arguments)
-        except WeightError:
-            raise
+        except WeightError as error:
+            if self.checkpoint is None:
+                raise
+            raise WeightError(f'{self.checkpoint}: {error}') from error
         except Exception as error:  # timm, huggingface_hub, torch and the model itself each raise their own
             origin = f' with {self.checkpoint}' if self.checkpoint else ''
             raise ModelError(
