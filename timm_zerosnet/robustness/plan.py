@@ -91,7 +91,7 @@ def cell_key(subject: Subject, data: LabelledImages, data_sha256: str, mapping: 
         how: Of ``precision``.
         point: What is done to the images.
     """
-    subset = [len(data.labels), data.total]
+    subset = [len(data.labels), data.total or len(data.labels)]
     return sha256_of([subject.identity(), data_sha256, subset, mapping, how, point.identity()])
 
 
