@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import sys
 from pathlib import Path
@@ -119,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--version', action='version', version=f'timm-zerosnet {__version__}')
     commands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
 
-    def command(group: Any, name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+    def command(group: Any, name: str, run: Callable[[argparse.Namespace], Any], text: str) -> argparse.ArgumentParser:
         sub = group.add_parser(
             name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
         )
@@ -135,6 +136,10 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument('--out', default='timm-zerosnet-demo', help='folder for the plot and the table')
     demo.add_argument('--seed', type=int, default=0, help='of the split, the order, the new layers and the noise')
     demo.add_argument('--epochs', type=int, default=3, help='of both trainings')
+
+    from .robustness import commands as robustness
+
+    robustness.register(functools.partial(command, commands))
 
     for name in ('train', 'validate'):
         commands.add_parser(name, help=f"run timm's {name}.py", add_help=False)
@@ -166,7 +171,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit code: 0, 2 for an error that the message explains, 130 when interrupted."""
+    """Run the command; returns the exit code.
+
+    It is 0, 1 where cells of a run failed, 2 for an error that the message explains, 130 when interrupted.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if arguments[:1] in (['train'], ['validate']):
@@ -174,14 +182,13 @@ def main(arguments: list[str] | None = None) -> int:
 
             return {'train': train, 'validate': validate}[arguments[0]].main(arguments[1:])
         args = _parser().parse_args(arguments)
-        args.run(args)
+        return args.run(args) or 0
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130
     except (CommandError, RuntimeError, ValueError, OSError) as error:
         print(f'timm-zerosnet: {error}', file=sys.stderr)
         return 2
-    return 0
 
 
 if __name__ == '__main__':

@@ -1,19 +1,27 @@
-"""Labelled images from a folder, an npz file or the official CIFAR-10-C."""
+"""Labelled images from a folder, an npz file, torchvision's CIFAR or the official CIFAR-10-C, and their classes."""
 
 from __future__ import annotations
 
+import collections
 import difflib
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Sequence
+from typing import Callable, Iterable, Iterator, Sequence, TypeVar
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ..pretrained import few
+from ..pretrained import few, one_line
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.ppm', '.tif', '.tiff')
+TORCHVISION = {'torch/cifar10': 'CIFAR10', 'torch/cifar100': 'CIFAR100'}
+
+Item = TypeVar('Item')
+Result = TypeVar('Result')
 
 
 class DataError(ValueError):
@@ -22,13 +30,88 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images (uint8 (N, H, W, 3), or PIL images where sizes differ) with their labels (N,)."""
+    """The images of a data set, or its first ones, with their labels.
+
+    Args:
+        images: uint8 (N, H, W, 3), or PIL images where sizes differ.
+        labels: (N,) class indices.
+        classes: What the data set calls the classes 0, 1, ...; None where labels are bare numbers.
+        total: How many images the data set has; None if these are all.
+    """
 
     images: np.ndarray | list[Image.Image]
     labels: np.ndarray
+    classes: tuple[str, ...] | None = None
+    total: int | None = None
+
+    @property
+    def subset(self) -> str:
+        """Such as ``'first 100 of 10000'``; empty if these are all."""
+        count = len(self.labels)
+        return '' if self.total in (None, count) else f'first {count} of {self.total}'
+
+    def sha256(self) -> str:
+        """Hex digest of the images, as they were decoded, and of the labels with the names of their classes."""
+        digest = hashlib.sha256()
+        for image, label in zip(self.images, self.labels.tolist(), strict=True):
+            array = np.ascontiguousarray(image)
+            name = self.classes[label] if self.classes else str(label)
+            digest.update(f'{array.shape} {json.dumps(name)}\n'.encode())
+            digest.update(array)
+        return digest.hexdigest()
 
 
-def load_labelled(path: str | Path, class_names: Sequence[str] | None = None, progress: bool = False) -> LabelledImages:
+def load_data(
+    name: str,
+    root: str | Path | None = None,
+    download: bool = False,
+    limit: int | None = None,
+    workers: int = 0,
+    progress: bool = False,
+) -> LabelledImages:
+    """Read a test set, with labels in its own order of classes.
+
+    Args:
+        name: What ``load_labelled`` takes, or ``torch/cifar10`` or ``torch/cifar100`` for torchvision's.
+        root: Folder of torchvision's data sets.
+        download: Fetch them if they are not there.
+        limit: Read the first so many images alone.
+        workers: Threads that decode.
+        progress: Show a progress bar.
+
+    Raises:
+        DataError: see ``load_labelled``; if torchvision's is not there.
+    """
+    if limit is not None and limit < 1:
+        raise DataError(f'a limit of {limit} images: accepted is an integer >= 1')
+    if str(name).startswith('torch/'):
+        return _load_torchvision(str(name), root, download, limit)
+    return load_labelled(name, progress=progress, limit=limit, workers=workers)
+
+
+def _load_torchvision(name: str, root: str | Path | None, download: bool, limit: int | None) -> LabelledImages:
+    if name not in TORCHVISION:
+        raise DataError(f'unknown data set {name!r}: accepted of torchvision are {", ".join(TORCHVISION)}')
+    if root is None:
+        raise DataError(f'{name} needs --data-dir, the folder that holds it or that it is downloaded to')
+    import torchvision
+
+    try:
+        found = getattr(torchvision.datasets, TORCHVISION[name])(str(root), train=False, download=download)
+    except (RuntimeError, OSError) as error:
+        advice = '' if download else '; --download fetches it'
+        raise DataError(f'{name} cannot be read from {root}: {one_line(error)}{advice}') from error
+    labels = np.array(found.targets, dtype=np.int64)
+    return LabelledImages(np.asarray(found.data)[:limit], labels[:limit], tuple(found.classes), len(labels))
+
+
+def load_labelled(
+    path: str | Path,
+    class_names: Sequence[str] | None = None,
+    progress: bool = False,
+    limit: int | None = None,
+    workers: int = 0,
+) -> LabelledImages:
     """Read a test set.
 
     Args:
@@ -36,6 +119,8 @@ def load_labelled(path: str | Path, class_names: Sequence[str] | None = None, pr
             class, possibly inside ``validation``, ``val`` or ``test``.
         class_names: The model's class names. Folders that carry them are mapped by name, others by sorted order.
         progress: Show a progress bar.
+        limit: Read the first so many images alone.
+        workers: Threads that decode.
 
     Raises:
         DataError: if there are no images, the folder is flat, files cannot be read (all are named), or the classes do
@@ -43,7 +128,7 @@ def load_labelled(path: str | Path, class_names: Sequence[str] | None = None, pr
     """
     path = Path(path)
     if path.suffix == '.npz':
-        return _load_npz(path)
+        return _load_npz(path, limit)
     if not path.is_dir():
         raise DataError(f'{path} is neither an npz file nor a folder')
     for split in ('validation', 'val', 'test'):
@@ -53,7 +138,8 @@ def load_labelled(path: str | Path, class_names: Sequence[str] | None = None, pr
     folders = sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith('.'))
     if not folders:
         raise DataError(f'{path} holds no class folders; expected is one folder of images for each class')
-    labels = _map_classes([folder.name for folder in folders], class_names, path)
+    classes = [folder.name for folder in folders]
+    labels = list(range(len(classes))) if class_names is None else map_by_name(classes, class_names, path)
     files = [
         (file, label)
         for folder, label in zip(folders, labels, strict=True)
@@ -62,19 +148,54 @@ def load_labelled(path: str | Path, class_names: Sequence[str] | None = None, pr
     ]
     if not files:
         raise DataError(f'{path} holds no images ({", ".join(SUFFIXES)})')
-    images, broken = [], []
-    for file, _ in tqdm(files, disable=not progress, desc='reading images', unit='img', leave=False):
-        try:
-            with Image.open(file) as image:
-                images.append(convert(image, 'RGB'))
-        except Exception as error:  # Pillow's decoders raise many kinds
-            broken.append(f'{file} ({error})')
+    wanted = files[:limit]
+    read = tqdm(
+        ahead(_read, (file for file, _ in wanted), workers),
+        total=len(wanted),
+        disable=not progress,
+        desc='reading images',
+        unit='img',
+        leave=False,
+    )
+    images: list[Image.Image] = []
+    broken: list[str] = []
+    for found in read:
+        if isinstance(found, str):
+            broken.append(found)
+        else:
+            images.append(found)
     if broken:
-        raise DataError(f'{len(broken)} of {len(files)} images cannot be read:\n' + '\n'.join(broken))
-    targets = np.array([label for _, label in files], dtype=np.int64)
-    if len({image.size for image in images}) == 1:
-        return LabelledImages(np.stack([np.asarray(image) for image in images]), targets)
-    return LabelledImages(images, targets)
+        raise DataError(f'{len(broken)} of {len(wanted)} images cannot be read:\n' + '\n'.join(broken))
+    return LabelledImages(
+        np.stack(images) if len({image.size for image in images}) == 1 else images,
+        np.array([label for _, label in wanted], dtype=np.int64),
+        tuple(classes) if class_names is None else None,
+        len(files),
+    )
+
+
+def _read(file: Path) -> Image.Image | str:
+    """The picture, or what is wrong with it."""
+    try:
+        with Image.open(file) as image:
+            return convert(image, 'RGB')
+    except Exception as error:  # Pillow's decoders raise many kinds
+        return f'{file} ({error})'
+
+
+def ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """``map`` by so many threads, that many items ahead of the caller; without threads for 0 workers."""
+    if not workers:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: collections.deque = collections.deque()
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def load_official(folder: str | Path, corruption: str, severity: int) -> LabelledImages:
@@ -133,7 +254,7 @@ def convert(image: Image.Image, mode: str) -> Image.Image:
     return image.convert(mode)
 
 
-def _load_npz(path: Path) -> LabelledImages:
+def _load_npz(path: Path, limit: int | None) -> LabelledImages:
     if not path.is_file():
         raise DataError(f'{path} does not exist')
     try:
@@ -153,12 +274,17 @@ def _load_npz(path: Path) -> LabelledImages:
             f'{path} has x_test {x.dtype} {x.shape} and y_test {y.dtype} {y.shape}: accepted are uint8 images '
             '(N, H, W, 3) and N integers'
         )
-    return LabelledImages(x, y.reshape(-1).astype(np.int64))
+    if not len(x):
+        raise DataError(f'{path} holds no images')
+    return LabelledImages(x[:limit], y.reshape(-1)[:limit].astype(np.int64), None, len(x))
 
 
-def _map_classes(folders: list[str], names: Sequence[str] | None, path: Path) -> list[int]:
-    if names is None:
-        return list(range(len(folders)))
+def map_by_name(folders: Sequence[str], names: Sequence[str], path: str | Path) -> list[int]:
+    """Class index of each folder: by name if all of them are names, by order if as many and none of them is one.
+
+    Raises:
+        DataError: otherwise; with both counts and the strange names.
+    """
     known = {name: i for i, name in enumerate(names)}
     if all(folder in known for folder in folders):
         return [known[folder] for folder in folders]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Iterator, Sequence, Union
+from typing import Any, Iterable, Iterator, Sequence, Union
 
 import numpy as np
 import timm
@@ -102,13 +102,11 @@ def evaluate(
             net = timm.create_model(model, pretrained=True)
     else:
         net = model
-    config = _data_config(net, mean, std)
-    center = torch.tensor(config['mean'], device=device).view(1, -1, 1, 1)
-    scale = torch.tensor(config['std'], device=device).view(1, -1, 1, 1)
-    dtype = next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
-    parts: dict[str, list[Tensor]] = {name: [] for name in Evaluation.__dataclass_fields__}
-    with _ready(net, device):
-        for start, pixels in tqdm(
+    config = data_config(net, mean, std)
+
+    def batches() -> Iterator[Tensor]:
+        start = 0
+        for pixels in tqdm(
             _batches(images, config, batch_size),
             total=-(-len(images) // batch_size),
             disable=not progress,
@@ -116,17 +114,49 @@ def evaluate(
             unit='batch',
             leave=False,
         ):
-            if perturbation is not None:
-                pixels = perturb(pixels, perturbation, level, seed, range(start, start + len(pixels)), suite)
-            with torch.inference_mode():
-                logits = net(((pixels.to(device) - center) / scale).to(dtype))
-            for name, values in _judge(logits, targets[start : start + len(pixels)]).items():
-                parts[name].append(values)
+            indices = range(start, start := start + len(pixels))
+            yield pixels if perturbation is None else perturb(pixels, perturbation, level, seed, indices, suite)
+
+    with ready(net, device):
+        return measure(net, config, batches(), targets, device)
+
+
+def measure(
+    net: nn.Module,
+    config: dict[str, Any],
+    batches: Iterable[Tensor],
+    targets: Tensor,
+    device: str | torch.device,
+    amp: bool = False,
+) -> Evaluation:
+    """What a network says of batches of pixels.
+
+    Args:
+        net: In eval mode on ``device``, see ``ready``.
+        config: Of ``data_config``.
+        batches: Floats (n, C, H, W) in [0, 1], N in all, not normalised.
+        targets: (N,) int64 labels.
+        device: Where the network is.
+        amp: Run it under autocast.
+
+    Raises:
+        ValueError: for a label beyond the classes, or something else than (n, classes) finite logits.
+    """
+    center, scale = (torch.tensor(config[key], device=device).view(1, -1, 1, 1) for key in ('mean', 'std'))
+    dtype = next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
+    parts: dict[str, list[Tensor]] = {name: [] for name in Evaluation.__dataclass_fields__}
+    start = 0
+    for pixels in batches:
+        with torch.inference_mode(), torch.autocast(torch.device(device).type, enabled=amp):
+            logits = net(((pixels.to(device) - center) / scale).to(dtype))
+        for name, values in _judge(logits, targets[start : start + len(pixels)]).items():
+            parts[name].append(values)
+        start += len(pixels)
     return Evaluation(**{name: torch.cat(values).numpy() for name, values in parts.items()})
 
 
 @contextmanager
-def _ready(net: nn.Module, device: str | torch.device) -> Iterator[None]:
+def ready(net: nn.Module, device: str | torch.device) -> Iterator[None]:
     """``net`` in eval mode on ``device``; each of its modules gets its mode back, and the network its device."""
     modes = [(module, module.training) for module in net.modules()]
     home = next((tensor.device for tensor in itertools.chain(net.parameters(), net.buffers())), torch.device('cpu'))
@@ -173,7 +203,7 @@ def _judge(logits: Any, labels: Tensor) -> dict[str, Tensor]:
     )
 
 
-def _data_config(model: nn.Module, mean: Sequence[float] | None, std: Sequence[float] | None) -> dict[str, Any]:
+def data_config(model: nn.Module, mean: Sequence[float] | None, std: Sequence[float] | None) -> dict[str, Any]:
     """Preprocessing of a model: ``input_size`` (C, H, W), None where the images' own size is taken, and the rest."""
     if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
         model = model.module
@@ -206,8 +236,46 @@ def _per_channel(key: str, given: Any) -> tuple[float, ...] | None:
     return tuple(map(float, values))
 
 
-def _batches(images: Images, config: dict[str, Any], batch_size: int) -> Iterator[tuple[int, Tensor]]:
-    """Float pixels (n, C, H, W) in [0, 1] at the model's input size, with the index of the first."""
+def resize(images: np.ndarray | Sequence[Image.Image], config: dict[str, Any], progress: bool = False) -> Tensor:
+    """Pixels (N, C, H, W), uint8, at the input size and with the channels of ``config``.
+
+    Args:
+        images: uint8 (N, H, W, 1 or 3) or PIL images.
+        config: Of ``data_config``.
+        progress: Show a progress bar.
+
+    Raises:
+        ValueError: if the images have several sizes and the model takes them as they are, or it takes neither grey
+            nor colour images.
+    """
+    channels = config['input_size'][0]
+    if channels not in (1, 3):
+        raise ValueError(f'the model takes {channels} channels: accepted are 1, grey images, and 3')
+    if isinstance(images, np.ndarray) and images.shape[-1] != channels:
+        images = list(images)  # Pillow converts them
+    with tqdm(total=len(images), disable=not progress, desc='resizing', unit='img', leave=False) as bar:
+        out, start = torch.empty(0), 0
+        for pixels in _pixels(images, config, 256):
+            if not start:
+                out = torch.empty(len(images), *pixels.shape[1:], dtype=torch.uint8)
+            out[start : start + len(pixels)] = pixels
+            start += len(pixels)
+            bar.update(len(pixels))
+    return out
+
+
+def as_floats(pixels: Tensor) -> Tensor:
+    """Pixels in [0, 1]: uint8 ones are divided by 255."""
+    return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
+
+
+def _batches(images: Images, config: dict[str, Any], batch_size: int) -> Iterator[Tensor]:
+    """Float pixels (n, C, H, W) in [0, 1] at the model's input size."""
+    return map(as_floats, _pixels(images, config, batch_size))
+
+
+def _pixels(images: Images, config: dict[str, Any], batch_size: int) -> Iterator[Tensor]:
+    """Pixels (n, C, H, W) at the model's input size, uint8 or floats in [0, 1] as the images are."""
     channels, *size = config['input_size']
     as_it_is = size == [None, None]
     array = _array(_stack(images, channels) if as_it_is else images, channels)
@@ -225,10 +293,9 @@ def _batches(images: Images, config: dict[str, Any], batch_size: int) -> Iterato
     for start in range(0, len(array), batch_size):
         chunk = array[start : start + batch_size]
         if as_it_is:
-            pixels = torch.from_numpy(np.ascontiguousarray(np.moveaxis(chunk, -1, 1)))
+            yield torch.from_numpy(np.ascontiguousarray(np.moveaxis(chunk, -1, 1)))
         else:
-            pixels = torch.stack([transform(_to_pil(image, channels)) for image in chunk])
-        yield start, pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
+            yield torch.stack([transform(_to_pil(image, channels)) for image in chunk])
 
 
 def _array(images: Images, channels: int) -> Any:

@@ -164,16 +164,16 @@ def find_perturbation(suite: str, name: str) -> Perturbation:
         ValueError: for an unknown suite or name; the nearest ones are suggested, and the suites that have the name.
     """
     if suite not in SUITES:
-        raise ValueError(_unknown('suite', suite, SUITES))
+        raise ValueError(unknown('suite', suite, SUITES))
     rows = SUITES[suite]
     if name not in rows:
         others = [other for other in SUITES if str(name).lower() in SUITES[other] and other != suite]
         hint = f'; it is in suite {" and ".join(others)}' if others else ''
-        raise ValueError(_unknown('perturbation', name, rows, f' of suite {suite!r}') + hint)
+        raise ValueError(unknown('perturbation', name, rows, f' of suite {suite!r}') + hint)
     return rows[name]
 
 
-def _unknown(kind: str, name: str, accepted: Iterable[str], where: str = '') -> str:
+def unknown(kind: str, name: str, accepted: Iterable[str], where: str = '') -> str:
     near = difflib.get_close_matches(str(name).lower().replace('_', '-' if kind == 'suite' else '_'), accepted, 2, 0.4)
     hint = f'did you mean {" or ".join(near)}? ' if near else ''
     return f'unknown {kind} {name!r}{where}: {hint}accepted: {", ".join(accepted)}'
@@ -207,7 +207,7 @@ def perturb(
     row = find_perturbation(suite, name)
     level = row.check(level)
     check_pixels(images)
-    _check_shape(images, row, suite)
+    check_shape(tuple(images.shape), row, suite)
     indices = range(len(images)) if indices is None else indices
     if len(indices) != len(images):
         raise ValueError(f'{len(indices)} indices for {len(images)} images: accepted is one for each')
@@ -233,10 +233,14 @@ def _in_8_bits(row: Perturbation, images: Tensor, strength: Any, draws: Draws) -
     return _in_floats(row, pictures, strength, draws).mul_(255).floor_().to(images) / 255
 
 
-def _check_shape(images: Tensor, row: Perturbation, suite: str) -> None:
-    shape = tuple(images.shape)
+def check_shape(shape: tuple[int, ...], row: Perturbation, suite: str) -> None:
+    """Refuse images that a row is not for.
+
+    Raises:
+        ValueError: if ``shape`` is not (N, C, H, W), or they are smaller than the suite is for; names one that fits.
+    """
     channels = '1 or 3' if row.severities else 'C'
-    if images.ndim != 4 or (row.severities and shape[1] not in (1, 3)):
+    if len(shape) != 4 or (row.severities and shape[1] not in (1, 3)):
         raise ValueError(f'images of shape {shape}: accepted is (N, {channels}, H, W)')
     side = min(shape[2:])
     if 0 < side < row.min_size:

@@ -1,0 +1,37 @@
+"""The command in a process of its own that can be killed, forked from one that has torch imported already."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+FORKS = 'forkserver' in multiprocessing.get_all_start_methods()
+
+
+def start(arguments: list[Any], log: Path, file_limit: int | None = None) -> Any:
+    """Start ``timm-zerosnet`` with its output in ``log``; ``file_limit``: bytes that a file may grow to."""
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['timm_zerosnet.cli', 'timm_zerosnet.robustness.commands'])
+    process = context.Process(target=_command, args=([str(word) for word in arguments], str(log), file_limit))
+    process.start()
+    return process
+
+
+def _command(arguments: list[str], log: str, file_limit: int | None) -> None:
+    from timm_zerosnet.cli import main
+
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(output, stream)
+    sys.stdout, sys.stderr = (open(stream, 'w', closefd=False) for stream in (1, 2))
+    if file_limit is not None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+    code = main(arguments)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,180 @@
+"""Perturbed images as files: what the benchmark shows to a model, for other programs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from timm.data import IMAGENET_DEFAULT_MEAN
+from torch import Tensor
+from tqdm import tqdm
+
+from .data import DataError, LabelledImages
+from .evaluation import as_floats, resize
+from .export import number
+from .perturbations import SUITES, check_shape, find_perturbation, perturb, unknown
+from .plan import Point, points
+
+LAYOUTS = ('folder', 'npz', 'cifar-c')
+BATCH = 250
+
+
+def corrupt(
+    data: LabelledImages,
+    out: str | Path,
+    *,
+    suite: str,
+    size: int | None = None,
+    layout: str = 'folder',
+    corruptions: Sequence[str] | None = None,
+    levels: Sequence[float] | None = None,
+    seed: int = 0,
+    interpolation: str = 'bilinear',
+    crop_pct: float = 1.0,
+    progress: bool = False,
+) -> list[Path]:
+    """Write the perturbed images of a data set as 8-bit pictures.
+
+    In suites whose level is a severity they are the very pixels that a model of that input size is shown; those of
+    other suites are rounded to the nearest of 256 steps.
+
+    Args:
+        data: The images.
+        out: Folder, made if need be; what it holds under other names stays.
+        suite: A name of ``SUITES``.
+        size: Resize and crop to so many pixels, as timm does it for a model; None: the images' own size.
+        layout: ``'folder'``: ``CORRUPTION/LEVEL/CLASS/INDEX.png``; ``'npz'``: ``CORRUPTION-LEVEL.npz`` with ``x_test``
+            and ``y_test``; ``'cifar-c'``: as CIFAR-10-C is distributed, ``CORRUPTION.npy`` with all severities in a row
+            and ``labels.npy``.
+        corruptions: Some rows of the suite; default: all.
+        levels: For each of them; default: the row's own.
+        seed: Of random rows.
+        interpolation: Of the resizing, a name of timm.
+        crop_pct: Share of the resized image that is kept, as in a model's config.
+        progress: Show progress bars.
+
+    Returns:
+        Files, or for ``'folder'`` the folders of images, that were written.
+
+    Raises:
+        ValueError: for unknown names, levels out of range, images that are too small or of several sizes.
+        OSError: if something cannot be written; what is written is whole.
+    """
+    if layout not in LAYOUTS:
+        raise ValueError(unknown('layout', layout, LAYOUTS))
+    if size is not None and size < 1 or not 0 < crop_pct <= 1:
+        raise ValueError(f'size={size}, crop_pct={crop_pct}: accepted are at least 1 px, and above 0 to 1')
+    plan = points(suite, corruptions, levels, [seed], clean=False)
+    rows = {point.corruption: find_perturbation(suite, point.corruption) for point in plan}
+    if layout == 'cifar-c':
+        odd = [name for name in rows if [p.level for p in plan if p.corruption == name] != [1, 2, 3, 4, 5]]
+        if odd:
+            graded = [name for name, suite_rows in SUITES.items() if all(r.severities for r in suite_rows.values())]
+            raise ValueError(
+                f'layout cifar-c holds severities 1 to 5 of each corruption, which {", ".join(odd)} of suite {suite} '
+                f'with these levels has not: accepted are suites {" and ".join(graded)} without --levels'
+            )
+    config = {
+        'input_size': (3, size, size),
+        'interpolation': interpolation,
+        'crop_pct': crop_pct,
+        'crop_mode': 'center',
+        'mean': IMAGENET_DEFAULT_MEAN,
+    }
+    pixels = resize(data.images, config, progress)
+    for row in rows.values():
+        check_shape(tuple(pixels.shape), row, suite)
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    writer: Any = {'folder': _Folders, 'npz': _Npz, 'cifar-c': _CifarC}[layout](out, data, tuple(pixels.shape))
+    with tqdm(total=len(plan) * len(pixels), unit='img', unit_scale=True, disable=not progress) as bar:
+        for point in plan:
+            bar.set_description(str(point), refresh=False)
+            for start in range(0, len(pixels), BATCH):
+                writer.add(point, start, _perturbed(pixels[start : start + BATCH], point, seed, start))
+                bar.update(len(pixels[start : start + BATCH]))
+            writer.finish(point)
+    return writer.written
+
+
+def _perturbed(pixels: Tensor, point: Point, seed: int, start: int) -> np.ndarray:
+    """(n, H, W, C), uint8."""
+    indices = range(start, start + len(pixels))
+    images = perturb(as_floats(pixels), point.corruption, point.level, seed, indices, point.suite)
+    return images.mul(255).round_().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+class _Folders:
+    """One folder of class folders for each point, named at the end."""
+
+    def __init__(self, out: Path, data: LabelledImages, shape: tuple[int, ...]) -> None:
+        self.out, self.data = out, data
+        self.written: list[Path] = []
+        self.digits = len(str(len(data.labels) - 1))
+        width = len(str(data.labels.max()))
+        self.classes = data.classes or [f'{label:0{width}}' for label in range(data.labels.max() + 1)]
+
+    def add(self, point: Point, start: int, images: np.ndarray) -> None:
+        partial = self.out / f'.{point.corruption}-{number(point.level)}.partial'
+        if not start:
+            shutil.rmtree(partial, ignore_errors=True)
+            for name in self.classes:  # also those without images, so that the order of classes stays
+                (partial / name).mkdir(parents=True)
+        for i, image in enumerate(images, start):
+            Image.fromarray(image).save(partial / self.classes[self.data.labels[i]] / f'{i:0{self.digits}}.png')
+
+    def finish(self, point: Point) -> None:
+        folder = self.out / point.corruption / number(point.level)
+        folder.parent.mkdir(exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(self.out / f'.{point.corruption}-{number(point.level)}.partial', folder)
+        self.written.append(folder)
+
+
+class _Npz:
+    """One npz file for each point."""
+
+    def __init__(self, out: Path, data: LabelledImages, shape: tuple[int, ...]) -> None:
+        self.out, self.labels = out, data.labels
+        self.written: list[Path] = []
+        self.images = np.empty((shape[0], *shape[2:], shape[1]), dtype=np.uint8)
+
+    def add(self, point: Point, start: int, images: np.ndarray) -> None:
+        self.images[start : start + len(images)] = images
+
+    def finish(self, point: Point) -> None:
+        path = self.out / f'{point.corruption}-{number(point.level)}.npz'
+        partial = path.with_name(f'.{path.name}.partial')
+        with open(partial, 'wb') as file:
+            np.savez(file, x_test=self.images, y_test=self.labels)
+        os.replace(partial, path)
+        self.written.append(path)
+
+
+class _CifarC(_Npz):
+    """One npy file for each corruption, and the labels five times over."""
+
+    def __init__(self, out: Path, data: LabelledImages, shape: tuple[int, ...]) -> None:
+        super().__init__(out, data, (5 * shape[0], *shape[1:]))
+        if data.labels.max() > 255 or data.labels.min() < 0:
+            raise DataError('layout cifar-c holds labels from 0 to 255: take layout npz or folder')
+        self._save('labels', np.tile(data.labels, 5).astype(np.uint8))
+
+    def add(self, point: Point, start: int, images: np.ndarray) -> None:
+        super().add(point, len(self.labels) * (int(point.level) - 1) + start, images)
+
+    def finish(self, point: Point) -> None:
+        if point.level == 5:
+            self._save(point.corruption, self.images)
+
+    def _save(self, name: str, array: np.ndarray) -> None:
+        partial = self.out / f'.{name}.npy.partial'
+        with open(partial, 'wb') as file:
+            np.save(file, array)
+        os.replace(partial, self.out / f'{name}.npy')
+        self.written.append(self.out / f'{name}.npy')

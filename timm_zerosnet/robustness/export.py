@@ -1,0 +1,230 @@
+"""The files of a run, made from its store: sorted, with fixed digits, each whole or not there.
+
+Nothing in them depends on when or how often the run was started; ``timings.csv`` alone does.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+import os
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Iterable
+
+import numpy as np
+
+from .cells import CLEAN
+from .store import Store
+
+RESULTS = 'results'
+CELLS = ('model', 'suite', 'corruption', 'level', 'seed')
+FIGURES = ('top1', 'top5', 'loss', 'confidence')
+
+
+@dataclass(frozen=True)
+class Row:
+    """A cell's place in the plan and its means; ``figures`` is empty where ``status`` is not ``'ok'``."""
+
+    cell: dict[str, Any]
+    status: str
+    figures: dict[str, float]
+    error: str
+    seconds: float
+    device: str
+
+    @property
+    def label(self) -> str:
+        """Such as ``'zerosnet20, randn 0.1, seed 2'``."""
+        parts = [self.cell['model'], f'{self.cell["corruption"]} {number(self.cell["level"])}'.removesuffix(' 0')]
+        return ', '.join(parts if self.cell['seed'] is None else [*parts, f'seed {self.cell["seed"]}'])
+
+
+def export(folder: Path, store: Store) -> tuple[list[Path], list[str]]:
+    """Write the files of the latest run.
+
+    Returns:
+        The files, and ``'model, corruption level, seed: reason'`` of each cell that failed.
+
+    Raises:
+        OSError: if one cannot be written; then the old one is still there.
+        StoreError: if the store cannot be read.
+    """
+    plan = store.plan()
+    rows = read_rows(plan, store)
+    texts = {
+        'cells.csv': cells_csv(plan, rows),
+        'summary.json': summary_json(plan, rows),
+        'table.md': table_md(plan, rows),
+        'timings.csv': timings_csv(plan, rows),
+        **{f'{RESULTS}/{name}': text for name, text in results_csvs(plan, rows).items()},
+    }
+    (folder / RESULTS).mkdir(exist_ok=True)
+    for name, text in texts.items():
+        write(folder / name, text)
+    for old in (folder / RESULTS).glob('results-*.csv'):  # of an earlier plan
+        if f'{RESULTS}/{old.name}' not in texts:
+            old.unlink()
+    failed = [f'{row.label}: {row.error}' for row in rows if row.status == 'failed']
+    return [folder / name for name in texts], failed
+
+
+def read_rows(plan: dict[str, Any], store: Store) -> list[Row]:
+    """The cells of the plan, one at a time: their records need not fit the memory together."""
+    rows = []
+    for cell in plan['cells']:
+        stored = store.get(cell['key'])
+        if stored is None:
+            rows.append(Row(cell, 'missing', {}, '', 0.0, ''))
+        elif stored.result is None:
+            rows.append(Row(cell, 'failed', {}, stored.error or '', stored.seconds, stored.device))
+        else:
+            found = stored.result
+            means = (found.top1, found.top5, *(float(np.mean(v, dtype=float)) for v in (found.loss, found.confidence)))
+            rows.append(Row(cell, 'ok', dict(zip(FIGURES, means, strict=True)), '', stored.seconds, stored.device))
+    return rows
+
+
+def write(path: Path, text: str) -> None:
+    """Replace a file by a whole one.
+
+    Raises:
+        OSError: if that fails; then the old one is still there.
+    """
+    partial = path.with_name(f'.{path.name}.partial')
+    try:
+        partial.write_text(text, encoding='utf-8', errors='backslashreplace', newline='')
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def number(value: float) -> str:
+    """The shortest text of a number: 0.1, 3, -0.45."""
+    return repr(float(value)).removesuffix('.0')
+
+
+def cells_csv(plan: dict[str, Any], rows: list[Row]) -> str:
+    """One row for each model, corruption, level and seed; accuracies in percent, loss in nats."""
+    data = plan['data']
+    return _csv(
+        [*CELLS, 'images', 'subset', 'status', *FIGURES, 'error'],
+        (
+            [
+                *_place(row),
+                data['images'],
+                data['subset'],
+                row.status,
+                *(
+                    f'{row.figures[name]:.{4 if name.startswith("top") else 6}f}' if row.figures else ''
+                    for name in FIGURES
+                ),
+                row.error,
+            ]
+            for row in rows
+        ),
+    )
+
+
+def timings_csv(plan: dict[str, Any], rows: list[Row]) -> str:
+    """How long each cell took, where; the one file that two runs do not share."""
+    images = plan['data']['images']
+    return _csv(
+        [*CELLS, 'seconds', 'images_per_second', 'device'],
+        (
+            [*_place(row), f'{row.seconds:.3f}', f'{images / row.seconds if row.seconds else 0:.1f}', row.device]
+            for row in rows
+        ),
+    )
+
+
+def summary_json(plan: dict[str, Any], rows: list[Row]) -> str:
+    """All that the numbers depend on, and how many cells there are."""
+    count = {status: sum(row.status == status for row in rows) for status in ('ok', 'failed', 'missing')}
+    document = {key: value for key, value in plan.items() if key != 'cells'}
+    document['cells'] = {'planned': len(rows), **count}
+    document['failed'] = [{**row.cell, 'error': row.error} for row in rows if row.status == 'failed']
+    return json.dumps(document, indent=2, ensure_ascii=False, sort_keys=True) + '\n'
+
+
+def table_md(plan: dict[str, Any], rows: list[Row]) -> str:
+    """Top-1 by corruption and level, one column for each model, means over the seeds."""
+    names = [model['name'] for model in plan['models']]
+    cells = _by_point(rows)
+    data, seeds = plan['data'], ', '.join(map(str, plan['seeds']))
+    subset = f' **A subset: the {data["subset"]} images.**' if data['subset'] else ''
+    lines = [
+        f'Top-1 in percent on {data["images"]} images of {_markdown(data["name"]) or "a data set"}, suite '
+        f'{plan["suite"]}{f", mean over the seeds {seeds}" if seeds else ""}.{subset}',
+        '',
+        f'| corruption | level | {" | ".join(map(_markdown, names))} |',
+        f'| --- | --- |{" ---: |" * len(names)}',
+    ]
+    for (corruption, level), found in cells.items():
+        top1 = [_mean(found[name], 'top1', '.2f') for name in names]
+        lines.append(f'| {corruption} | {number(level)} | {" | ".join(top1)} |')
+    failed = [row for row in rows if row.status == 'failed']
+    if failed:
+        lines += ['', f'{len(failed)} of {len(rows)} cells failed:', '']
+        lines += [f'- {_markdown(f"{row.label}: {row.error}")}' for row in failed]
+    return '\n'.join(lines) + '\n'
+
+
+def results_csvs(plan: dict[str, Any], rows: list[Row]) -> dict[str, str]:
+    """Text by name, in the format of the files in timm's ``results/``: one for each corruption and level."""
+    subset = plan['data']['subset']
+    suffix = f'-{subset.replace(" ", "-")}' if subset else ''
+    texts = {}
+    for (corruption, level), found in _by_point(rows).items():
+        lines = []
+        for model in plan['models']:
+            cells = found[model['name']]
+            if any(row.status != 'ok' for row in cells):  # the format has no place for them
+                continue
+            top1, top5 = (fmean(row.figures[name] for row in cells) for name in ('top1', 'top5'))
+            seen = model['preprocessing']
+            accuracies = (f'{value:.3f}' for value in (top1, 100 - top1, top5, 100 - top5))
+            size = (f'{model["parameters"] / 1e6:.2f}', seen['input_size'][-1], number(seen['crop_pct']))
+            lines.append((-top1, [model['name'], *accuracies, *size, seen['interpolation'], *[subset] * bool(subset)]))
+        header = 'model top1 top1_err top5 top5_err param_count img_size crop_pct interpolation'.split()
+        where = CLEAN if corruption == CLEAN else f'{corruption}-{number(level)}'
+        name = f'results-{plan["suite"]}-{where}{suffix}.csv'
+        texts[name] = _csv([*header, *['subset'] * bool(subset)], (line for _, line in sorted(lines)))
+    return texts
+
+
+def _place(row: Row) -> list[Any]:
+    return [number(row.cell[key]) if key == 'level' else row.cell[key] for key in CELLS]
+
+
+def _by_point(rows: list[Row]) -> dict[tuple[str, float], dict[str, list[Row]]]:
+    found: dict[tuple[str, float], dict[str, list[Row]]] = {}
+    for row in rows:
+        point = found.setdefault((row.cell['corruption'], row.cell['level']), defaultdict(list))
+        point[row.cell['model']].append(row)
+    return found
+
+
+def _mean(rows: list[Row], figure: str, digits: str) -> str:
+    """The mean over the seeds, or what hinders it."""
+    for status in ('failed', 'missing'):
+        if any(row.status == status for row in rows):
+            return status
+    return format(fmean(row.figures[figure] for row in rows), digits)
+
+
+def _csv(header: list[str], lines: Iterable[list[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator='\n').writerows([header, *lines])
+    return text.getvalue()
+
+
+def _markdown(text: str) -> str:
+    """Text that stays as it is in a table: no markup, no HTML."""
+    return re.sub(r'([\\`*\[\]|~])', r'\\\1', html.escape(' '.join(str(text).split()), quote=False))

@@ -1,0 +1,280 @@
+"""A run: every model on every point of the plan, cell by cell into the store, then the files.
+
+Images are read once, resized once for each kind of preprocessing, and models are held one at a time. What can be wrong
+with names, images, classes or weights is found before the first cell; what a model does wrong fails its cell alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import sys
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from .. import __version__
+from ..pretrained import few, one_line
+from .cells import CLEAN
+from .data import LabelledImages, ahead
+from .evaluation import as_floats, measure, ready, resize
+from .export import export
+from .perturbations import check_shape, find_perturbation, perturb
+from .plan import Point, cell_key, points, precision, sha256_of
+from .store import Store, Stored, locked
+from .subjects import ModelError, Source, Subject, class_indices, describe
+
+PACKAGES = ('torch', 'torchvision', 'timm', 'numpy', 'pillow')
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: cells it measured, those it found done, and ``'model, point: reason'`` for each that failed."""
+
+    measured: int
+    kept: int
+    failed: list[str]
+    files: list[Path]
+    subset: str
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A model on the data set; ``pending`` and ``keys`` by point."""
+
+    source: Source
+    subject: Subject
+    mapping: dict[str, int]
+    keys: dict[Point, str]
+
+    @property
+    def view(self) -> str:
+        """The same for models that take the same pixels."""
+        seen = dict(self.subject.preprocessing)
+        del seen['std']
+        if seen['crop_mode'] != 'border':  # alone fills with the mean
+            del seen['mean']
+        return sha256_of(seen)
+
+
+def run(
+    models: Sequence[str | Source],
+    data: LabelledImages | Callable[[], LabelledImages],
+    out: str | Path,
+    *,
+    suite: str = 'zerosnet',
+    corruptions: Sequence[str] | None = None,
+    levels: Sequence[float] | None = None,
+    seeds: Sequence[int] = (0,),
+    device: str | None = None,
+    amp: bool = False,
+    batch_size: int = 250,
+    workers: int = 0,
+    class_map: Mapping[str, int] | None = None,
+    data_name: str = '',
+    progress: bool = False,
+) -> Outcome:
+    """Measure models under a suite and write the results into a folder; a run that broke off goes on where it stopped.
+
+    Args:
+        models: Names for ``timm.create_model``, or sources.
+        data: The test set, or what reads it: called when the folder is locked and the names are checked.
+        out: Folder of the run. Cells of other runs in it are kept, and used where they are the same.
+        suite: A name of ``SUITES``.
+        corruptions: Some of its rows; default: all.
+        levels: For each of them; default: the row's own.
+        seeds: Of random rows.
+        device: Where models run; default: a GPU if torch has one.
+        amp: Run them under autocast.
+        batch_size: Images at a time; changes nothing but speed and memory.
+        workers: Threads that prepare batches while the model runs.
+        class_map: The model's output for each class of the data set, where names do not tell.
+        data_name: What the data set is called in the results.
+        progress: Show progress bars.
+
+    Raises:
+        ValueError: for unknown names, levels out of range, an empty plan, images or classes that do not fit a model.
+        StoreError: if another run holds the folder, or the store cannot be written.
+        OSError: if files cannot be written.
+    """
+    plan = points(suite, corruptions, levels, seeds)
+    sources = _sources(models)
+    device = _device(device)
+    if batch_size < 1 or workers < 0:
+        raise ValueError(f'batch_size={batch_size}, workers={workers}: accepted are at least 1 and at least 0')
+    for source in sources:
+        source.check()
+    out = Path(out)
+    with locked(out), closing(Store(out, write=True)) as store:
+        images = data() if callable(data) else data
+        digest, how = images.sha256(), precision(device, amp)
+        entries = []
+        for source in tqdm(sources, desc='checking models', unit='model', disable=not progress, leave=False):
+            subject = describe(source, source.open())
+            _check_sizes(subject, plan)
+            mapping = class_indices(subject, images, class_map)
+            keys = {point: cell_key(subject, images, digest, mapping, how, point) for point in plan}
+            entries.append(_Entry(source, subject, mapping, keys))
+        store.set_plan(_document(entries, plan, images, digest, how, data_name))
+        finished = store.finished()
+        wanted = {key for entry in entries for key in entry.keys.values()}
+        todo = wanted - finished
+        with tqdm(
+            total=len(todo) * len(images.labels),
+            unit='img',
+            unit_scale=True,
+            disable=not progress or not todo,
+            mininterval=0.2 if sys.stderr.isatty() else 30,
+        ) as bar:
+            view, pixels = '', torch.empty(0)
+            views = [entry.view for entry in entries]
+            for entry in sorted(entries, key=lambda entry: views.index(entry.view)):
+                pending = {point: key for point, key in entry.keys.items() if key in todo}
+                todo -= set(pending.values())  # the same network under a second name is measured once
+                if not pending:
+                    continue
+                if entry.view != view:
+                    pixels = torch.empty(0)  # two sizes at once need not fit
+                    pixels, view = resize(images.images, entry.subject.preprocessing, progress), entry.view
+                targets = torch.from_numpy(_targets(images, entry.mapping))
+                net = entry.source.open()
+                if describe(entry.source, net).weights != entry.subject.weights:
+                    raise ModelError(f'the weights of {entry.subject.name} changed while the run was at work')
+                with ready(net, device):
+                    for point, key in pending.items():
+                        bar.set_description(f'{entry.subject.name} {point}', refresh=False)
+                        batches = _batches(pixels, point, batch_size, workers, bar)
+                        began, before = time.perf_counter(), bar.n
+                        result, error = _attempt(net, entry.subject, batches, targets, device, amp)
+                        bar.update(before + len(targets) - bar.n)
+                        seconds = time.perf_counter() - began
+                        cell = dict(dataclasses.asdict(point), model=entry.subject.name)
+                        store.put(key, cell, Stored(result, error, seconds, str(device)))
+                del net
+        files, failed = export(out, store)
+    return Outcome(len(wanted - finished), len(wanted & finished), failed, files, images.subset)
+
+
+def _sources(models: Sequence[str | Source]) -> list[Source]:
+    sources: dict[str, Source] = {}
+    for model in models:
+        source = model if isinstance(model, Source) else Source(model)
+        if sources.setdefault(source.name, source) != source:
+            raise ValueError(f'two different models are called {source.name!r}: accepted is one name for each')
+    if not sources:
+        raise ValueError('the plan is empty: accepted is at least one model')
+    return list(sources.values())
+
+
+def _device(name: str | None) -> str:
+    name = name or ('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f'device {name!r} cannot be used: {one_line(error)}; cpu always can') from error
+    return name
+
+
+def _check_sizes(subject: Subject, plan: list[Point]) -> None:
+    shape = subject.preprocessing['input_size']
+    if None not in shape:
+        for point in plan:
+            if point.corruption != CLEAN:
+                try:
+                    check_shape((1, *shape), find_perturbation(point.suite, point.corruption), point.suite)
+                except ValueError as error:
+                    raise ModelError(f'model {subject.name}: {error}') from error
+
+
+def _targets(data: LabelledImages, mapping: Mapping[str, int]) -> np.ndarray:
+    names = [data.classes[label] if data.classes else str(label) for label in data.labels.tolist()]
+    return np.array([mapping[name] for name in names], dtype=np.int64)
+
+
+def _batches(pixels: Tensor, point: Point, size: int, workers: int, bar: Any) -> Iterator[Tensor]:
+    def prepare(start: int) -> Tensor:
+        batch = as_floats(pixels[start : start + size])
+        if point.corruption == CLEAN:
+            return batch
+        indices = range(start, start + len(batch))
+        return perturb(batch, point.corruption, point.level, point.seed or 0, indices, point.suite)
+
+    for batch in ahead(prepare, range(0, len(pixels), size), workers):
+        yield batch
+        bar.update(len(batch))
+
+
+def _attempt(
+    net: nn.Module, subject: Subject, batches: Iterator[Tensor], targets: Tensor, device: str, amp: bool
+) -> tuple[Any, str | None]:
+    try:
+        return measure(net, subject.preprocessing, batches, targets, device, amp), None
+    except Exception as error:  # whatever a model raises is its own, the others go on
+        text = one_line(error)
+        return None, text if isinstance(error, ValueError) and text else f'{type(error).__name__}: {text}'
+
+
+def _document(
+    entries: list[_Entry], plan: list[Point], data: LabelledImages, digest: str, how: str, name: str
+) -> dict[str, Any]:
+    levels: dict[str, list[float]] = {}
+    for point in plan:
+        if point.corruption != CLEAN and point.level not in levels.setdefault(point.corruption, []):
+            levels[point.corruption].append(point.level)
+    return {
+        'format': 1,
+        'versions': {
+            'timm-zerosnet': __version__,
+            'python': platform.python_version(),
+            **{package: version(package) for package in PACKAGES},
+        },
+        'suite': plan[0].suite,
+        'levels': levels,
+        'seeds': sorted({point.seed for point in plan if point.seed is not None}),
+        'precision': how,
+        'data': {
+            'name': name,
+            'images': len(data.labels),
+            'total': data.total or len(data.labels),
+            'subset': data.subset,
+            'sha256': digest,
+        },
+        'models': [
+            {
+                'name': entry.subject.name,
+                'architecture': entry.subject.architecture,
+                'arguments': {key: str(value) for key, value in entry.subject.arguments.items()},
+                'checkpoint': entry.source.checkpoint.name if entry.source.checkpoint else None,
+                'weights_sha256': entry.subject.weights,
+                'parameters': entry.subject.parameters,
+                'preprocessing': entry.subject.preprocessing,
+                'classes': entry.subject.classes,
+                'class_mapping': entry.mapping,
+            }
+            for entry in entries
+        ],
+        'cells': [
+            {**dataclasses.asdict(point), 'model': entry.subject.name, 'key': entry.keys[point]}
+            for entry in entries
+            for point in plan
+        ],
+    }
+
+
+def describe_subset(data: LabelledImages) -> str | None:
+    """A warning where the first images of a set leave classes out, as they do in one sorted by class."""
+    if not data.subset or data.classes is None:
+        return None
+    seen = set(data.labels.tolist())
+    gone = [name for label, name in enumerate(data.classes) if label not in seen]
+    return (
+        f'the {data.subset} images leave out {len(gone)} of {len(data.classes)} classes: {few(gone)}' if gone else None
+    )

@@ -1,0 +1,221 @@
+"""The sqlite file of a run: a cell is written with its per-image record in one transaction, or not at all.
+
+Numbers of each image are arrays in little-endian order. The rollback journal and full synchronisation, sqlite's own
+settings, lose at most the cell that was being measured, also at a power cut.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Iterator
+
+import numpy as np
+
+from .cells import Cell
+from .evaluation import Evaluation
+
+NAME = 'cells.sqlite'
+LOCK = 'run.lock'
+VERSION = 1
+TYPES = {'correct': '?', 'predicted': '<i4', 'confidence': '<f4', 'loss': '<f4', 'correct_top5': '?'}
+SCHEMA = f"""
+CREATE TABLE cells (
+    key TEXT PRIMARY KEY,  -- hash of all that the numbers depend on, see plan.cell_key
+    model TEXT NOT NULL, suite TEXT NOT NULL, corruption TEXT NOT NULL, level REAL NOT NULL, seed TEXT,
+    seconds REAL NOT NULL, device TEXT NOT NULL,
+    error TEXT,  -- why it failed; then there are no arrays
+    {', '.join(f'{name} BLOB' for name in TYPES)}
+);
+CREATE TABLE plan (id INTEGER PRIMARY KEY CHECK (id = 0), document TEXT NOT NULL);
+PRAGMA user_version = {VERSION};
+"""
+
+
+class StoreError(RuntimeError):
+    """The store cannot be read or written; the message says why and what is kept."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A cell of the store: its result, or why it failed."""
+
+    result: Evaluation | None
+    error: str | None
+    seconds: float
+    device: str
+
+
+class Store:
+    """Cells by key, and the plan of the latest run.
+
+    Args:
+        folder: Of the run.
+        write: Make it if it is not there.
+
+    Raises:
+        StoreError: if it is not there, no store, or of another version.
+    """
+
+    def __init__(self, folder: str | Path, write: bool = False) -> None:
+        self.path = Path(folder) / NAME
+        if not write and not self.path.is_file():
+            raise StoreError(f'{folder} holds no run: {NAME} is missing')
+        with self._explained():
+            self._base = sqlite3.connect(self.path, isolation_level=None)
+            version = self._base.execute('PRAGMA user_version').fetchone()[0]
+            if version == 0 and write:
+                self._base.executescript(f'BEGIN;{SCHEMA}COMMIT;')
+            elif version != VERSION:
+                raise StoreError(f'{self.path} has version {version}: accepted is {VERSION}; take another folder')
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._base.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            if 'not a database' in str(error):
+                raise StoreError(f'{self.path} is no store of a run: take another folder') from error
+            raise StoreError(
+                f'{self.path}: {error}; finished cells are kept, and the same command goes on where it stopped'
+            ) from error
+
+    def finished(self) -> set[str]:
+        """Keys of the cells that have a result."""
+        with self._explained():
+            return {key for (key,) in self._base.execute('SELECT key FROM cells WHERE error IS NULL')}
+
+    def put(self, key: str, cell: Any, stored: Stored) -> None:
+        """Write a cell, over one that failed.
+
+        Args:
+            key: Of ``plan.cell_key``.
+            cell: Model, suite, corruption, level and seed, for who reads the file by hand.
+            stored: What was found.
+        """
+        arrays = [
+            None if stored.result is None else getattr(stored.result, name).astype(kind).tobytes()
+            for name, kind in TYPES.items()
+        ]
+        seed = None if cell['seed'] is None else str(cell['seed'])  # sqlite's integers end at 2**63
+        row = [key, cell['model'], cell['suite'], cell['corruption'], cell['level'], seed]
+        row += [stored.seconds, stored.device, stored.error, *arrays]
+        with self._explained():  # one statement is one transaction
+            self._base.execute(f'INSERT OR REPLACE INTO cells VALUES ({", ".join("?" * len(row))})', row)
+
+    def get(self, key: str) -> Stored | None:
+        """A cell, None if it was not measured."""
+        columns = ', '.join(['error', 'seconds', 'device', *TYPES])
+        with self._explained():
+            row = self._base.execute(f'SELECT {columns} FROM cells WHERE key = ?', [key]).fetchone()
+        if row is None:
+            return None
+        error, seconds, device, *blobs = row
+        if error is not None:
+            return Stored(None, error, seconds, device)
+        arrays = {
+            name: np.frombuffer(blob, kind).astype(kind.lstrip('<'))
+            for (name, kind), blob in zip(TYPES.items(), blobs, strict=True)
+        }
+        arrays['predicted'] = arrays['predicted'].astype(np.int64)
+        return Stored(Evaluation(**arrays), None, seconds, device)
+
+    def set_plan(self, document: dict[str, Any]) -> None:
+        """Write what the run is to measure; ``document['cells']`` lists all cells with their keys."""
+        with self._explained():
+            self._base.execute('INSERT OR REPLACE INTO plan VALUES (0, ?)', [json.dumps(document)])
+
+    def plan(self) -> dict[str, Any]:
+        """What the latest run was to measure.
+
+        Raises:
+            StoreError: if no run got so far.
+        """
+        with self._explained():
+            row = self._base.execute('SELECT document FROM plan').fetchone()
+        if row is None:
+            raise StoreError(f'{self.path} holds no run yet')
+        return json.loads(row[0])
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a folder holds of its latest run.
+
+    Args:
+        plan: The document of ``Store.plan``.
+        cells: Those with a result, in the order of the plan.
+        failed: Reason by place in the plan's list of cells.
+        missing: Places of those that were not measured yet.
+    """
+
+    plan: dict[str, Any]
+    cells: list[Cell]
+    failed: dict[int, str]
+    missing: list[int]
+
+
+def read_run(folder: str | Path) -> Run:
+    """Read the latest run of a folder, also while it goes on.
+
+    Raises:
+        StoreError: if there is none.
+    """
+    with closing(Store(folder)) as store:
+        run = Run(store.plan(), [], {}, [])
+        for i, cell in enumerate(run.plan['cells']):
+            stored = store.get(cell['key'])
+            if stored is None:
+                run.missing.append(i)
+            elif stored.result is None:
+                run.failed[i] = stored.error or ''
+            else:
+                place = {key: value for key, value in cell.items() if key != 'key'}
+                run.cells.append(Cell(**place, result=stored.result))
+    return run
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder for one run; the lock ends with the process, however that ends.
+
+    Raises:
+        StoreError: if another process holds it; names the process.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / LOCK
+    with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), 'r+', encoding='ascii') as file:
+        try:
+            _lock(file.fileno())
+        except (BlockingIOError, PermissionError) as error:
+            holder = path.read_text(encoding='ascii').strip() or 'unknown'
+            raise StoreError(
+                f'{folder} is in use by another run (process {holder}): wait for it, or take another --out'
+            ) from error
+        file.truncate()
+        file.write(f'{os.getpid()}\n')
+        file.flush()
+        yield
+
+
+def _lock(descriptor: int) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows; a byte far behind the text, which stays readable
+        import msvcrt
+
+        os.lseek(descriptor, 2**30, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        finally:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
