@@ -19,6 +19,15 @@ class CommandError(Exception):
     """Printed as one line; the command ends with code 2."""
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Help that names the defaults which say something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return (
+            action.help if action.default in (None, False) or not action.default else super()._get_help_string(action)
+        )
+
+
 def _installed(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
@@ -121,9 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
 
     def command(group: Any, name: str, run: Callable[[argparse.Namespace], Any], text: str) -> argparse.ArgumentParser:
-        sub = group.add_parser(
-            name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-        )
+        sub = group.add_parser(name, help=text, description=text, formatter_class=_Help)
         sub.set_defaults(run=run)
         return sub
 
