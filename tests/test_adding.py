@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from timm.utils import CheckpointSaver, ModelEmaV3
 
 import timm_zerosnet  # noqa: F401
-from timm_zerosnet import cli, pretrained
+from timm_zerosnet import adding, cli, pretrained
 from timm_zerosnet.adding import add, reproduction_command
 from timm_zerosnet.pretrained import RECIPES, WeightError
 from timm_zerosnet.robustness import evaluate, evaluation
@@ -46,6 +46,7 @@ def folder(tmp_path, monkeypatch):
     rows = json.loads((PACKAGED / 'manifest.json').read_text(encoding='utf-8'))
     (weights / 'manifest.json').write_text(json.dumps({OLD: rows[OLD]}), encoding='utf-8')
     monkeypatch.setattr(pretrained, 'WEIGHTS', weights)
+    monkeypatch.setattr(adding, 'TEST_IMAGES', 200)
     pretrained.manifest.cache_clear()
     yield weights
     monkeypatch.undo()
@@ -310,7 +311,7 @@ REFUSED = {
     'list of arguments': (lambda run: run.args.write_text('- a'), 'args.yaml holds a list; expected are lines'),
     'other epoch': (last(31), 'a note must say why'),
     'best epoch': (lambda run: run.write_checkpoint(timm.create_model('zerosnet20'), 31), 'is of epoch 31; accepted'),
-    'no recipe': (none('--recipe', 'short.yaml'), 'short.yaml is not a readable YAML file: [Errno 2] No such file'),
+    'no recipe': (none('--recipe', 'short.yaml'), 'accepted: a YAML file or one of paper, short, zoo'),
     'broken recipe': (broken_recipe, 'short.yaml is not a readable YAML file: while parsing'),
     'recipe of their own': (own_recipe, 'recipe mine is not packaged, nobody could repeat the run; accepted: paper, s'),
     'no data': (none('--data', 'none'), 'none is neither an npz file nor a folder'),

@@ -77,7 +77,7 @@ def test_commands_of_the_fine_tuning_guide_run(tmp_path):
         if action == 'train' and '--continue' not in arguments:
             arguments += small
         done = subprocess.run(
-            [sys.executable, '-m', f'timm_zerosnet.{action}', *arguments],
+            [sys.executable, '-m', 'timm_zerosnet.cli', action, *arguments],
             capture_output=True,
             text=True,
             cwd=tmp_path,

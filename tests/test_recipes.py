@@ -58,6 +58,10 @@ def write(folder, text):
         ('weight-decay: 3', r'weight-decay \(did you mean weight_decay\?\)'),
         ('zzzzzz: 1\nqqqqqq: 2', 'has zzzzzz, qqqqqq: accepted'),
         ('- epochs', 'holds a list'),
+        ('epochs: eight', "has epochs: 'eight'; accepted is a number, such as 300"),
+        ('batch_size:', 'has batch_size: None; accepted is a number'),
+        ('opt: {name: sgd}', "has opt: {'name': 'sgd'}; accepted is text"),
+        ('amp: 1', 'has amp: 1; accepted is true or false'),
         ('epochs: [', 'not a readable YAML file'),
     ],
 )

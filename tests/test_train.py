@@ -274,7 +274,7 @@ def test_run_of_another_recipe(half, capsys):
 
 
 def refused(capsys, *arguments):
-    assert train.main([*map(str, command(STAND_IN, *arguments)[1:])]) == 2
+    assert train.main([*map(str, command(STAND_IN, '--batch-size', 20, *arguments)[1:])]) == 2
     out, err = capsys.readouterr()
     assert 'Traceback' not in out + err
     return err

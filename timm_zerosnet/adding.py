@@ -27,10 +27,12 @@ from .runs import RECORD, read_checkpoint, read_log, read_yaml, state_dict_of
 from .zerosnet import default_cfgs
 
 MAX_ACCURACY_GAP = 0.3  # percentage points between the log and the stored file
+TEST_IMAGES = 10_000  # of CIFAR-10 and of CIFAR-100
 MACHINE_PATHS = {'data', 'data_dir', 'output', 'resume', 'initial_checkpoint', 'pretrained_path'}
 LOCAL_ARGUMENTS = MACHINE_PATHS | {'experiment', 'device', 'dataset', 'workers', 'val_interval'}
 # what train.py does where a recipe says nothing, as far as it changes the stored weights
 SILENT: dict[str, Any] = {
+    'pretrained': False,
     'model_kwargs': {},
     'model_ema': False,
     'model_ema_decay': 0.9998,
@@ -163,6 +165,10 @@ def add(
         save_file(state_dict, stored, metadata={'format': 'pt'})
         model = timm.create_model(cfg_name, pretrained=True, pretrained_cfg_overlay=dict(file=str(stored)))
         test = load_labelled(data, model.pretrained_cfg['label_names'], progress)
+        if len(test.labels) != TEST_IMAGES:
+            raise WeightError(
+                f'{data} has {len(test.labels)} images: accepted are the {TEST_IMAGES} of the whole test set'
+            )
         result = evaluate(model, test.images, test.labels, progress=progress)
         if abs(result.top1 - run.top1) > MAX_ACCURACY_GAP:
             raise WeightError(

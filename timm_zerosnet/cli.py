@@ -50,10 +50,11 @@ def _demo(args: argparse.Namespace) -> None:
 
 def _weights_add(args: argparse.Namespace) -> None:
     from .adding import add
+    from .recipes import find_recipe
 
     row = add(
         Path(args.checkpoint),
-        recipe=Path(args.recipe),
+        recipe=find_recipe(args.recipe),
         log=Path(args.log),
         data=Path(args.data),
         tag=args.tag,
@@ -98,6 +99,8 @@ def _publish(args: argparse.Namespace) -> None:
 
     if args.out is not None and not args.dry_run:
         raise CommandError('--out is the folder of --dry-run; without it everything goes to the Hub')
+    if args.out is not None and Path(args.out).is_file():
+        raise CommandError(f'--out {args.out} is a file; accepted is a folder')
     names = publishing.select(args.names)
     bar = tqdm(total=len(names), unit='repo', disable=None)
     try:
@@ -154,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     weights = commands.add_parser('weights', help='packaged weights').add_subparsers(metavar='ACTION', required=True)
     add = command(weights, 'add', _weights_add, 'Store a trained checkpoint with its measured accuracy.')
     add.add_argument('checkpoint', help="last.pth.tar of timm's train.py")
-    add.add_argument('--recipe', required=True, help='YAML file that it was trained with')
+    add.add_argument('--recipe', required=True, help='that it was trained with: a YAML file or a packaged name')
     add.add_argument('--log', required=True, help='summary.csv of the run')
     add.add_argument('--args', help='args.yaml of the run, default: beside the log')
     add.add_argument('--data', required=True, help='full test set: an image folder or an npz file')

@@ -4,92 +4,150 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import hashlib
+import json
+import os
 from pathlib import Path
+from typing import Any
 
 import timm
 from timm.data import create_dataset
-from timm.models import PretrainedCfg, get_pretrained_cfg, load_state_dict
+from timm.models import load_model_config_from_hf, load_state_dict
 
-from .pretrained import check_readable, few
+from .checkpoint import checkpoint_filter_fn
+from .crop import MODE
+from .pretrained import WeightError, check_readable, few
 from .timm_scripts import ScriptError
 from .zerosnet import DATA_SETS, default_cfgs
 
-SOURCES = ('hf-hub:', 'hf_hub:', 'local-dir:')
+LOCAL, HUB = ('local-dir:',), ('hf-hub:', 'hf_hub:')
+CROP_MODES = (MODE, 'rrc', 'rkrc', 'rkrr')
 
 
-def model_config(name: str) -> PretrainedCfg | None:
-    """timm's configuration of a model by its name; None where only its source (``hf-hub:``, ``local-dir:``) has one.
+def check(args: argparse.Namespace, checkpoints: tuple[str, ...]) -> str | None:
+    """Refuse arguments of train.py that cannot work.
+
+    Args:
+        args: Of train.py.
+        checkpoints: Names of the arguments that hold paths of checkpoints.
+
+    Returns:
+        A digest of the classes of the data set, None where they are not known.
 
     Raises:
-        ScriptError: for a name or tag that timm does not know; names the nearest.
+        ScriptError: naming what was given and what is accepted.
+        WeightError: for a checkpoint that cannot be read or does not fit.
     """
-    if name.startswith(SOURCES):
-        return None
+    if args.epochs < 1:
+        raise ScriptError(f'--epochs {args.epochs}: accepted is at least 1')
+    if args.train_crop_mode and args.train_crop_mode not in CROP_MODES:
+        raise ScriptError(f'--train-crop-mode {args.train_crop_mode}: accepted are {", ".join(CROP_MODES)}')
+    if args.in_chans and args.input_size and args.in_chans != args.input_size[0]:
+        size = ' '.join(map(str, (args.in_chans, *args.input_size[1:])))
+        raise ScriptError(
+            f'--in-chans {args.in_chans} beside an input size of {args.input_size}: --input-size {size} changes both'
+        )
+    if args.output and Path(args.output).is_file():
+        raise ScriptError(f'--output {args.output} is a file; accepted is a folder')
+    classes = check_data(args, (args.train_split, args.val_split))
+    for option in checkpoints:
+        check_checkpoint(args, option)
+    if args.pretrained_path and not args.pretrained:
+        raise ScriptError('--pretrained-path alone is ignored by train.py: give --pretrained with it')
+    return classes
+
+
+def model_config(name: str) -> dict[str, Any]:
+    """timm's configuration of a model by its name.
+
+    Raises:
+        ScriptError: for a name or tag that timm does not know (names the nearest), or a source without config.json.
+    """
+    source, _, rest = name.partition(':')
+    try:
+        if name.startswith(LOCAL):
+            config = json.loads((Path(rest) / 'config.json').read_text(encoding='utf-8'))
+            return {**config.get('pretrained_cfg', {}), **config}
+        if name.startswith(HUB):
+            return dict(load_model_config_from_hf(rest)[0])
+    except Exception as error:  # the file system, json and the Hub's client each raise their own
+        raise ScriptError(f'--model {name}: its config.json cannot be read: {error}') from error
     if not timm.is_model(name):
         near = difflib.get_close_matches(name.split('.')[0], timm.list_models(), 3)
         advice = f'the nearest are {", ".join(near)}' if near else 'see timm.list_models()'
         raise ScriptError(f'timm knows no model {name!r}; {advice}')
     try:
-        return get_pretrained_cfg(name)
+        cfg = timm.get_pretrained_cfg(name)
     except RuntimeError as error:  # an unknown tag
-        raise ScriptError(f'--model {name}: {error}') from error
+        tags = few(getattr(default_cfgs.get(name.split('.')[0]), 'tags', ()))
+        raise ScriptError(f'--model {name}: {error}' + (f' Accepted: {tags}.' if tags else '')) from error
+    return cfg.to_dict() if cfg else {}
 
 
 def outputs(args: argparse.Namespace) -> int | None:
-    """Number of outputs that the network will have; None where only its source knows."""
-    cfg = model_config(args.model)
-    return cfg.num_classes if cfg and args.num_classes is None else args.num_classes
+    """Number of outputs that the network will have; None where nothing says it."""
+    return model_config(args.model).get('num_classes') if args.num_classes is None else args.num_classes
 
 
-def check_data(args: argparse.Namespace, splits: tuple[str, ...]) -> None:
+def check_data(args: argparse.Namespace, splits: tuple[str, ...]) -> str | None:
     """Refuse a data set that is missing, flat, without the splits, or has another class count than the network.
 
     Args:
         args: Of train.py or validate.py.
-        splits: The splits that will be read.
+        splits: The splits that will be read, the one to train on first.
+
+    Returns:
+        A digest of the class names, None where they are not known.
 
     Raises:
         ScriptError: saying what was found and which argument to change.
     """
     root, expected = args.data_dir or args.data, outputs(args)
     kind, _, name = args.dataset.lower().rpartition('/')
+    if not root and kind in ('', 'torch'):
+        raise ScriptError(
+            'no data: --data-dir DIR is missing, or --data-dir DIR --dataset torch/cifar10 --dataset-download'
+        )
     if kind == 'torch':
-        if not args.dataset_download and not Path(root or '').is_dir():
+        if not args.dataset_download and not Path(root).is_dir():
             raise ScriptError(f'--data-dir {root} does not exist: --dataset-download fetches {args.dataset} into it')
         if name in DATA_SETS:
             _check_count(args, DATA_SETS[name]['num_classes'], args.dataset, expected)
-        return
+        return None
     if kind or name not in ('', 'folder', 'image_folder'):
-        return
-    if not root:
-        raise ScriptError('no data: --data-dir DIR is missing, or --dataset torch/cifar10 --dataset-download')
+        return None
     if not Path(root).exists():
-        raise ScriptError(f'--data-dir {root} does not exist')
+        seen_from = '' if Path(root).is_absolute() else f' in {os.getcwd()}'
+        raise ScriptError(f'--data-dir {root} does not exist{seen_from}')
     if args.class_map:
-        return
-    found = {}
+        if not any(path.is_file() for path in (Path(args.class_map), Path(root, args.class_map))):
+            raise ScriptError(f'--class-map {args.class_map} does not exist, here or in {root}')
+        return None
+    found: dict[str, list[str]] = {}
     for split in splits:
         try:
             reader = create_dataset(args.dataset, root=root, split=split).reader
         except (RuntimeError, OSError) as error:
             raise ScriptError(f'--data-dir {root} has no images for the split {split!r}: {error}') from error
-        classes = list(getattr(reader, 'class_to_idx', ()))
+        classes, folder = list(getattr(reader, 'class_to_idx', ())), str(getattr(reader, 'root', root))
         if not classes:
-            return
-        found[str(getattr(reader, 'root', split))] = classes
+            return None
         if '' in classes:
             raise ScriptError(
-                f'{getattr(reader, "root", root)} holds images that lie in no class folder; expected is one folder of '
-                'images for each class'
+                f'{folder} holds images that lie in no class folder; expected is one folder of images for each class'
             )
-        _check_count(args, len(classes), str(getattr(reader, 'root', root)), expected)
+        _check_count(args, len(classes), folder, expected)
+        if not found and len(splits) > 1:
+            _check_batch(args, len(reader), folder)
+        found[folder] = classes
     if len(found) < len(splits):
         raise ScriptError(f'{root} has no folders {" and ".join(splits)}: it would train and test on the same images')
-    (first, classes), *others = found.items()
-    for folder, names in others:
-        if names != classes:
-            strange = sorted(set(names) ^ set(classes))
+    (first, names), *others = found.items()
+    for folder, classes in others:
+        if classes != names:
+            strange = sorted(set(classes) ^ set(names))
             raise ScriptError(f'{first} and {folder} have different classes: only one of them has {few(strange)}')
+    return hashlib.sha256('\n'.join(names).encode()).hexdigest()[:16]
 
 
 def _check_count(args: argparse.Namespace, count: int, where: str, expected: int | None) -> None:
@@ -103,21 +161,14 @@ def _check_count(args: argparse.Namespace, count: int, where: str, expected: int
         )
 
 
-def check_channels(args: argparse.Namespace) -> None:
-    """Refuse channels that differ from those of the input size, which the loader follows.
-
-    Raises:
-        ScriptError: naming the argument that changes both.
-    """
-    if args.in_chans and args.input_size and args.in_chans != args.input_size[0]:
-        size = ' '.join(map(str, (args.in_chans, *args.input_size[1:])))
-        raise ScriptError(
-            f'--in-chans {args.in_chans} beside an input size of {args.input_size}: --input-size {size} changes both'
-        )
+def _check_batch(args: argparse.Namespace, count: int, where: str) -> None:
+    share = count // int(os.environ.get('WORLD_SIZE', 1))
+    if share < args.batch_size:  # train.py drops a batch that is not full
+        raise ScriptError(f'{where} has {count} images, too few for a batch of {args.batch_size}: --batch-size {share}')
 
 
 def check_checkpoint(args: argparse.Namespace, option: str) -> None:
-    """Refuse a checkpoint that cannot be read, or whose head has another class count than the network.
+    """Refuse a checkpoint that cannot be read, or does not fit the network.
 
     Args:
         args: Of train.py or validate.py.
@@ -125,20 +176,33 @@ def check_checkpoint(args: argparse.Namespace, option: str) -> None:
 
     Raises:
         ScriptError: naming the flags that give it a new head.
-        WeightError: if the file cannot be read.
+        WeightError: if the file cannot be read, or is of another network of ours.
     """
-    path = getattr(args, option, None)
-    if not path or Path(path).is_dir():
+    path, flag = getattr(args, option, None), '--' + option.replace('_', '-')
+    if not path:
         return
+    if Path(path).is_dir():
+        if option == 'checkpoint':  # validate.py takes a folder of them
+            return
+        raise ScriptError(f'{flag} {path} is a folder; accepted is a file')
     check_readable(path)
-    cfg, expected = model_config(args.model), outputs(args)
-    weight = load_state_dict(path).get(f'{cfg.classifier}.weight') if cfg else None
-    if option == 'pretrained_path' or weight is None or expected in (None, len(weight)):
+    if option == 'pretrained_path':
         return
-    flag = '--' + option.replace('_', '-')
-    advice = (
-        f'--pretrained --pretrained-path {path} in place of {flag} gives it a new head'
-        if option == 'initial_checkpoint'
-        else f'--num-classes {len(weight)}'
-    )
-    raise ScriptError(f'{flag} {path} has {len(weight)} classes, the network {expected}: {advice}')
+    state_dict, expected = load_state_dict(path), outputs(args)
+    weight = state_dict.get(f'{model_config(args.model).get("classifier")}.weight')
+    if weight is not None and expected is not None and expected != len(weight):
+        advice = (
+            f'--pretrained --pretrained-path {path} in place of {flag} gives it a new head'
+            if option == 'initial_checkpoint'
+            else f'--num-classes {len(weight)}'
+        )
+        raise ScriptError(f'{flag} {path} has {len(weight)} classes, the network {expected}: {advice}')
+    if args.model.split('.')[0] in default_cfgs:
+        channels = args.in_chans or (args.input_size[0] if args.input_size else 3)
+        model = timm.create_model(
+            args.model, num_classes=expected, in_chans=channels, device='meta', **args.model_kwargs
+        )
+        try:
+            checkpoint_filter_fn(state_dict, model)
+        except WeightError as error:
+            raise WeightError(f'{flag} {path}: {error}') from error

@@ -119,9 +119,10 @@ def check_readable(path: str | Path) -> None:
     try:
         load_state_dict(path)
     except Exception as error:  # timm, torch, pickle and safetensors each raise their own
+        # timm advises to unpickle whatever is in the file
+        said = f'{type(error).__name__}: {one_line(error)}'.split(' No automatic unsafe pickle fallback')[0]
         raise WeightError(
-            f'{path} ({Path(path).stat().st_size} bytes) cannot be read as a checkpoint: '
-            f'{type(error).__name__}: {one_line(error)}. {accepted}'
+            f'{path} ({Path(path).stat().st_size} bytes) cannot be read as a checkpoint: {said.rstrip(".")}. {accepted}'
         ) from error
 
 

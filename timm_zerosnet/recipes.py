@@ -60,7 +60,18 @@ def read_recipe(recipe: Path, script: Path, parser: argparse.ArgumentParser) -> 
         near = {key: difflib.get_close_matches(key.replace('-', '_'), known, 1) for key in unknown}
         named = ', '.join(f'{key} (did you mean {near[key][0]}?)' if near[key] else key for key in unknown)
         raise ScriptError(f'{recipe} has {named}: accepted are the arguments of {script}, with _ for -')
+    for key, value in values.items():
+        if accepted := _accepted(known[key], value):
+            raise ScriptError(f'{recipe} has {key}: {value!r}; accepted is {accepted}, such as {known[key]!r}')
     return values
+
+
+def _accepted(default: Any, value: Any) -> str | None:
+    """What kind of value an argument takes, by its default; None if this is one, or the default does not say."""
+    for kinds, name in ((bool, 'true or false'), ((int, float), 'a number'), (str, 'text')):
+        if isinstance(default, kinds):
+            return None if isinstance(value, kinds) and isinstance(value, bool) == (kinds is bool) else name
+    return None
 
 
 def _release(version: str) -> tuple[int, ...]:

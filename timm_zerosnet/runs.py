@@ -117,7 +117,7 @@ def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """
     whole, torn = [], []
     for path in sorted(folder.glob('*.pth.tar')):
-        if path.name.startswith('recovery-'):  # of an unfinished epoch
+        if path.name.startswith('recovery'):  # of an unfinished epoch
             continue
         try:
             checkpoint = read_checkpoint(path)

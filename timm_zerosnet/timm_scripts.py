@@ -8,6 +8,7 @@ import re
 import runpy
 import socket
 import sys
+import traceback
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Callable, Iterator
@@ -157,6 +158,12 @@ def launch(command: str, usage: str, arguments: list[str] | None, run: Callable[
         run(arguments)
     except (ScriptError, WeightError) as error:
         print(f'timm-zerosnet {command}: {error}', file=sys.stderr)
+        return 2
+    except (AssertionError, ImportError) as error:  # how timm's scripts refuse what they are given
+        line = traceback.extract_tb(error.__traceback__)[-1].line
+        print(
+            f"timm-zerosnet {command}: timm's script stopped at `{line}`: {error or 'it says no more'}", file=sys.stderr
+        )
         return 2
     return 0
 

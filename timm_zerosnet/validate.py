@@ -6,7 +6,7 @@ import sys
 
 import timm
 
-from .preflight import SOURCES, check_checkpoint, check_data
+from .preflight import HUB, LOCAL, check_checkpoint, check_data
 from .timm_scripts import find_script, launch, run_script, script_parser, take_scripts_option, with_device
 
 USAGE = """usage: timm-zerosnet validate --model NAME [--timm-scripts DIR] [arguments of timm's validate.py]
@@ -24,7 +24,11 @@ def _run(arguments: list[str]) -> None:
     parser.prog = 'timm-zerosnet validate'
     args = parser.parse_args(arguments)
     # timm takes patterns and files of names, too
-    if args.model.startswith(SOURCES) or timm.is_model(args.model) or not timm.list_models(args.model, pretrained=True):
+    if (
+        args.model.startswith(LOCAL + HUB)
+        or timm.is_model(args.model)
+        or not timm.list_models(args.model, pretrained=True)
+    ):
         check_data(args, (args.split,))
         check_checkpoint(args, 'checkpoint')
     run_script(script, with_device(arguments, args))

@@ -13,6 +13,9 @@ for name in ('data-dir', 'dataset', 'class-map', 'checkpoint', 'results-file'):
 parser.add_argument('--split', default='validation')
 parser.add_argument('--model', default='zerosnet20')
 parser.add_argument('--num-classes', type=int)
+parser.add_argument('--in-chans', type=int)
+parser.add_argument('--input-size', type=int, nargs=3)
+parser.add_argument('--model-kwargs', default={})
 parser.add_argument('--workers', type=int, default=4)
 parser.add_argument('--device', default='cuda')
 for name in ('pretrained', 'dataset-download'):
