@@ -49,7 +49,7 @@ def baseline_of(models: dict[str, Grid], suite: str, name: str, folder: Path = B
             return read_baseline(tables[found[0]])
         packaged = f'packaged for suite {suite}: {", ".join(tables) or "none"}'
         raise ValueError(f'baseline {name!r}: {error}; {packaged}') from None
-    return Baseline(grid.model, _errors(grid), grid)
+    return Baseline(grid.model, errors_of(grid), grid)
 
 
 def read_baseline(path: str | Path) -> Baseline:
@@ -94,10 +94,11 @@ def write_baseline(cells: Sequence[Cell], model: str, suite: str, folder: str | 
     with path.open('w', newline='', encoding='utf-8') as file:
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(COLUMNS)
-        writer.writerows((name, f'{level:g}', repr(error)) for (name, level), error in _errors(grid).items())
+        writer.writerows((name, f'{level:g}', repr(error)) for (name, level), error in errors_of(grid).items())
     return path
 
 
-def _errors(grid: Grid) -> dict[tuple[str, float], float]:
+def errors_of(grid: Grid) -> dict[tuple[str, float], float]:
+    """Error of a model in percent for each corruption and level, mean over noise seeds."""
     levels = list(grid.levels)
     return dict(zip(levels, map(float, 100 * (1 - grid.shares(levels)).mean(0)), strict=True))

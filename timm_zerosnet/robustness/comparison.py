@@ -11,7 +11,6 @@ import numpy as np
 from .cells import CLEAN, Cell
 from .grids import CellKey, Grid, architecture, expected_keys, find_model, grids, some
 from .statistics import (
-    FLIPS,
     RESAMPLES,
     bootstrap_means,
     difference_interval,
@@ -66,7 +65,7 @@ class Difference:
 class Trainings:
     """Several trainings of two architectures: overall accuracy of each, percent, and the difference of their means.
 
-    ``low``, ``high`` and ``p`` are Welch's, None where an architecture has one training.
+    ``low``, ``high`` and ``p`` are Welch's; None where an architecture has one training, or no training differs.
     """
 
     architectures: tuple[str, str]
@@ -91,7 +90,7 @@ class Comparison:
         missing: Cells that one or both lack, with the models that lack them.
         rows: Clean first, then each corruption and level that both have.
         overall: Over all levels of the rows; None if there are none.
-        trainings: None if both are trainings of one architecture.
+        trainings: None if both are trainings of one architecture, or saw different numbers of images.
     """
 
     a: str
@@ -147,7 +146,7 @@ def compare(
     if one is two:
         raise ValueError(f'{one.model} with itself: accepted are two models')
     keep = _common_images(one, two, image_ids)
-    expected = expected_keys(models.values(), plan)
+    expected = expected_keys([one, two], plan)
     pairs = {
         level: seeds
         for level in one.levels
@@ -257,7 +256,7 @@ def _difference(
         samples=samples,
         only=(int((less > 0).sum()), int((less < 0).sum())),
         over_seeds=over_seeds,
-        found=paired_test(less.sum(1), seed=seed),
+        found=paired_test(less.sum(1), outcomes=len(seeds), seed=seed),
     )
 
 
@@ -288,7 +287,7 @@ def _overall(
         samples=samples,
         only=(sum(int((v > 0).sum()) for v in less.values()), sum(int((v < 0).sum()) for v in less.values())),
         over_seeds=np.array(over_seeds),
-        found=paired_test(total, seed=seed),
+        found=paired_test(total, outcomes=sum(len(pairs[level]) for level in weights), seed=seed),
     )
 
 
@@ -328,7 +327,7 @@ def _row(
 def _trainings(models: dict[str, Grid], one: Grid, two: Grid, weights: dict, pairs: dict) -> Trainings | None:
     """The further trainings of both architectures that have every cell of the comparison, and as many images."""
     names = architecture(one.model), architecture(two.model)
-    if names[0] == names[1] or not weights:
+    if names[0] == names[1] or one.images != two.images or not weights:
         return None
     accuracies: list[dict[str, float]] = []
     for name, own in zip(names, (one, two), strict=True):
@@ -348,13 +347,14 @@ def _trainings(models: dict[str, Grid], one: Grid, two: Grid, weights: dict, pai
             }
         )
     values = [list(found.values()) for found in accuracies]
-    several = min(map(len, values)) > 1
-    welch = scipy_stats().ttest_ind(*values, equal_var=False) if several else None
+    sds = [float(np.std(v, ddof=1)) if len(v) > 1 else None for v in values]
+    decides = None not in sds and any(sds)
+    welch = scipy_stats().ttest_ind(*values, equal_var=False) if decides else None
     interval = welch.confidence_interval() if welch is not None else None
     return Trainings(
         architectures=names,
         accuracies=(accuracies[0], accuracies[1]),
-        sds=tuple(float(np.std(v, ddof=1)) if len(v) > 1 else None for v in values),
+        sds=(sds[0], sds[1]),
         difference=float(np.mean(values[0]) - np.mean(values[1])),
         low=float(interval.low) if interval is not None else None,
         high=float(interval.high) if interval is not None else None,

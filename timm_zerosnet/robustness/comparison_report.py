@@ -83,10 +83,10 @@ def _legend(rows: Sequence[Difference]) -> str:
     tests = ', '.join(sorted({row.test for row in rows}))
     intervals = ', '.join(sorted({row.interval for row in rows}))
     return (
-        f'Accuracies and differences in percent. Intervals by image: {intervals}. Tests: {tests}. \\* marks p (Holm) of '
-        f'at most {ALPHA}, corrected for the {len(rows)} rows. "noise sd" is the spread of the difference over noise '
-        'seeds. "needed" is the smallest difference that these images and seeds show with 80 % power at 5 %, as the '
-        'only comparison. "overall" is the mean over corruptions of the mean over levels, without clean.'
+        f'Accuracies and differences in percent. Intervals by image: {intervals}. Tests: {tests}. \\* marks p (Holm) '
+        f'of at most {ALPHA}, corrected for the {len(rows)} rows. "noise sd" is the spread of the difference over '
+        'noise seeds. "needed" is the smallest difference that these images and seeds show with 80 % power at 5 %, as '
+        'the only comparison. "overall" is the mean over corruptions of the mean over levels, without clean.'
     )
 
 
@@ -94,8 +94,8 @@ def _verdict(found: Comparison, rows: Sequence[Difference]) -> str:
     shown = [row for row in rows if row.p_holm <= ALPHA]
     better = sum(row.difference > 0 for row in shown)
     text = (
-        f'A is better in {better} and B in {len(shown) - better} of {len(rows)} rows; the other {len(rows) - len(shown)} '
-        'show no difference, which is no order either.'
+        f'A is better in {better} and B in {len(shown) - better} of {len(rows)} rows; the other '
+        f'{len(rows) - len(shown)} show no difference, which is no order either.'
     )
     row = found.overall
     if row is None:

@@ -11,7 +11,7 @@ from typing import Sequence
 
 import numpy as np
 
-from .baselines import Baseline
+from .baselines import Baseline, errors_of
 from .cells import CLEAN
 from .grids import CellKey, Grid, missing_keys, some
 from .statistics import FEW, bootstrap_means, percentiles
@@ -56,7 +56,8 @@ class CorruptionError:
         self.columns = [key for key in grid.levels if key in baseline.errors]
         shares = grid.shares(self.columns)
         self.wrong = shares < 1
-        self.errors = 100 * (1 - shares.mean(0))
+        errors = errors_of(grid)
+        self.errors = np.array([errors[key] for key in self.columns])
         self.under = np.array([baseline.errors[key] for key in self.columns])
         other = baseline.grid
         if other is None or other.images != grid.images:
@@ -95,7 +96,7 @@ class CorruptionError:
     def _ratio(self, name: str, relative: bool) -> tuple[float, np.ndarray | None]:
         form = self._form(name, relative)
         under = self.sampled_under @ form
-        value = 100 * float(self.errors @ form) / float(self.under @ form)
+        value = 100 * (float(self.errors @ form) / float(self.under @ form))
         few = np.count_nonzero(self.wrong[:, form > 0].any(1)) < FEW
         return value, None if few or (under <= 1e-9).any() else 100 * (self.sampled @ form) / under
 

@@ -113,7 +113,9 @@ def difference_interval(differences: np.ndarray, samples: np.ndarray) -> tuple[f
     return max(-1.0, mean - reach), min(1.0, mean + reach), 'adjusted Wald'
 
 
-def paired_test(differences: Sequence[int] | np.ndarray, flips: int = FLIPS, seed: int = 0) -> tuple[float, str]:
+def paired_test(
+    differences: Sequence[int] | np.ndarray, outcomes: int = 1, flips: int = FLIPS, seed: int = 0
+) -> tuple[float, str]:
     """Two-sided p that two models are equally good, and the name of the test.
 
     If they are, an image's difference is as likely with the other sign. With one outcome for each image that is the
@@ -124,6 +126,7 @@ def paired_test(differences: Sequence[int] | np.ndarray, flips: int = FLIPS, see
     Args:
         differences: (N,) integers: cells in which only the first model is right less those in which only the second is,
             weighted by integers where cells count differently.
+        outcomes: Cells of each image.
         flips: Sign flips to sample; the smallest p is then 1 / (flips + 1).
         seed: Of the flips.
     """
@@ -134,9 +137,11 @@ def paired_test(differences: Sequence[int] | np.ndarray, flips: int = FLIPS, see
     total = int(array.sum())
     if not len(sizes):
         return 1.0, 'no image differs'
+    if outcomes == 1 and sizes[-1] > 1:
+        raise ValueError(f'differences up to {sizes[-1]} with one outcome for each image: accepted are -1, 0 and 1')
     divisor = int(np.gcd.reduce(sizes))
     sizes, total = sizes // divisor, abs(total // divisor)
-    if sizes[-1] == 1:
+    if outcomes == 1:
         count = len(sizes)
         return float(scipy_stats().binomtest((count + total) // 2, count).pvalue), 'exact McNemar'
     if sizes.sum() <= EXACT:

@@ -265,9 +265,9 @@ class _Summary:
         if not weights or self.lacking & set(names):
             return self._nothing(names)
         vector = np.array([weights.get(name, 0.0) for name in self.names])
+        shares = self.shares @ vector
         # rounded, or the weights' last digits turn "always right" into "almost always"
-        shares = (self.shares @ vector).round(12)
-        low, high, _ = share_interval(shares, self.samples @ vector)
+        low, high, _ = share_interval(shares.round(9), self.samples @ vector)
         value = float(shares.mean())
         if error:
             return Estimate(100 * (1 - value), 100 * (1 - high), 100 * (1 - low))
