@@ -81,9 +81,9 @@ def test_bootstrap_refuses(values, resamples):
 
 
 def test_interval_covers_where_images_are_clusters():
-    """2000 simulated test sets of 120 images with five cells each; an interval that takes 600 outcomes fails."""
+    """1000 simulated test sets of 120 images with five cells each; an interval that takes 600 outcomes fails."""
     generator = np.random.default_rng(0)
-    trials, images, cells, truth = 2000, 120, 5, 2 / 2.6
+    trials, images, cells, truth = 1000, 120, 5, 2 / 2.6
     hits = naive = 0
     for _ in range(trials):
         easy = generator.beta(2, 0.6, images)
@@ -162,9 +162,9 @@ def test_sampled_sign_flip_agrees_with_the_exact_one():
 
 
 def test_sign_flip_keeps_its_level_where_seeds_are_alike():
-    """2000 pairs of equal models whose seeds mostly agree: by image 5 % are called different, by outcome far more."""
+    """1000 pairs of equal models whose seeds mostly agree: by image 5 % are called different, by outcome far more."""
     generator = np.random.default_rng(3)
-    trials = 2000
+    trials = 1000
     found = pooled = 0
     for _ in range(trials):
         image = generator.choice([-1, 0, 1], (100, 1), p=[0.15, 0.7, 0.15])
