@@ -1,5 +1,6 @@
 """Two models compared image by image: ties, pairs, ids, missing cells, and what the report says of them."""
 
+import itertools
 import math
 import random
 import sys
@@ -88,8 +89,9 @@ def test_seeds_are_paired_with_themselves():
     (row,) = compare(cells, 'a', 'b', **FAST).rows
     assert (row.only_a, row.only_b, row.p, row.seeds) == (0, 0, 1, (0, 1))
     # a seed that one lacks does not count
-    (row,) = compare(cells[:1] + cells[2:], 'a', 'b', **FAST).rows
-    assert row.seeds == (0,) and row.difference == 0
+    for part in (cells[:1] + cells[2:], cells[:2] + cells[3:]):
+        (row,) = compare(part, 'a', 'b', **FAST).rows
+        assert row.seeds == (0,) and row.difference == 0
 
 
 def test_overall_weighs_corruptions_alike(pair):
@@ -100,6 +102,18 @@ def test_overall_weighs_corruptions_alike(pair):
     assert overall.difference == pytest.approx(overall.accuracy_a - overall.accuracy_b)
     assert overall.low < overall.difference < overall.high and overall.p <= 0.001 and overall.seeds == (0, 1)
     assert overall.only_a == sum(row.only_a for row in found.rows if row.corruption != CLEAN)
+
+
+def test_overall_is_tested_with_its_weights():
+    """A wins 5 images under const, B 5 others with one of two seeds under randn, which count half."""
+    index, right = np.arange(40), np.ones(40, dtype=bool)
+    cells = [cell('a', 'const', 0.1, right), cell('b', 'const', 0.1, index >= 5)]
+    cells += [cell('a', 'randn', 0.1, (index < 5) | (index >= 10), 0), cell('a', 'randn', 0.1, right, 1)]
+    cells += [cell('b', 'randn', 0.1, right, seed) for seed in (0, 1)]
+    overall = compare(cells, 'a', 'b', **FAST).overall
+    sums = [abs(np.dot(signs, [2] * 5 + [1] * 5)) for signs in itertools.product((-1, 1), repeat=10)]
+    assert overall.p == pytest.approx(np.mean(np.array(sums) >= 5)) and overall.p < 0.5
+    assert overall.difference == pytest.approx(100 * (10 - 5) / 4 / 40)
 
 
 def test_holm_is_over_all_rows_shown(pair):
@@ -222,6 +236,8 @@ def test_several_trainings_are_compared_apart():
     assert 'Over trainings the architectures differ by +' in compare_report(cells, 'one.x', 'two.x_seed1', **FAST)
     # a training that lacks a cell is left out
     cells = [c for c in cells if (c.model, c.corruption) != ('one.x_seed2', 'rand')]
+    assert set(compare(cells, 'one.x', 'two.x', **FAST).trainings.accuracies[0]) == {'one.x', 'one.x_seed1'}
+    cells += chosen_images(whole_run('one.x_seed3'), np.arange(50))
     assert set(compare(cells, 'one.x', 'two.x', **FAST).trainings.accuracies[0]) == {'one.x', 'one.x_seed1'}
     assert compare(cells, 'one.x', 'one.x_seed1', **FAST).trainings is None
 

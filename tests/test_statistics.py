@@ -246,7 +246,8 @@ def test_calibration_error_by_hand():
     confidence, correct = np.array([0.25, 0.25, 1.0, 1.0]), np.array([True, False, True, False])
     assert calibration_error(confidence, correct) == pytest.approx(0.5 * 0.25 + 0.5 * 0.5)
     assert calibration_error(confidence, correct, bins=1) == pytest.approx(abs(0.5 - 0.625))
-    assert calibration_error(np.array([0.2]), np.array([True]), bins=5) == pytest.approx(0.8)
+    # 0.5 of two bins is in the first, with 0.4
+    assert calibration_error(np.array([0.5, 0.4]), np.array([False, True]), bins=2) == pytest.approx(0.05)
 
 
 @few

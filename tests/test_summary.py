@@ -191,6 +191,18 @@ def test_baseline_that_a_corruption_helps_has_no_relative_ce():
     assert const.ce.value > 0 and const.relative_ce.value is None and randn.relative_ce.value > 0
 
 
+def test_ratios_of_few_errors_have_no_interval():
+    cells = small_run('m', 20, 18, 18, (20, 20)) + small_run('base', clean=9, low=8, high=9, noise=(8, 8))
+    found = summarise(cells, 'base', plan=SOME, **FAST)
+    const, randn = found['m'].corruptions
+    for estimate in (const.ce, randn.ce, found['m'].mce):
+        assert estimate.low is estimate.high is None and estimate.reason == 'too few errors for an interval'
+    assert (const.ce.value, randn.ce.value) == pytest.approx((100 * 4 / 23, 0))
+    # enough errors, but some resamples of the baseline lose none under const
+    const, randn = found['base'].corruptions
+    assert const.relative_ce.value == 100 and const.relative_ce.low is None and const.ce.low is not None
+
+
 def test_packaged_baseline(tmp_path):
     base = whole_run('preresnet20.cifar10', seed=3)
     path = write_baseline(base, 'preresnet20.cifar10', 'zerosnet', tmp_path)
