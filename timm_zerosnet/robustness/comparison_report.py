@@ -1,0 +1,141 @@
+"""A comparison as Markdown."""
+
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+from .cells import Cell
+from .comparison import Comparison, Difference, Trainings, compare, missing_text
+from .summary import ONE_TRAINING
+
+ALPHA = 0.05
+HEADER = (
+    'corruption',
+    'level',
+    'A',
+    'B',
+    'A - B',
+    '95 % interval',
+    'only A : B',
+    'noise sd',
+    'p',
+    'p (Holm)',
+    'needed',
+)
+
+
+def compare_report(cells: Sequence[Cell], a: str, b: str, image_ids: Any = None, **options: Any) -> str:
+    """What ``timm-zerosnet compare`` prints; takes the arguments of ``compare``."""
+    return comparison_markdown(compare(cells, a, b, image_ids, **options))
+
+
+def comparison_markdown(found: Comparison) -> str:
+    """A comparison as Markdown: what it rests on, its rows, and what they decide."""
+    rows = [*found.rows, *([found.overall] if found.overall else [])]
+    parts = [
+        f'# {found.a} (A) against {found.b} (B), suite {found.suite}',
+        '\n'.join(f'- {line}' for line in _basis(found, rows)),
+        '\n'.join(
+            [
+                _line(HEADER),
+                _line(['---', *(['---:'] * (len(HEADER) - 1))]),
+                *(_line(_cells(row)) for row in rows),
+            ]
+        ),
+        _legend(rows),
+        _verdict(found, rows),
+        _trainings(found),
+    ]
+    return '\n\n'.join(part for part in parts if part) + '\n'
+
+
+def _basis(found: Comparison, rows: Sequence[Difference]) -> list[str]:
+    lines = [f'{found.images} images, {found.cells} of {found.expected} cells of each model']
+    if found.images != found.images_a or found.images != found.images_b:
+        lines[0] = (
+            f'**only the {found.images} images that both saw** ({found.images_a} of A, {found.images_b} of B), '
+            f'{found.cells} of {found.expected} cells of each model'
+        )
+    if found.missing:
+        lines.append(f'**incomplete**: missing {missing_text(found, 40)}; the rows rest on what both have')
+    seeds = sorted({seed for row in rows for seed in row.seeds})
+    lines.append(f'noise seeds {", ".join(map(str, seeds))}' if seeds else 'no noise seeds: nothing here is random')
+    return lines
+
+
+def _cells(row: Difference) -> list[str]:
+    return [
+        row.corruption,
+        '' if row.level is None else f'{row.level:g}',
+        f'{row.accuracy_a:.2f}',
+        f'{row.accuracy_b:.2f}',
+        f'{_signed(row.difference)}{"*" if row.p_holm <= ALPHA else ""}',
+        f'{_signed(row.low)} to {_signed(row.high)}',
+        f'{row.only_a} : {row.only_b}',
+        '' if row.noise_sd is None else f'{row.noise_sd:.2f}',
+        _p(row.p),
+        _p(row.p_holm),
+        f'{row.smallest:.2f}',
+    ]
+
+
+def _legend(rows: Sequence[Difference]) -> str:
+    tests = ', '.join(sorted({row.test for row in rows}))
+    intervals = ', '.join(sorted({row.interval for row in rows}))
+    return (
+        f'Accuracies and differences in percent. Intervals by image: {intervals}. Tests: {tests}. \\* marks p (Holm) '
+        f'of at most {ALPHA}, corrected for the {len(rows)} rows. "noise sd" is the spread of the difference over '
+        'noise seeds. "needed" is the smallest difference that these images and seeds show with 80 % power at 5 %, as '
+        'the only comparison. "overall" is the mean over corruptions of the mean over levels, without clean.'
+    )
+
+
+def _verdict(found: Comparison, rows: Sequence[Difference]) -> str:
+    shown = [row for row in rows if row.p_holm <= ALPHA]
+    better = sum(row.difference > 0 for row in shown)
+    text = (
+        f'A is better in {better} and B in {len(shown) - better} of {len(rows)} rows; the other '
+        f'{len(rows) - len(shown)} show no difference, which is no order either.'
+    )
+    row = found.overall
+    if row is None:
+        return text
+    if row.p_holm > ALPHA:
+        return f'Overall no difference is shown: {_signed(row.difference)} (p {_p(row.p_holm)}). {text}'
+    winner = found.a if row.difference > 0 else found.b
+    return f'Overall {winner} is better by {abs(row.difference):.2f} (p {_p(row.p_holm)}). {text}'
+
+
+def _trainings(found: Comparison) -> str:
+    trainings = found.trainings
+    if trainings is None:
+        return 'Two sets of weights are compared; about architectures nothing is decided.'
+    lines = [_training(trainings, i) for i in (0, 1)]
+    if trainings.p is None:
+        lines.append(f'Two sets of weights are compared; {ONE_TRAINING}.')
+    else:
+        lines.append(
+            f'Over trainings the architectures differ by {_signed(trainings.difference)} '
+            f'({_signed(trainings.low)} to {_signed(trainings.high)}, Welch, p {_p(trainings.p)}).'
+        )
+    return '## Trainings\n\n' + '\n'.join(f'- {line}' for line in lines)
+
+
+def _training(trainings: Trainings, i: int) -> str:
+    values, sd = trainings.accuracies[i], trainings.sds[i]
+    listed = ', '.join(f'{model} {value:.2f}' for model, value in values.items())
+    spread = '' if sd is None else f'; standard deviation {sd:.2f}'
+    return f'{trainings.architectures[i]}, {len(values)} training seed{"s" * (len(values) > 1)}: {listed}{spread}'
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f'| {" | ".join(cells)} |'
+
+
+def _signed(value: float | None) -> str:
+    # a rounded zero has no sign
+    return '' if value is None else f'{value:+.2f}' if abs(value) >= 0.005 else '0.00'
+
+
+def _p(value: float) -> str:
+    return f'{value:.4f}' if value >= 0.0001 else '< 0.0001'
