@@ -358,7 +358,7 @@ def test_broken_images_are_named_before_a_model_runs(command, tmp_path, monkeypa
     [
         (['--model', 'zerosnet21'], "knows no model 'zerosnet21'; the nearest are zerosnet"),
         (['--model', 'zerosnet20.cifar11'], 'zerosnet20.cifar11'),
-        (['--model', 'preresnet20'], 'there are no weights for preresnet20'),
+        (['--model', 'preresnet32'], 'there are no weights for preresnet32'),
         (['--model', 'zerosnet20', 'zerosnet20_tra', '--checkpoint', 'x.pth'], '--checkpoint goes with one --model'),
         (['--checkpoint', 'none.pth'], 'none.pth does not exist'),
         (['--suite', 'zerosnets'], "unknown suite 'zerosnets': did you mean zerosnet"),
