@@ -231,6 +231,36 @@ def test_what_does_not_change_the_training_may_be_another(half, images, tmp_path
     assert go_on(half, '--data-dir', tmp_path / 'elsewhere', '--workers', '2', '--log-interval', '1') == 0
 
 
+def test_checkpoint_is_safe_from_a_second_kill(half):
+    """train.py writes tmp.pth.tar anew: what is gone on from must not be the only copy."""
+    only_under_its_first_name(half)
+    before = read(half / 'tmp.pth.tar')['epoch']
+    arguments = ['--continue', half, '--timm-scripts', STAND_IN]
+    process = start('timm_zerosnet.train', *arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    while not (half / 'last.pth.tar').is_file():
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert read(half / 'last.pth.tar')['epoch'] >= before
+
+
+def test_where_it_began_is_no_longer_needed(half):
+    path = half / 'args.yaml'
+    args = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**args, 'pretrained': True, 'pretrained_path': 'gone/last.pth.tar'}))
+    assert go_on(half) == 0
+
+
+def test_other_classes_are_another_run(half, images, tmp_path, capsys):
+    other = tmp_path / 'other'
+    shutil.copytree(images, other)
+    for split in ('train', 'validation'):
+        (other / split / 'airplane').rename(other / split / 'zebra')
+    assert go_on(half, '--data-dir', other) == 2
+    assert f'was started on other classes than those in {other}' in capsys.readouterr().err
+
+
 def all_torn(folder):
     (folder / 'last.pth.tar').write_bytes(b'PK torn')
 
@@ -281,7 +311,8 @@ def refused(capsys, *arguments):
 
 
 def test_a_run_is_not_overwritten(finished, images, capsys):
-    message = refused(capsys, *options(images, finished.parent, finished.name))
+    for more in ([], ['--resume', finished / 'last.pth.tar']):
+        message = refused(capsys, *options(images, finished.parent, finished.name), *more)
     assert f'--continue {finished} goes on with it, another --experiment keeps it' in message
 
 
@@ -310,12 +341,31 @@ def test_a_run_is_not_overwritten(finished, images, capsys):
         (['--data-dir', 'DIR', '--initial-checkpoint', 'DIR/none'], 'none does not exist or is no file'),
         (['--data-dir', 'DIR', '--initial-checkpoint', 'TORN'], 'cannot be read as a checkpoint'),
         (['--data-dir', 'DIR', '--pretrained', '--pretrained-path', 'TORN'], 'cannot be read as a checkpoint'),
+        (['--data-dir', 'DIR', '--epochs', '0'], '--epochs 0: accepted is at least 1'),
+        (['--data-dir', 'DIR', '--train-crop-mode', 'pad5'], 'pad5: accepted are pad4, rrc, rkrc, rkrr'),
+        (
+            ['--data-dir', 'DIR', '--batch-size', '64'],
+            'train has 40 images, too few for a batch of 64: --batch-size 40',
+        ),
+        (['--data-dir', 'DIR', '--class-map', 'none.txt'], '--class-map none.txt does not exist'),
+        (['--data-dir', 'DIR', '--initial-checkpoint', 'DIR'], 'is a folder; accepted is a file'),
+        (['--data-dir', 'DIR', '--model', 'zerosnet32', '--resume', 'FILE'], 'does not fit zerosnet32'),
+        (['--dataset', 'torch/cifar10'], 'no data: --data-dir DIR is missing'),
+        (['--data-dir', 'DIR', '--model', 'local-dir:LOCAL'], '10 classes, the network 4 outputs: --num-classes 10'),
+        (['--data-dir', 'DIR', '--model', 'local-dir:DIR'], 'its config.json cannot be read'),
         (['--data-dir', 'DIR', '--resume', 'TORN'], 'cannot be read as a checkpoint'),
     ],
 )
 def test_refused_before_it_starts(arguments, message, images, finished, tmp_path, capsys):
     (tmp_path / 'torn.pth.tar').write_bytes((finished / 'last.pth.tar').read_bytes()[:9999])
-    places = {'DIR': images, 'FILE': finished / 'last.pth.tar', 'TORN': tmp_path / 'torn.pth.tar'}
+    (tmp_path / 'local').mkdir()
+    (tmp_path / 'local' / 'config.json').write_text('{"architecture": "zerosnet20", "num_classes": 4}')
+    places = {
+        'LOCAL': tmp_path / 'local',
+        'DIR': images,
+        'FILE': finished / 'last.pth.tar',
+        'TORN': tmp_path / 'torn.pth.tar',
+    }
     for name, place in places.items():
         arguments = [argument.replace(name, str(place)) for argument in arguments]
     assert message in refused(capsys, *arguments, '--output', tmp_path / 'out', '--experiment', 'x')
