@@ -273,8 +273,8 @@ from timm_zerosnet.robustness import compare
 from timm_zerosnet.robustness.statistics import wilson
 try:
     wilson(1, 2)
-except ImportError as error:
+except RuntimeError as error:
     print(error)
 """
     done = succeed([sys.executable, '-c', code], tmp_path, PYTHONPATH=str(ROOT))
-    assert done.stdout.strip() == 'the statistics need scipy: pip install "timm-zerosnet[robustness]"'
+    assert done.stdout.strip() == 'this needs scipy: pip install "timm-zerosnet[robustness]"'

@@ -397,7 +397,10 @@ def test_names_with_markup(tmp_path):
     run([plain(name)], DATA, tmp_path, data_name='<b>|data', corruptions=['const'], levels=[0.1])
     text = (tmp_path / 'table.md').read_text()
     assert '<script>' not in text and '<b>' not in text and '&lt;script&gt;' in text
-    assert text.splitlines()[2] == r'| corruption | level | &lt;script&gt;alert("1")&lt;/script&gt;\|\`x\` |'
+    assert (
+        next(line for line in text.splitlines() if '| corruption' in line)
+        == r'| corruption | level | &lt;script&gt;alert("1")&lt;/script&gt;\|\`x\` |'
+    )
     assert {row['model'] for row in rows(tmp_path)} == {name}
 
 

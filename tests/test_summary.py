@@ -9,7 +9,7 @@ import pytest
 from made_cells import LEVELS, cell, chosen_images, evaluation, renamed, whole_run
 
 from timm_zerosnet.robustness import SUITES
-from timm_zerosnet.robustness.baselines import BASELINES, read_baseline, write_baseline
+from timm_zerosnet.robustness.baselines import BASELINES, check_baseline, read_baseline, write_baseline
 from timm_zerosnet.robustness.cells import CLEAN, Cell
 from timm_zerosnet.robustness.grids import architecture
 from timm_zerosnet.robustness.levels import accuracy_table, cell_table
@@ -18,6 +18,7 @@ from timm_zerosnet.robustness.summary import summarise, training_spread
 
 pytest.importorskip('scipy')
 
+IMAGES = 'a' * 64
 FAST = dict(resamples=100)
 SOME = [(CLEAN, 0, None), ('const', -0.1, None), ('const', 0.2, None), ('randn', 0.1, 0), ('randn', 0.1, 1)]
 
@@ -205,12 +206,13 @@ def test_ratios_of_few_errors_have_no_interval():
 
 def test_packaged_baseline(tmp_path):
     base = whole_run('preresnet20.cifar10', seed=3)
-    path = write_baseline(base, 'preresnet20.cifar10', 'zerosnet', tmp_path)
+    path = write_baseline(base, 'preresnet20.cifar10', 'zerosnet', IMAGES, tmp_path)
     assert path.name == 'preresnet20.cifar10.zerosnet.csv'
     lines = path.read_text(encoding='utf-8').splitlines()
-    assert lines[0] == 'corruption,level,error' and lines[1].startswith('clean,0,') and len(lines) == 42
+    assert lines[0] == f'# images {IMAGES}' and lines[1] == 'corruption,level,error'
+    assert lines[2].startswith('clean,0,') and len(lines) == 43
     table = read_baseline(path)
-    assert table.name == 'preresnet20.cifar10' and table.grid is None
+    assert table.name == 'preresnet20.cifar10' and table.grid is None and table.images == IMAGES
     assert set(table.errors) == {(CLEAN, 0), *((name, level) for name, levels in LEVELS.items() for level in levels)}
     for name in ('preresnet20', 'preresnet20.cifar10'):
         found = summarise(whole_run('m', seed=4), name, folder=tmp_path, **FAST)['m']
@@ -224,7 +226,7 @@ def test_packaged_baseline(tmp_path):
 
 
 def test_packaged_baseline_without_a_level(tmp_path):
-    path = write_baseline(whole_run('base'), 'base', 'zerosnet', tmp_path)
+    path = write_baseline(whole_run('base'), 'base', 'zerosnet', IMAGES, tmp_path)
     kept = [line for line in path.read_text(encoding='utf-8').splitlines() if not line.startswith('rand,0.04,')]
     path.write_text('\n'.join(kept), encoding='utf-8')
     summary = summarise(whole_run('m'), 'base', folder=tmp_path, **FAST)['m']
@@ -236,19 +238,35 @@ def test_packaged_baseline_without_a_level(tmp_path):
     'text, message',
     [
         ('a,b\n1,2\n', 'has columns'),
-        ('corruption,level,error\nclean,0,x\n', 'line 2 is .*accepted are a name and two numbers'),
-        ('corruption,level,error\nclean,0\n', 'line 2 is'),
+        ('corruption,level,error\nclean,0,x\n', 'line 3 is .*accepted are a name and two numbers'),
+        ('corruption,level,error\nclean,0\n', 'line 3 is'),
         ('corruption,level,error\nclean,0,101\n', 'its error from 0 to 100'),
         ('corruption,level,error\nclean,0,nan\n', 'its error from 0 to 100'),
-        ('corruption,level,error\nclean,0,9\nclean,0.0,9\n', 'line 3.*each level once'),
+        ('corruption,level,error\nclean,0,9\nclean,0.0,9\n', 'line 4.*each level once'),
         ('corruption,level,error\nconst,0.1,9\n', 'lacks the clean error'),
     ],
 )
 def test_damaged_baseline_is_refused(tmp_path, text, message):
     path = tmp_path / 'm.zerosnet.csv'
-    path.write_text(text, encoding='utf-8')
+    path.write_text(f'# images {IMAGES}\n{text}', encoding='utf-8')
     with pytest.raises(ValueError, match=message):
         read_baseline(path)
+
+
+@pytest.mark.parametrize('first', ['corruption,level,error', '# images', '# images 12'])
+def test_a_baseline_without_its_images_is_refused(tmp_path, first):
+    path = tmp_path / 'm.zerosnet.csv'
+    path.write_text(f'{first}\nclean,0,9\n', encoding='utf-8')
+    with pytest.raises(ValueError, match='begins with .* the sha256 of the images'):
+        read_baseline(path)
+
+
+def test_a_packaged_baseline_is_for_its_own_images(tmp_path):
+    write_baseline(whole_run('base'), 'base', 'zerosnet', IMAGES, tmp_path)
+    assert check_baseline(['m'], 'zerosnet', 'base', IMAGES, tmp_path).errors
+    with pytest.raises(ValueError, match='of baseline base are of other images .* name it with --model'):
+        check_baseline(['m'], 'zerosnet', 'base', 'f' * 64, tmp_path)
+    assert check_baseline(['m', 'base'], 'zerosnet', 'base', 'f' * 64, tmp_path) == 'base'
 
 
 @pytest.mark.parametrize('path', sorted(BASELINES.glob('*.csv')), ids=lambda path: path.name)
@@ -261,7 +279,7 @@ def test_packaged_baselines_are_whole(path):
 def test_a_baseline_is_not_written_from_a_part(tmp_path):
     cells = [c for c in whole_run('m') if c.corruption != 'rand']
     with pytest.raises(ValueError, match=r'm lacks 24 cells of suite zerosnet: rand -0.2 seed 0, .* and 16 more'):
-        write_baseline(cells, 'm', 'zerosnet', tmp_path)
+        write_baseline(cells, 'm', 'zerosnet', IMAGES, tmp_path)
     assert not list(tmp_path.iterdir())
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import functools
-import importlib.util
 import sys
 from pathlib import Path
 from typing import Any, Callable
 
 from . import __version__
+from .extras import need
 
 DRY_RUN_FOLDER = 'timm-zerosnet-hub'
-EXTRAS = {'robustness': ('sklearn', 'scipy', 'matplotlib', 'jinja2')}
 
 
 class CommandError(Exception):
@@ -28,21 +27,8 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         )
 
 
-def _installed(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):  # blocked: by an import hook, by None in sys.modules
-        return False
-
-
-def _need(extra: str) -> None:
-    missing = [name for name in EXTRAS[extra] if not _installed(name)]
-    if missing:
-        raise CommandError(f'this command needs {", ".join(missing)}: pip install "timm-zerosnet[{extra}]"')
-
-
 def _demo(args: argparse.Namespace) -> None:
-    _need('robustness')
+    need('robustness')
     from .demo import run
 
     run(Path(args.out), seed=args.seed, epochs=args.epochs)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import functools
+import json
 import sys
 from pathlib import Path
 from typing import Any, Callable
 
 from timm.utils import ParseKwargs
 
+from .analysis import compare_run, plain
+from .comparison_report import comparison_markdown
 from .corrupt import LAYOUTS, corrupt
 from .data import TORCHVISION, LabelledImages, load_data
 from .perturbations import SUITES
@@ -28,6 +31,7 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
         command: ``command(name, run, text)`` gives a new sub-parser.
     """
     _robustness_options(command('robustness', _robustness, 'Measure models on images, clean and under noise.'))
+    _compare_options(command('compare', _compare, 'Compare two models of a run image by image.'))
     _corrupt_options(command('corrupt', _corrupt, 'Write perturbed images as files.'))
 
 
@@ -39,6 +43,9 @@ def _robustness_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', required=True, help='folder of the run; the same command in it goes on after a stop')
     _plan_options(parser, suite='zerosnet')
     parser.add_argument('--seeds', type=int, default=1, metavar='N', help='measure random noise with seeds 0 to N-1')
+    parser.add_argument(
+        '--baseline', metavar='NAME', help='what mCE is relative to: one of the models, or one with packaged errors'
+    )
     _data_options(parser)
     parser.add_argument(
         '--class-map', type=Path, metavar='FILE', help='JSON {"class": output}, or line k names class k'
@@ -64,6 +71,12 @@ def _robustness_options(parser: argparse.ArgumentParser) -> None:
     speed.add_argument('--amp', action='store_true', help='automatic mixed precision')
     speed.add_argument('--batch-size', type=int, default=250, metavar='N', help='images at a time')
     speed.add_argument('--workers', type=int, default=2, metavar='N', help='threads that decode and add noise')
+
+
+def _compare_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('folder', metavar='DIR', help='the --out of a run')
+    parser.add_argument('models', nargs=2, metavar=('A', 'B'), help='two models of it')
+    parser.add_argument('--json', action='store_true', help='for programs')
 
 
 def _corrupt_options(parser: argparse.ArgumentParser) -> None:
@@ -130,6 +143,7 @@ def _robustness(args: argparse.Namespace) -> int:
             batch_size=args.batch_size,
             workers=args.workers,
             class_map=read_class_map(args.class_map) if args.class_map else None,
+            baseline=args.baseline,
             data_name=args.data if args.data in TORCHVISION else Path(args.data).name,
             progress=True,
         )
@@ -146,6 +160,11 @@ def _robustness(args: argparse.Namespace) -> int:
         lines = '\n'.join(outcome.failed)
         print(f'timm-zerosnet: {len(outcome.failed)} cells failed:\n{lines}', file=sys.stderr)
     return 1 if outcome.failed else 0
+
+
+def _compare(args: argparse.Namespace) -> None:
+    found = compare_run(args.folder, *args.models)
+    print(json.dumps(plain(found), indent=2) if args.json else comparison_markdown(found), end='\n' * args.json)
 
 
 def _corrupt(args: argparse.Namespace) -> None:

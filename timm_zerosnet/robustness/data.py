@@ -60,6 +60,14 @@ class LabelledImages:
             digest.update(array)
         return digest.hexdigest()
 
+    def images_sha256(self) -> str:
+        """Hex digest of the images alone, in whatever order and file they come: which test set they are."""
+        found = []
+        for image in self.images:
+            array = np.ascontiguousarray(image)
+            found.append(hashlib.sha256(f'{array.shape}\n'.encode() + array.tobytes()).digest())
+        return hashlib.sha256(b''.join(sorted(found))).hexdigest()
+
 
 def load_data(
     name: str,

@@ -6,11 +6,9 @@ Nothing in them depends on when or how often the run was started; ``timings.csv`
 from __future__ import annotations
 
 import csv
-import html
 import io
 import json
 import os
-import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +17,10 @@ from typing import Any, Iterable
 
 import numpy as np
 
+from .analysis import Analysis, analyse
 from .cells import CLEAN
 from .store import Store
+from .tables import markdown, summary_lines
 
 RESULTS = 'results'
 CELLS = ('model', 'suite', 'corruption', 'level', 'seed')
@@ -57,10 +57,11 @@ def export(folder: Path, store: Store) -> tuple[list[Path], list[str]]:
     """
     plan = store.plan()
     rows = read_rows(plan, store)
+    analysis = analyse(store)
     texts = {
         'cells.csv': cells_csv(plan, rows),
-        'summary.json': summary_json(plan, rows),
-        'table.md': table_md(plan, rows),
+        'summary.json': summary_json(plan, rows, analysis),
+        'table.md': table_md(plan, rows, analysis),
         'timings.csv': timings_csv(plan, rows),
         **{f'{RESULTS}/{name}': text for name, text in results_csvs(plan, rows).items()},
     }
@@ -144,26 +145,28 @@ def timings_csv(plan: dict[str, Any], rows: list[Row]) -> str:
     )
 
 
-def summary_json(plan: dict[str, Any], rows: list[Row]) -> str:
-    """All that the numbers depend on, and how many cells there are."""
+def summary_json(plan: dict[str, Any], rows: list[Row], analysis: Analysis) -> str:
+    """All that the numbers depend on, how many cells there are, and the statistics."""
     count = {status: sum(row.status == status for row in rows) for status in ('ok', 'failed', 'missing')}
     document = {key: value for key, value in plan.items() if key != 'cells'}
     document['cells'] = {'planned': len(rows), **count}
     document['failed'] = [{**row.cell, 'error': row.error} for row in rows if row.status == 'failed']
-    return json.dumps(document, indent=2, ensure_ascii=False, sort_keys=True) + '\n'
+    document['statistics'] = analysis.document()
+    return json.dumps(document, indent=2, ensure_ascii=False, sort_keys=True, allow_nan=False) + '\n'
 
 
-def table_md(plan: dict[str, Any], rows: list[Row]) -> str:
-    """Top-1 by corruption and level, one column for each model, means over the seeds."""
+def table_md(plan: dict[str, Any], rows: list[Row], analysis: Analysis) -> str:
+    """What sums up each model, pairs of them, and top-1 by corruption and level, means over the seeds."""
     names = [model['name'] for model in plan['models']]
     cells = _by_point(rows)
     data, seeds = plan['data'], ', '.join(map(str, plan['seeds']))
     subset = f' **A subset: the {data["subset"]} images.**' if data['subset'] else ''
     lines = [
-        f'Top-1 in percent on {data["images"]} images of {_markdown(data["name"]) or "a data set"}, suite '
+        f'Top-1 in percent on {data["images"]} images of {markdown(data["name"]) or "a data set"}, suite '
         f'{plan["suite"]}{f", mean over the seeds {seeds}" if seeds else ""}.{subset}',
         '',
-        f'| corruption | level | {" | ".join(map(_markdown, names))} |',
+        *summary_lines(plan, analysis),
+        f'| corruption | level | {" | ".join(map(markdown, names))} |',
         f'| --- | --- |{" ---: |" * len(names)}',
     ]
     for (corruption, level), found in cells.items():
@@ -172,7 +175,7 @@ def table_md(plan: dict[str, Any], rows: list[Row]) -> str:
     failed = [row for row in rows if row.status == 'failed']
     if failed:
         lines += ['', f'{len(failed)} of {len(rows)} cells failed:', '']
-        lines += [f'- {_markdown(f"{row.label}: {row.error}")}' for row in failed]
+        lines += [f'- {markdown(f"{row.label}: {row.error}")}' for row in failed]
     return '\n'.join(lines) + '\n'
 
 
@@ -223,8 +226,3 @@ def _csv(header: list[str], lines: Iterable[list[Any]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator='\n').writerows([header, *lines])
     return text.getvalue()
-
-
-def _markdown(text: str) -> str:
-    """Text that stays as it is in a table: no markup, no HTML."""
-    return re.sub(r'([\\`*\[\]|~])', r'\\\1', html.escape(' '.join(str(text).split()), quote=False))

@@ -22,7 +22,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .. import __version__
+from ..extras import need
 from ..pretrained import few, one_line
+from .baselines import check_baseline
 from .cells import CLEAN
 from .data import LabelledImages, ahead
 from .evaluation import as_floats, measure, ready, resize
@@ -79,6 +81,7 @@ def run(
     batch_size: int = 250,
     workers: int = 0,
     class_map: Mapping[str, int] | None = None,
+    baseline: str | None = None,
     data_name: str = '',
     progress: bool = False,
 ) -> Outcome:
@@ -97,14 +100,18 @@ def run(
         batch_size: Images at a time; changes nothing but speed and memory.
         workers: Threads that prepare batches while the model runs.
         class_map: The model's output for each class of the data set, where names do not tell.
+        baseline: What mCE is relative to: one of the models, or one with a packaged error table.
         data_name: What the data set is called in the results.
         progress: Show progress bars.
 
     Raises:
-        ValueError: for unknown names, levels out of range, an empty plan, images or classes that do not fit a model.
+        ValueError: for unknown names, levels out of range, an empty plan, images or classes that do not fit a model,
+            a baseline that is neither in the run nor packaged for its images.
+        MissingExtraError: without the packages of the extra ``robustness``.
         StoreError: if another run holds the folder, or the store cannot be written.
         OSError: if files cannot be written.
     """
+    need('robustness')
     plan = points(suite, corruptions, levels, seeds)
     sources = _sources(models)
     device = _device(device)
@@ -112,6 +119,8 @@ def run(
         raise ValueError(f'batch_size={batch_size}, workers={workers}: accepted are at least 1 and at least 0')
     for source in sources:
         source.check()
+    if baseline is not None:
+        check_baseline([source.name for source in sources], suite, baseline)
     out = Path(out)
     with locked(out), closing(Store(out, write=True)) as store:
         images = data() if callable(data) else data
@@ -123,7 +132,10 @@ def run(
             mapping = class_indices(subject, images, class_map)
             keys = {point: cell_key(subject, images, digest, mapping, how, point) for point in plan}
             entries.append(_Entry(source, subject, mapping, keys))
-        store.set_plan(_document(entries, plan, images, digest, how, data_name))
+        document = _document(entries, plan, images, digest, how, data_name)
+        if baseline is not None:
+            check_baseline([source.name for source in sources], suite, baseline, document['data']['images_sha256'])
+        store.set_plan({**document, 'baseline': baseline})
         finished = store.finished()
         wanted = {key for entry in entries for key in entry.keys.values()}
         todo = wanted - finished
@@ -246,6 +258,7 @@ def _document(
             'total': data.total or len(data.labels),
             'subset': data.subset,
             'sha256': digest,
+            'images_sha256': data.images_sha256(),
         },
         'models': [
             {

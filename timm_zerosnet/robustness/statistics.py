@@ -14,6 +14,8 @@ from typing import Any, Sequence
 
 import numpy as np
 
+from ..extras import need
+
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 FLIPS = 9999
@@ -24,10 +26,9 @@ BLOCK = 2**20  # draws held at once
 
 def scipy_stats() -> Any:
     """``scipy.stats``, or one line that says how to install it."""
-    try:
-        from scipy import stats
-    except ImportError as error:
-        raise ImportError('the statistics need scipy: pip install "timm-zerosnet[robustness]"') from error
+    need('robustness')
+    from scipy import stats
+
     return stats
 
 
@@ -245,10 +246,10 @@ def smallest_difference(
     return min(1.0, max(delta, math.ceil(math.log2(2 / alpha)) / images))
 
 
-def calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> float:
-    """Expected calibration error (Guo et al. 2017): sum over equal-width bins of ``n_b/n |accuracy_b - confidence_b|``.
+def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> np.ndarray:
+    """(bins, 3): how many images have a confidence in each of ``bins`` equal ranges, its sum, how many are right.
 
-    A bin holds its upper edge; one without images adds nothing.
+    A bin holds its upper edge. Tables of several cells add up to that of all their images.
 
     Args:
         confidence: (N,) probability of the prediction, (0, 1].
@@ -257,8 +258,17 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = 1
     """
     confidence = np.asarray(confidence, dtype=np.float64)
     index = np.clip(np.ceil(confidence * bins) - 1, 0, bins - 1).astype(np.int64)
-    gaps = np.bincount(index, weights=np.asarray(correct, dtype=np.float64) - confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / len(confidence))
+    columns = (np.ones_like(confidence), confidence, np.asarray(correct, dtype=np.float64))
+    return np.stack([np.bincount(index, weights=column, minlength=bins) for column in columns], axis=1)
+
+
+def calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> float:
+    """Expected calibration error (Guo et al. 2017): sum over equal-width bins of ``n_b/n |accuracy_b - confidence_b|``.
+
+    Arguments are those of ``reliability``.
+    """
+    table = reliability(confidence, correct, bins)
+    return float(np.abs(table[:, 2] - table[:, 1]).sum() / len(confidence))
 
 
 def flip_rate(predicted: np.ndarray, clean: np.ndarray) -> float:

@@ -183,6 +183,15 @@ def read_run(folder: str | Path) -> Run:
     return run
 
 
+def read_cells(store: Store, plan: dict[str, Any], model: str) -> list[Cell]:
+    """The cells of one model that have a result, in the order of the plan."""
+    cells = []
+    for place in plan['cells']:
+        if place['model'] == model and (stored := store.get(place['key'])) is not None and stored.result is not None:
+            cells.append(Cell(**{key: value for key, value in place.items() if key != 'key'}, result=stored.result))
+    return cells
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the folder for one run; the lock ends with the process, however that ends.

@@ -109,6 +109,7 @@ def summarise(
     suite: str | None = None,
     plan: Iterable[tuple[str, float, int | None]] | None = None,
     folder: Path = BASELINES,
+    only: Iterable[str] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, ModelSummary]:
@@ -121,6 +122,7 @@ def summarise(
         plan: (corruption, level, seed) of every cell that a model should have, clean included; default: the whole suite
             with the noise seeds that are there, and whatever any of the models has.
         folder: Where packaged error tables are.
+        only: Models to sum up; default: all.
         resamples: Of the bootstrap by image.
         seed: Of the bootstrap.
 
@@ -131,7 +133,12 @@ def summarise(
     suite = next(iter(models.values())).suite
     expected = expected_keys(models.values(), plan)
     against = None if baseline is None else baseline_of(models, suite, baseline, folder)
-    return {name: _Summary(grid, expected, against, resamples, seed).build() for name, grid in models.items()}
+    wanted = set(models if only is None else only)
+    return {
+        name: _Summary(grid, expected, against, resamples, seed).build()
+        for name, grid in models.items()
+        if name in wanted
+    }
 
 
 def training_spread(summaries: Iterable[ModelSummary]) -> dict[str, TrainingSpread]:

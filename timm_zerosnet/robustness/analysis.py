@@ -1,0 +1,148 @@
+"""What the statistics say of a run: models are read one at a time, so that the cells of all need not fit the memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Sequence
+
+import numpy as np
+
+from .baselines import Baseline, check_baseline
+from .cells import CLEAN, Cell
+from .comparison import Comparison, compare
+from .grids import CellKey, architecture, find_model
+from .levels import LevelRow, accuracy_table
+from .statistics import reliability
+from .store import Store, read_cells
+from .summary import ModelSummary, TrainingSpread, summarise, training_spread
+
+BINS = 15
+DIGITS = 6  # the last ones depend on the machine
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The statistics of a run; models without a single cell are in none of them.
+
+    Args:
+        summaries: By model, in the order of the run.
+        levels: Accuracy with its interval by model, corruption and level, over the noise seeds; clean is level 0.
+        reliability: By model the table of ``statistics.reliability`` of its clean cell (None where it has none), and of
+            all its other cells together.
+        comparisons: Every other model with ``reference``, paired by image.
+        reference: The baseline where it is a model of the run, otherwise the first one.
+        trainings: Spread over the training seeds of each architecture.
+    """
+
+    summaries: dict[str, ModelSummary]
+    levels: dict[str, dict[tuple[str, float], LevelRow]]
+    reliability: dict[str, tuple[np.ndarray | None, np.ndarray]]
+    comparisons: tuple[Comparison, ...]
+    reference: str | None
+    trainings: dict[str, TrainingSpread]
+
+    def document(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return plain(
+            {
+                'models': self.summaries,
+                'levels': [row for rows in self.levels.values() for row in rows.values()],
+                'reference': self.reference,
+                'comparisons': self.comparisons,
+                'trainings': self.trainings,
+            }
+        )
+
+
+def analyse(store: Store, **options: Any) -> Analysis:
+    """The statistics of the latest run of a store.
+
+    Args:
+        store: Of the run.
+        options: ``resamples`` and ``seed`` of the bootstrap.
+    """
+    plan = store.plan()
+    names = [model['name'] for model in plan['models']]
+    return analyse_cells(names, lambda name: read_cells(store, plan, name), plan, **options)
+
+
+def analyse_cells(
+    names: Sequence[str], read: Callable[[str], list[Cell]], plan: dict[str, Any], **options: Any
+) -> Analysis:
+    """As ``analyse``, for models whose cells ``read`` gives by name."""
+    points = _points(plan)
+    baseline = plan['baseline']
+    found: str | Baseline | None = baseline and check_baseline(names, plan['suite'], baseline)
+    inside = found if isinstance(found, str) else None
+    beside = read(inside) if inside else []
+    if inside and not beside:
+        baseline = None
+    summaries, levels, tables = {}, {}, {}
+    for name in names:
+        own = beside if name == inside else read(name)
+        if not own:
+            continue
+        cells = own if name == inside else [*own, *beside]
+        summaries[name] = summarise(cells, baseline, plan=points, only=[name], **options)[name]
+        levels[name] = {(row.corruption, row.level): row for row in accuracy_table(own, **options)}
+        tables[name] = _reliability(own)
+    reference = inside if inside in summaries else next(iter(summaries), None)
+    comparisons = []
+    for name in summaries:
+        if reference and name != reference:
+            kinds = {architecture(name), architecture(reference)}
+            cells = [cell for other in summaries if architecture(other) in kinds for cell in read(other)]
+            if _common(cells, name, reference):
+                comparisons.append(compare(cells, name, reference, plan=points, **options))
+    return Analysis(summaries, levels, tables, tuple(comparisons), reference, training_spread(summaries.values()))
+
+
+def compare_run(folder: str | Path, a: str, b: str) -> Comparison:
+    """Compare two models of the run in a folder, see ``compare``.
+
+    Raises:
+        StoreError: if there is no run.
+        ValueError: for a model that the run has not.
+    """
+    with closing(Store(folder)) as store:
+        plan = store.plan()
+        models = [model['name'] for model in plan['models']]
+        kinds = {architecture(find_model(models, name)) for name in (a, b)}
+        cells = [cell for model in models if architecture(model) in kinds for cell in read_cells(store, plan, model)]
+    return compare(cells, a, b, plan=_points(plan))
+
+
+def _points(plan: dict[str, Any]) -> list[tuple[str, float, int | None]]:
+    return list(dict.fromkeys((cell['corruption'], cell['level'], cell['seed']) for cell in plan['cells']))
+
+
+def _common(cells: Sequence[Cell], one: str, two: str) -> bool:
+    places = [{(c.corruption, c.level, c.seed) for c in cells if c.model == model} for model in (one, two)]
+    return bool(places[0] & places[1])
+
+
+def _reliability(cells: Sequence[Cell]) -> tuple[np.ndarray | None, np.ndarray]:
+    clean, other = None, np.zeros((BINS, 3))
+    for cell in cells:
+        table = reliability(cell.result.confidence, cell.result.correct, BINS)
+        if cell.corruption == CLEAN:
+            clean = table
+        else:
+            other += table
+    return clean, other
+
+
+def plain(value: Any) -> Any:
+    """Rows of tables as plain values, for JSON."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, CellKey):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return round(value, DIGITS) if isinstance(value, float) else value
