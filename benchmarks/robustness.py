@@ -1,0 +1,168 @@
+"""Noise robustness of the packaged depth-20 weights on full test sets, three noise seeds; writes results/robustness.
+
+    python benchmarks/robustness.py --data-dir DIR [--download]
+
+Each run has a folder of its own in ``--runs``; started again, it does what is left. ``results/robustness.csv`` has one
+row for each model, ``results/robustness-pairs.csv`` one for each pair of ``zerosnet20`` with another network of its
+depth; the README's table is made from the second by ``timm-zerosnet weights tables``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm_zerosnet  # noqa: F401
+from timm_zerosnet.pretrained import manifest
+from timm_zerosnet.robustness import SUITES
+from timm_zerosnet.robustness.analysis import analyse, compare_run
+from timm_zerosnet.robustness.baselines import write_baseline
+from timm_zerosnet.robustness.data import load_data
+from timm_zerosnet.robustness.run import run
+from timm_zerosnet.robustness.store import Store, read_cells
+from timm_zerosnet.robustness.tables import decided
+from timm_zerosnet.tables import DATA_NAMES
+
+RESULTS = Path(__file__).parent / 'results'
+KEPT = ('report.html', 'table.md', 'cells.csv', 'summary.json')
+SEEDS = range(3)
+BASELINE = 'preresnet20.cifar10'
+
+
+@dataclass(frozen=True)
+class Part:
+    """One set of files; parts with one data set and suite share a store, so that no cell is measured twice."""
+
+    name: str
+    data: str
+    suite: str
+    noise_only: bool = False
+
+    @property
+    def corruptions(self) -> list[str]:
+        return [name for name, row in SUITES[self.suite].items() if row.seeded or not self.noise_only]
+
+
+PARTS = (
+    Part('cifar10-zerosnet', 'cifar10', 'zerosnet'),
+    Part('cifar10-noise', 'cifar10', 'cifar-c', noise_only=True),
+    Part('cifar10-cifar-c', 'cifar10', 'cifar-c'),
+    Part('cifar100-zerosnet', 'cifar100', 'zerosnet'),
+    Part('cifar100-noise', 'cifar100', 'cifar-c', noise_only=True),
+)
+
+
+def models_of(data: str) -> list[str]:
+    """The packaged weights of depth 20 that were trained on the data set."""
+    return [name for name, row in manifest().items() if row['data'] == data and '20' in name.partition('.')[0][-2:]]
+
+
+def measure(part: Part, args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Run a part and copy its files; returns its rows of both tables."""
+    own = args.data_dir / f'{part.data}.npz'
+    images = load_data(str(own) if own.is_file() else f'torch/{part.data}', args.data_dir, args.download)
+    models, folder = models_of(part.data), args.runs / f'{part.data}-{part.suite}'
+    outcome = run(
+        models,
+        images,
+        folder,
+        suite=part.suite,
+        corruptions=part.corruptions,
+        seeds=SEEDS,
+        baseline=BASELINE if BASELINE in models else None,
+        batch_size=args.batch_size,
+        workers=args.workers,
+        data_name=f'the {DATA_NAMES[part.data]} test set',
+        progress=True,
+    )
+    if outcome.failed:
+        raise SystemExit('\n'.join(outcome.failed))
+    target = RESULTS / 'robustness' / part.name
+    target.mkdir(parents=True, exist_ok=True)
+    for name in KEPT:
+        shutil.copy(folder / name, target / name)
+    store = Store(folder)
+    place = {'part': part.name, 'data': part.data, 'images': len(images.labels)}
+    rows = []
+    for name, found in analyse(store).summaries.items():
+        spread = {'noise_sd': found.noise_sd, 'clean_ece': found.clean_ece, 'mean_ece': found.mean_ece}
+        figures = {'clean': found.clean, 'mean_error': found.mean_error, 'area': found.area}
+        figures |= {'worst': found.worst_accuracy, 'mce': found.mce, 'relative_mce': found.relative_mce}
+        intervals = {}
+        for figure, estimate in figures.items():
+            intervals |= {figure: estimate.value, f'{figure}_low': estimate.low, f'{figure}_high': estimate.high}
+        rows.append({**place, 'model': name, **intervals, **spread, 'flip_rate': found.mean_flip_rate})
+    if BASELINE in models and not part.noise_only:
+        cells = read_cells(store, store.plan(), BASELINE)
+        write_baseline(cells, BASELINE, part.suite, images.images_sha256())
+    store.close()
+    ours = f'zerosnet20.{part.data}'
+    pairs = []
+    for other in [name for name in models if name != ours and '_seed' not in name]:
+        found = compare_run(folder, ours, other)
+        row, (better, worse) = found.overall, decided(found)
+        assert row is not None
+        pairs.append(
+            {
+                **place,
+                'a': found.a,
+                'b': found.b,
+                'accuracy_a': row.accuracy_a,
+                'accuracy_b': row.accuracy_b,
+                'difference': row.difference,
+                'low': row.low,
+                'high': row.high,
+                'p_holm': row.p_holm,
+                'needed': row.smallest,
+                'noise_sd': row.noise_sd,
+                'better': better,
+                'worse': worse,
+                'rows': len(found.rows),
+                'seeds_a': len(found.trainings.accuracies[0]) if found.trainings else 1,
+                'seeds_b': len(found.trainings.accuracies[1]) if found.trainings else 1,
+                'p_trainings': found.trainings.p if found.trainings else None,
+            }
+        )
+    return rows, pairs
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Floats with six digits."""
+    texts = [{key: f'{value:.6g}' if isinstance(value, float) else value for key, value in row.items()} for row in rows]
+    with path.open('w', newline='', encoding='utf-8') as file:
+        writer = csv.DictWriter(file, list(texts[0]), lineterminator='\n')
+        writer.writeheader()
+        writer.writerows(texts)
+    print(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--data-dir', type=Path, required=True, help="folder of torchvision's data sets, or NAME.npz")
+    parser.add_argument('--download', action='store_true', help='fetch them')
+    parser.add_argument(
+        '--part', nargs='+', choices=[part.name for part in PARTS], help='measure these, write no tables'
+    )
+    parser.add_argument('--runs', type=Path, default=Path('robustness-runs'), help='folder of the stores')
+    parser.add_argument('--batch-size', type=int, default=250)
+    parser.add_argument('--workers', type=int, default=min(2, os.cpu_count() or 1))
+    args = parser.parse_args()
+    rows, pairs = [], []
+    for part in PARTS:
+        if args.part and part.name not in args.part:
+            continue
+        found = measure(part, args)
+        rows += found[0]
+        pairs += found[1]
+    if not args.part:
+        write(RESULTS / 'robustness.csv', rows)
+        write(RESULTS / 'robustness-pairs.csv', pairs)
+
+
+if __name__ == '__main__':
+    main()
