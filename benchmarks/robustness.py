@@ -149,7 +149,7 @@ def main() -> None:
         '--part', nargs='+', choices=[part.name for part in PARTS], help='measure these, write no tables'
     )
     parser.add_argument('--runs', type=Path, default=Path('robustness-runs'), help='folder of the stores')
-    parser.add_argument('--batch-size', type=int, default=250)
+    parser.add_argument('--batch-size', type=int)
     parser.add_argument('--workers', type=int, default=min(2, os.cpu_count() or 1))
     args = parser.parse_args()
     rows, pairs = [], []

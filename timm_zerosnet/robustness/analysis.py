@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Sequence
 
@@ -100,19 +100,62 @@ def analyse_cells(
     return Analysis(summaries, levels, tables, tuple(comparisons), reference, training_spread(summaries.values()))
 
 
-def compare_run(folder: str | Path, a: str, b: str) -> Comparison:
-    """Compare two models of the run in a folder, see ``compare``.
+def compare_run(folder: str | Path, a: str, b: str, other: str | Path | None = None) -> Comparison:
+    """Compare two models of the run in a folder, or one of it with one of another run, see ``compare``.
+
+    Args:
+        folder: Of the run.
+        a: A model of it.
+        b: A model of it, or of ``other``.
+        other: Folder of another run of the same suite. Images are paired by their pixels, wherever they stand.
 
     Raises:
         StoreError: if there is no run.
-        ValueError: for a model that the run has not.
+        ValueError: for a model that the run has not, runs without an image or cell in common, runs of two suites.
     """
+    sides = [_side(folder, a, bool(other)), _side(other or folder, b, bool(other))]
+    one, two = (side.entry for side in sides)
+    if one['suite'] != two['suite']:
+        raise ValueError(f'{folder} is a run of suite {one["suite"]}, {other} of {two["suite"]}: accepted is one suite')
+    ids = {model: side.entry['ids'] for side in sides for model in side.cells}
+    cells = [cell for own in {**sides[0].cells, **sides[1].cells}.values() for cell in own]
+    plan = dict.fromkeys([*sides[0].points, *sides[1].points])
+    return replace(compare(cells, sides[0].name, sides[1].name, ids, plan=plan), notes=_notes(one, two))
+
+
+@dataclass(frozen=True)
+class _Side:
+    name: str
+    entry: dict[str, Any]
+    points: list[tuple[str, float, int | None]]
+    cells: dict[str, list[Cell]]
+
+
+def _side(folder: str | Path, wanted: str, alone: bool) -> _Side:
+    """A model with the further trainings of its architecture, or ``alone`` and named after its run, too."""
     with closing(Store(folder)) as store:
         plan = store.plan()
-        models = [model['name'] for model in plan['models']]
-        kinds = {architecture(find_model(models, name)) for name in (a, b)}
-        cells = [cell for model in models if architecture(model) in kinds for cell in read_cells(store, plan, model)]
-    return compare(cells, a, b, plan=_points(plan))
+        models = {model['name']: model for model in plan['models']}
+        name = find_model(models, wanted)
+        entry = {**models[name], 'ids': plan['image_ids'], 'suite': plan['suite']}
+        if alone:
+            full = f'{name} ({folder})'
+            own = {full: [replace(cell, model=full) for cell in read_cells(store, plan, name)]}
+            return _Side(full, entry, _points(plan), own)
+        kept = [model for model in models if architecture(model) == architecture(name)]
+        return _Side(name, entry, _points(plan), {model: read_cells(store, plan, model) for model in kept})
+
+
+def _notes(*entries: dict[str, Any]) -> tuple[str, ...]:
+    """Whether the two saw the same noise: it is drawn by the index of an image, for pixels of the model's size."""
+    sizes = [entry['preprocessing']['input_size'] for entry in entries]
+    places = [{id: i for i, id in enumerate(entry['ids'])} for entry in entries]
+    if sizes[0] != sizes[1]:
+        shapes = ' and '.join('x'.join(map(str, size)) for size in sizes)
+        return (f'**the two did not see the same noise**: their inputs are {shapes}',)
+    if any(places[1].get(id, i) != i for id, i in places[0].items()):
+        return ('**the two did not see the same noise**: their images are in another order',)
+    return ()
 
 
 def _points(plan: dict[str, Any]) -> list[tuple[str, float, int | None]]:

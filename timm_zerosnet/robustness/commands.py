@@ -69,13 +69,16 @@ def _robustness_options(parser: argparse.ArgumentParser) -> None:
     speed = parser.add_argument_group('machine')
     speed.add_argument('--device', help='such as cpu or cuda:1; default: a GPU if there is one')
     speed.add_argument('--amp', action='store_true', help='automatic mixed precision')
-    speed.add_argument('--batch-size', type=int, default=250, metavar='N', help='images at a time')
+    speed.add_argument(
+        '--batch-size', type=int, metavar='N', help='images at a time; default: 50 on a CPU, 250 elsewhere'
+    )
     speed.add_argument('--workers', type=int, default=2, metavar='N', help='threads that decode and add noise')
 
 
 def _compare_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('folder', metavar='DIR', help='the --out of a run')
     parser.add_argument('models', nargs=2, metavar=('A', 'B'), help='two models of it')
+    parser.add_argument('--with', dest='other', metavar='DIR', help='take B from this run; images are paired by pixels')
     parser.add_argument('--json', action='store_true', help='for programs')
 
 
@@ -163,7 +166,8 @@ def _robustness(args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace) -> None:
-    found = compare_run(args.folder, *args.models)
+    a, b = args.models
+    found = compare_run(args.folder, a, b, args.other)
     print(json.dumps(plain(found), indent=2) if args.json else comparison_markdown(found), end='\n' * args.json)
 
 

@@ -91,6 +91,7 @@ class Comparison:
         rows: Clean first, then each corruption and level that both have.
         overall: Over all levels of the rows; None if there are none.
         trainings: None if both are trainings of one architecture, or saw different numbers of images.
+        notes: What a reader must know besides.
     """
 
     a: str
@@ -105,6 +106,7 @@ class Comparison:
     rows: tuple[Difference, ...]
     overall: Difference | None
     trainings: Trainings | None
+    notes: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:

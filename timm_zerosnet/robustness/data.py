@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import difflib
+import functools
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -60,13 +61,24 @@ class LabelledImages:
             digest.update(array)
         return digest.hexdigest()
 
+    @functools.cached_property
+    def _digests(self) -> list[bytes]:
+        arrays = (np.ascontiguousarray(image) for image in self.images)
+        return [hashlib.sha256(f'{array.shape}\n'.encode() + array.tobytes()).digest() for array in arrays]
+
     def images_sha256(self) -> str:
         """Hex digest of the images alone, in whatever order and file they come: which test set they are."""
-        found = []
-        for image in self.images:
-            array = np.ascontiguousarray(image)
-            found.append(hashlib.sha256(f'{array.shape}\n'.encode() + array.tobytes()).digest())
-        return hashlib.sha256(b''.join(sorted(found))).hexdigest()
+        return hashlib.sha256(b''.join(sorted(self._digests))).hexdigest()
+
+    def image_ids(self) -> list[str]:
+        """An id for each image that is made of its pixels; equal images are numbered."""
+        seen: collections.Counter[str] = collections.Counter()
+        ids = []
+        for digest in self._digests:
+            name = digest[:8].hex()
+            ids.append(f'{name}-{seen[name]}' if seen[name] else name)
+            seen[name] += 1
+        return ids
 
 
 def load_data(

@@ -27,7 +27,7 @@ from ..pretrained import few, one_line
 from .baselines import check_baseline
 from .cells import CLEAN
 from .data import LabelledImages, ahead
-from .evaluation import as_floats, measure, ready, resize
+from .evaluation import as_floats, default_batch_size, measure, ready, resize
 from .export import export
 from .perturbations import check_shape, find_perturbation, perturb
 from .plan import Point, cell_key, points, precision, sha256_of
@@ -78,7 +78,7 @@ def run(
     seeds: Sequence[int] = (0,),
     device: str | None = None,
     amp: bool = False,
-    batch_size: int = 250,
+    batch_size: int | None = None,
     workers: int = 0,
     class_map: Mapping[str, int] | None = None,
     baseline: str | None = None,
@@ -97,7 +97,7 @@ def run(
         seeds: Of random rows.
         device: Where models run; default: a GPU if torch has one.
         amp: Run them under autocast.
-        batch_size: Images at a time; changes nothing but speed and memory.
+        batch_size: Images at a time; changes nothing but speed and memory. Default: 50 on a CPU, 250 elsewhere.
         workers: Threads that prepare batches while the model runs.
         class_map: The model's output for each class of the data set, where names do not tell.
         baseline: What mCE is relative to: one of the models, or one with a packaged error table.
@@ -115,6 +115,7 @@ def run(
     plan = points(suite, corruptions, levels, seeds)
     sources = _sources(models)
     device = _device(device)
+    batch_size = default_batch_size(device) if batch_size is None else batch_size
     if batch_size < 1 or workers < 0:
         raise ValueError(f'batch_size={batch_size}, workers={workers}: accepted are at least 1 and at least 0')
     for source in sources:
@@ -274,6 +275,7 @@ def _document(
             }
             for entry in entries
         ],
+        'image_ids': data.image_ids(),
         'cells': [
             {**dataclasses.asdict(point), 'model': entry.subject.name, 'key': entry.keys[point]}
             for entry in entries
