@@ -8,12 +8,14 @@ from PIL import Image
 from test_run import CELLS, DATA, FEW, IMAGES, LABELS
 
 from timm_zerosnet import cli
-from timm_zerosnet.robustness import compare
-from timm_zerosnet.robustness.analysis import plain
+from timm_zerosnet.robustness import Evaluation, compare
+from timm_zerosnet.robustness.analysis import compare_run, plain
+from timm_zerosnet.robustness.cells import Cell
 from timm_zerosnet.robustness.comparison_report import comparison_markdown
 from timm_zerosnet.robustness.data import LabelledImages
 from timm_zerosnet.robustness.run import run
 from timm_zerosnet.robustness.store import read_run
+from timm_zerosnet.robustness.subjects import Source
 from timm_zerosnet.robustness.summary import summarise
 
 POINTS = [
@@ -21,6 +23,10 @@ POINTS = [
     *(('const', level, None) for level in FEW['levels']),
     *(('randn', level, seed) for level in FEW['levels'] for seed in FEW['seeds']),
 ]
+
+
+def head(result, count):
+    return Evaluation(**{name: values[:count] for name, values in vars(result).items()})
 
 
 @pytest.fixture(scope='module')
@@ -99,3 +105,49 @@ def test_images_have_one_hash_in_any_order():
     assert LabelledImages(IMAGES[order], LABELS[order]).images_sha256() == DATA.images_sha256()
     assert LabelledImages(IMAGES[:-1], LABELS[:-1]).images_sha256() != DATA.images_sha256()
     assert LabelledImages([Image.fromarray(i) for i in IMAGES], LABELS).images_sha256() == DATA.images_sha256()
+
+
+def test_a_subset_against_the_whole(whole, tmp_path, capsys):
+    """Case c19: the common images are compared, and the report says so; a name may be in both runs."""
+    run(['preresnet20', 'zerosnet20'], LabelledImages(IMAGES[:15], LABELS[:15], None, 40), tmp_path, **FEW)
+    assert cli.main(['compare', str(whole), 'zerosnet20', 'preresnet20', '--with', str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert '**only the 15 images that both saw** (40 of A, 15 of B)' in said and 'same noise' not in said
+    first = [Cell(**{**vars(c), 'result': head(c.result, 15)}) for c in read_run(whole).cells]
+    other = [cell for cell in read_run(tmp_path).cells if cell.model == 'preresnet20']
+    expected = compare([*first, *other], 'zerosnet20', 'preresnet20', plan=POINTS)
+    found = compare_run(whole, 'zerosnet20', 'preresnet20', tmp_path)
+    assert found.overall == expected.overall and found.rows == expected.rows
+    same = compare_run(whole, 'zerosnet20', 'zerosnet20', tmp_path)
+    assert (same.a, same.b) == (f'zerosnet20 ({whole})', f'zerosnet20 ({tmp_path})')
+    assert same.overall.difference == 0 and same.overall.p == 1
+
+
+def test_images_in_another_order_are_paired_by_their_pixels(whole, tmp_path):
+    order = np.argsort(-LABELS, kind='stable')
+    run(['zerosnet20'], LabelledImages(IMAGES[order], LABELS[order]), tmp_path, **FEW)
+    found = compare_run(whole, 'zerosnet20', 'zerosnet20', tmp_path)
+    rows = {(row.corruption, row.level): row for row in found.rows}
+    assert found.images == 40 and rows['const', 0.1].only_a == rows['const', 0.1].only_b == rows['clean', 0].only_a == 0
+    assert found.notes == ('**the two did not see the same noise**: their images are in another order',)
+
+
+def test_models_of_two_sizes_do_not_see_the_same_noise(whole, tmp_path):
+    run([Source('zerosnet20', preprocessing={'input_size': (48, 48)})], DATA, tmp_path, **FEW)
+    (note,) = compare_run(whole, 'zerosnet20', 'zerosnet20', tmp_path).notes
+    assert note == '**the two did not see the same noise**: their inputs are 3x32x32 and 3x48x48'
+    assert note in comparison_markdown(compare_run(whole, 'zerosnet20', 'zerosnet20', tmp_path))
+
+
+def test_runs_of_two_suites_or_other_images_are_not_compared(whole, tmp_path):
+    run(['zerosnet20'], DATA, tmp_path / 'suite', suite='cifar-c', corruptions=['brightness'], levels=[1])
+    with pytest.raises(ValueError, match='is a run of suite zerosnet, .* of cifar-c: accepted is one suite'):
+        compare_run(whole, 'zerosnet20', 'zerosnet20', tmp_path / 'suite')
+    run(['zerosnet20'], LabelledImages(255 - IMAGES, LABELS), tmp_path / 'images', **FEW)
+    with pytest.raises(ValueError, match='share no image'):
+        compare_run(whole, 'zerosnet20', 'zerosnet20', tmp_path / 'images')
+
+
+def test_equal_images_have_ids_of_their_own():
+    ids = LabelledImages(IMAGES[[0, 1, 0, 0]], LABELS[[0, 1, 0, 0]]).image_ids()
+    assert len(set(ids)) == 4 and ids[2] == f'{ids[0]}-1' and ids[3] == f'{ids[0]}-2'
