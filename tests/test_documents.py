@@ -86,3 +86,25 @@ def test_commands_of_the_fine_tuning_guide_run(tmp_path):
         assert done.returncode == 0, f'{line}\n{done.stdout}\n{done.stderr}'
     assert {path.name for path in (tmp_path / 'runs').iterdir()} >= {'flowers', 'cifar100', 'pets', 'grey', 'larger'}
     shutil.rmtree(tmp_path / 'runs')
+
+
+def test_commands_of_the_noise_guide_run(tmp_path):
+    sample = np.load(ROOT / 'tests' / 'data' / 'cifar10_test_200.npz')
+    np.savez(tmp_path / 'cifar10.npz', x_test=sample['x_test'][:20], y_test=sample['y_test'][:20])
+    lines = [line for block in blocks(ROOT / 'docs' / 'robustness.md', 'console') for line in block.splitlines()]
+    assert len(lines) == 3
+    for line in lines:
+        done = subprocess.run(
+            [sys.executable, '-m', 'timm_zerosnet.cli', *shlex.split(line)[1:]],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
+        )
+        assert done.returncode == 0, f'{line}\n{done.stdout}\n{done.stderr}'
+    assert '| overall |' in done.stdout
+    files = re.findall(
+        r'^\| `([^`]+)` \| ', (ROOT / 'docs' / 'robustness.md').read_text(encoding='utf-8'), re.MULTILINE
+    )
+    made = {path.name for path in (tmp_path / 'noise').iterdir()}
+    assert {name.rstrip('/') for name in files if '.' in name or '/' in name} <= made

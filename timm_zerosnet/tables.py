@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from pathlib import Path
 from typing import Any, Iterable
@@ -70,7 +71,43 @@ def reproduction_block(rows: Rows | None = None) -> str:
     return '```console\n' + '\n'.join(commands) + '\n```'
 
 
-TABLES = {'weights': weights_table, 'provenance': provenance_table, 'reproduction': reproduction_block}
+PARTS = {
+    'cifar10-zerosnet': 'CIFAR-10, suite `zerosnet`',
+    'cifar10-noise': 'CIFAR-10, noise of `cifar-c`',
+    'cifar10-cifar-c': 'CIFAR-10, all of `cifar-c`',
+}
+
+
+def pairs_table(path: Path | None = None) -> str:
+    """Paired differences under noise, of ``benchmarks/results/robustness-pairs.csv`` by default."""
+    path = path or pretrained.PACKAGE.parent / 'benchmarks' / 'results' / 'robustness-pairs.csv'
+    with path.open(newline='', encoding='utf-8') as file:
+        rows = [row for row in csv.DictReader(file) if row['part'] in PARTS]
+    return _markdown(
+        ('images and noise', 'A', 'B', 'A %', 'B %', 'A - B', '95 % interval', 'p', 'needed', 'A : B better'),
+        (
+            (
+                PARTS[row['part']],
+                f'`{row["a"]}`',
+                f'`{row["b"]}`',
+                *(f'{float(row[key]):.2f}' for key in ('accuracy_a', 'accuracy_b')),
+                f'{float(row["difference"]):+.2f}',
+                f'{float(row["low"]):+.2f} to {float(row["high"]):+.2f}',
+                f'{float(row["p_holm"]):.4f}' if float(row['p_holm']) >= 0.0001 else '< 0.0001',
+                f'{float(row["needed"]):.2f}',
+                f'{row["better"]} : {row["worse"]} of {row["rows"]}',
+            )
+            for row in rows
+        ),
+    )
+
+
+TABLES = {
+    'weights': weights_table,
+    'provenance': provenance_table,
+    'reproduction': reproduction_block,
+    'pairs': pairs_table,
+}
 
 
 def fill(text: str) -> str:
