@@ -4,11 +4,12 @@ from collections import OrderedDict
 from typing import Callable, List, Sequence, Tuple
 
 import torch
-from timm.layers import DropPath
+from timm.layers import BatchNormAct2d, DropPath
 from timm.models import checkpoint
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from .steps import SlopeConv2d
+from .steps import SlopeConv2d, fixed
 
 
 class MultistepBlock(nn.Module):
@@ -23,6 +24,9 @@ class MultistepBlock(nn.Module):
         keeps_raw: The history keeps the states as they came, the projections serve this step alone.
         keep: How many of the old states and slopes (this block's own included) the blocks after it need.
     """
+
+    folds: Tuple[Tuple[str, str], ...] = ()
+    last = ''
 
     def __init__(
         self,
@@ -65,11 +69,28 @@ class MultistepBlock(nn.Module):
         kept = states if self.keeps_raw else terms
         return [x] + kept[: self.keep_states], ([slope] + slopes)[: self.keep_slopes]
 
+    @torch.jit.ignore
+    @torch.no_grad()
+    def fuse(self) -> 'MultistepBlock':
+        """For inference, as ``timm.utils.reparameterize_model`` asks for: fewer passes, the same logits to rounding.
+
+        Norms behind a convolution go into it, and ``b[0]`` into the branch's last weight. The first norm and those of
+        the projections come before a convolution and stay, as do norms other than timm's batch norm.
+        """
+        for conv, norm in self.folds:
+            setattr(self, norm, _fold(getattr(self, conv), getattr(self, norm)))
+        last = getattr(self, self.last)
+        last.weight = nn.Parameter(self.step.scale(last.weight).detach(), last.weight.requires_grad)
+        self.step = fixed(self.step)
+        return self
+
 
 class BasicBlock(MultistepBlock):
     """BN-ReLU-conv3x3(stride)-BN-ReLU-conv3x3."""
 
     expansion = 1
+    folds = (('conv1', 'norm2'),)
+    last = 'conv2'
 
     def __init__(
         self, in_chs: int, out_chs: int, stride: int, dilations: Tuple[int, int], norm_act: Callable, **kwargs
@@ -89,6 +110,8 @@ class Bottleneck(MultistepBlock):
     """BN-ReLU-conv1x1-BN-ReLU-conv3x3(stride)-BN-ReLU-conv1x1."""
 
     expansion = 4
+    folds = (('conv1', 'norm2'), ('conv2', 'norm3'))
+    last = 'conv3'
 
     def __init__(
         self, in_chs: int, out_chs: int, stride: int, dilations: Tuple[int, int], norm_act: Callable, **kwargs
@@ -135,6 +158,23 @@ class Stem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.conv(x))
+
+    @torch.jit.ignore
+    @torch.no_grad()
+    def fuse(self) -> 'Stem':
+        """See ``MultistepBlock.fuse``."""
+        self.norm = _fold(self.conv, self.norm)
+        return self
+
+
+def _fold(conv: nn.Conv2d, norm: nn.Module) -> nn.Module:
+    """Take a batch norm into the convolution before it; what is left of it is its activation."""
+    if type(norm) is not BatchNormAct2d or norm.running_mean is None or norm.running_var is None:
+        return norm
+    conv.weight, conv.bias = fuse_conv_bn_weights(
+        conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )
+    return norm.act
 
 
 def make_projection(kind: str, in_chs: int, out_chs: int, stride: int, norm_act: Callable, **dd) -> nn.Module:

@@ -97,6 +97,18 @@ class LMStep(nn.Module):
         return _weighted_sum(slope, states, [self.k, 1 - self.k])
 
 
+@torch.no_grad()
+def fixed(step: nn.Module) -> FixedStep:
+    """The step with the coefficients that it has now, its ``b[0]`` taken by the branch's last weight."""
+    if isinstance(step, FixedStep):
+        return FixedStep(step.a, [step.b0 if step.keeps_slopes else 1.0, *step.b], step.keeps_slopes)
+    if isinstance(step, ZeroSNetStep):
+        a, _ = zerosnet_coefficients(step.effective_mu().double().item())
+        return FixedStep(a, [1.0])
+    k = step.k.double().item()
+    return FixedStep([k, 1 - k], [1.0])
+
+
 def _weighted_sum(x: Tensor, states: List[Tensor], a: List[Tensor]) -> Tensor:
     x = x.addcmul(states[0].to(x.dtype), a[0].to(x.dtype))  # not in place on the slope, see FixedStep
     for i, c in enumerate(a[1:]):
