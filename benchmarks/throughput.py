@@ -1,0 +1,286 @@
+"""Images per second of any timm models, side by side: every repetition runs each contender once, in turn.
+
+    python benchmarks/throughput.py --models zerosnet20 preresnet20 zerosnet20:naive --csv results/throughput.csv
+    python benchmarks/throughput.py --models zerosnet20 resnet18 --modes train infer infer-compiled --img-size 64
+
+Figures are medians with quartiles over ``--repeat`` repetitions after a warm-up. ``ratio`` is the rate over that of the
+baseline in the same mode, or of ``--against MODEL MODE``. ``gflops_share`` and ``traffic_share`` are fractions of what
+this machine does in a large convolution and a large copy, measured in the same run; traffic counts what eager kernels
+read and write. Columns of timm's benchmark.py keep their names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gc
+import os
+import platform
+import statistics
+import time
+from pathlib import Path
+from typing import Any, Callable
+
+import torch
+from networks import build, image_size
+from timm.utils import reparameterize_model
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+MODES = ('infer', 'infer-fused', 'infer-compiled', 'infer-fused-compiled', 'train', 'train-compiled')
+VIEWS = (
+    'view',
+    'transpose',
+    't',
+    'detach',
+    'expand',
+    'permute',
+    'slice',
+    'alias',
+    '_unsafe_view',
+    'unsqueeze',
+    'as_strided',
+)
+
+
+class Traffic(TorchDispatchMode):
+    """Bytes that eager kernels read and write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = function(*args, **(kwargs or {}))
+        if function.overloadpacket.__name__ not in VIEWS:
+            tensors = [*torch.utils._pytree.tree_leaves(args), *torch.utils._pytree.tree_leaves(out)]
+            self.bytes += sum(t.nbytes for t in tensors if isinstance(t, Tensor))
+        return out
+
+
+def contender(name: str, mode: str, args: argparse.Namespace, batch: int, size: int) -> tuple[Callable[[], Any], dict]:
+    """A step of the network in a mode, and what describes it."""
+    kind, *how = mode.split('-')
+    network = build(name, args.reference)
+    parameters = sum(p.numel() for p in network.parameters())
+    network = network.to(args.device)
+    images = torch.rand(batch, 3, size, size, device=args.device)
+    if args.channels_last and not name.startswith('authors:'):  # theirs in the layout they have
+        network, images = network.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
+    cost = _cost(network, images[:2], kind, batch)
+    if 'fused' in how:
+        network = reparameterize_model(network.eval())
+    step = train_step(network, images) if kind == 'train' else _infer(network, images, args, 'compiled' in how)
+    if kind == 'train' and 'compiled' in how:
+        step = train_step(torch.compile(network, fullgraph=True), images)
+    return step, {'param_count': round(parameters / 1e6, 2), 'gmacs': cost[0] / 2e9 / batch, 'traffic': cost[1]}
+
+
+def _cost(network: nn.Module, images: Tensor, kind: str, batch: int) -> tuple[float, float]:
+    """Floating-point operations and bytes of a whole step, from two images."""
+    network.train(kind == 'train')
+    step = train_step(network, images) if kind == 'train' else torch.no_grad()(lambda: network(images))
+    with FlopCounterMode(display=False) as flops:
+        step()
+    with Traffic() as traffic:
+        step()
+    return flops.get_total_flops() * batch / 2, traffic.bytes * batch / 2
+
+
+def eager_step(network: nn.Module, images: Tensor) -> Callable[[], Any]:
+    network.eval()
+
+    def step() -> None:
+        with torch.inference_mode():
+            network(images)
+
+    return step
+
+
+def _infer(network: nn.Module, images: Tensor, args: argparse.Namespace, compiled: bool) -> Callable[[], Any]:
+    if not compiled:
+        return eager_step(network, images)
+    network.eval().requires_grad_(False)
+    fast = torch.compile(network, fullgraph=True)
+    with torch._inductor.config.patch(freezing=True), torch.no_grad():
+        fast(images)
+
+    def step() -> None:
+        with torch.no_grad():
+            fast(images)
+
+    return step
+
+
+def train_step(network: nn.Module, images: Tensor) -> Callable[[], Any]:
+    network.train()
+    targets = torch.arange(len(images), device=images.device) % 10
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-6, momentum=0.9)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(images), targets).backward()
+        optimizer.step()
+
+    return step
+
+
+def machine_limits(device: str) -> tuple[float, float]:
+    """GFLOP/s of a large convolution, GB/s of a large copy; the best of several."""
+    x, conv = torch.rand(32, 128, 56, 56, device=device), nn.Conv2d(128, 128, 3, padding=1).to(device)
+    x, conv = x.to(memory_format=torch.channels_last), conv.to(memory_format=torch.channels_last)
+    source = torch.rand(2**26, device=device)
+    target = torch.empty_like(source)
+    with torch.inference_mode():
+        convolution = min(_timed(lambda: conv(x), device) for _ in range(8))
+        copy = min(_timed(lambda: target.copy_(source), device) for _ in range(8))
+    return 2 * 32 * 128 * 128 * 9 * 56 * 56 / convolution / 1e9, 2 * source.nbytes / copy / 1e9
+
+
+def _timed(step: Callable[[], Any], device: str) -> float:
+    began = time.perf_counter()
+    step()
+    if device.startswith('cuda'):
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def _several(step: Callable[[], Any], count: int) -> Callable[[], Any]:
+    return lambda: [step() for _ in range(count)]
+
+
+def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """A row for each model, mode, batch and size."""
+    rows = []
+    gflops, bandwidth = machine_limits(args.device)
+    cases = [(batch, size) for batch in args.batch_size for size in args.img_size or [None]]
+    bar = tqdm(total=len(cases) * len(args.models) * len(args.modes) * args.repeat, unit='run')
+    for batch, size in cases:
+        contenders = {}
+        for name in args.models:
+            for mode in args.modes:
+                if ':' in name and 'fused' in mode:  # a way of ours
+                    continue
+                bar.set_description(f'{name} {mode} ready', refresh=True)
+                contenders[name, mode] = contender(name, mode, args, batch, size or image_size(name))
+        steps = {key: 1 for key in contenders}
+        for key, (step, _) in contenders.items():
+            for _ in range(args.warmup):
+                seconds = _timed(step, args.device)
+            steps[key] = max(1, round(args.seconds / seconds))
+        times: dict[tuple[str, str], list[float]] = {key: [] for key in contenders}
+        for _ in range(args.repeat):
+            for key, (step, _) in contenders.items():
+                bar.set_description(' '.join(key), refresh=False)
+                times[key].append(_timed(_several(step, steps[key]), args.device) / steps[key])
+                bar.update()
+        for (name, mode), (_, about) in contenders.items():
+            against = (args.against[0], args.against[1]) if args.against else (args.baseline or args.models[0], mode)
+            middle = statistics.median(times[name, mode])
+            quartiles = statistics.quantiles(times[name, mode], n=4) if args.repeat > 1 else [middle] * 3
+            ratios = [base / own for base, own in zip(times[against], times[name, mode], strict=True)]
+            rows.append(
+                {
+                    'model': name,
+                    'mode': mode,
+                    'samples_per_sec': f'{batch / middle:.1f}',
+                    'step_time': f'{1000 * middle:.2f}',
+                    'step_time_q1': f'{1000 * quartiles[0]:.2f}',
+                    'step_time_q3': f'{1000 * quartiles[2]:.2f}',
+                    'batch_size': batch,
+                    'img_size': size or image_size(name),
+                    'param_count': about['param_count'],
+                    'gmacs': f'{about["gmacs"]:.4f}',
+                    'against': ' '.join(against),
+                    'ratio': f'{statistics.median(ratios):.3f}',
+                    'ratio_low': f'{min(ratios):.3f}',
+                    'ratio_high': f'{max(ratios):.3f}',
+                    'gflops_share': f'{about["gmacs"] * 2 * batch / middle / gflops:.3f}',
+                    'traffic_share': f'{about["traffic"] / middle / 1e9 / bandwidth:.3f}',
+                    'repeat': args.repeat,
+                    'device': torch.cuda.get_device_name() if args.device.startswith('cuda') else processor(),
+                    'threads': torch.get_num_threads(),
+                    'channels_last': args.channels_last,
+                    'torch': torch.__version__,
+                    'limits': f'{gflops:.0f} GFLOP/s, {bandwidth:.1f} GB/s',
+                }
+            )
+        del contenders
+        torch._dynamo.reset()
+        gc.collect()
+    bar.close()
+    return rows
+
+
+def processor() -> str:
+    """Such as ``AMD EPYC``."""
+    try:
+        lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
+        name = next(line.split(':')[1].strip() for line in lines if line.startswith('model name'))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f'{name}, {os.cpu_count()} cores'
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Bars by mode, one for each model; whiskers are quartiles. With several batches, the first."""
+    from matplotlib.figure import Figure
+
+    rows = [
+        row for row in rows if row['batch_size'] == rows[0]['batch_size'] and row['img_size'] == rows[0]['img_size']
+    ]
+    modes, models = list(dict.fromkeys(r['mode'] for r in rows)), list(dict.fromkeys(r['model'] for r in rows))
+    figure = Figure(figsize=(1.5 + 1.6 * len(modes), 3.6), layout='constrained')
+    axes = figure.subplots()
+    width = 0.8 / len(models)
+    for i, model in enumerate(models):
+        own = [row for row in rows if row['model'] == model]
+        rates = [float(row['samples_per_sec']) for row in own]
+        ends = [[1000 * row['batch_size'] / float(row[f'step_time_q{q}']) for row in own] for q in (3, 1)]
+        errors = [[abs(rate - end) for rate, end in zip(rates, side, strict=True)] for side in ends]
+        places = [modes.index(row['mode']) + (i - (len(models) - 1) / 2) * width for row in own]
+        axes.bar(places, rates, width, yerr=errors, label=model, error_kw={'linewidth': 0.8})
+    axes.set_xticks(range(len(modes)), modes)
+    axes.set(ylabel='images per second', title=f'{rows[0]["device"]}, batch {rows[0]["batch_size"]}')
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(path, metadata={'Date': None} if path.suffix == '.svg' else None)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--models', nargs='+', required=True, metavar='NAME', help='also NAME:naive, authors:DEPTH')
+    parser.add_argument('--modes', nargs='+', choices=MODES, default=['infer', 'train'])
+    parser.add_argument('--batch-size', nargs='+', type=int, default=[128])
+    parser.add_argument('--img-size', nargs='+', type=int, help="default: the model's own")
+    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--channels-last', action='store_true')
+    parser.add_argument('--reference', type=Path, metavar='DIR', help="checkout of the authors' implementation")
+    parser.add_argument('--baseline', metavar='NAME', help='default: the first model')
+    parser.add_argument('--against', nargs=2, metavar=('NAME', 'MODE'), help='one baseline for all modes')
+    parser.add_argument('--repeat', type=int, default=7)
+    parser.add_argument('--warmup', type=int, default=3, help='steps')
+    parser.add_argument('--seconds', type=float, default=1.0, help='of one repetition, about')
+    parser.add_argument('--csv', type=Path)
+    parser.add_argument('--plot', type=Path)
+    args = parser.parse_args()
+    rows = measure(args)
+    for row in rows:
+        print(
+            f'{row["model"]:22} {row["mode"]:21} batch {row["batch_size"]:4} {row["samples_per_sec"]:>9} img/s '
+            f'{row["step_time"]:>9} ms  {row["ratio"]} x ({row["ratio_low"]} to {row["ratio_high"]}) {row["against"]}  '
+            f'{100 * float(row["gflops_share"]):.0f} % of GFLOP/s, {100 * float(row["traffic_share"]):.0f} % of GB/s'
+        )
+    if args.csv:
+        with args.csv.open('w', newline='', encoding='utf-8') as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator='\n')
+            writer.writeheader()
+            writer.writerows(rows)
+    if args.plot:
+        plot(rows, args.plot)
+
+
+if __name__ == '__main__':
+    main()
