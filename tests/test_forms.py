@@ -48,7 +48,7 @@ def test_grad_checkpointing_changes_nothing(name, features_only):
         x = images(name).requires_grad_()
         outputs = net.train()(x) if features_only else [net.train()(x)]
         sum(y.square().mean() for y in outputs).backward()
-        results.append([*outputs, x.grad, *(p.grad for p in net.parameters())])
+        results.append([*outputs, x.grad, *(p.grad for p in net.parameters()), *net.buffers()])
     assert len(calls) == 2  # forward, and again for the backward pass
     same(results[1], results[0], 1e-6)
     inner.set_grad_checkpointing(False)

@@ -1,6 +1,7 @@
 """Blocks, projections, stages and stems of multistep residual networks."""
 
 from collections import OrderedDict
+from contextlib import nullcontext
 from typing import Callable, List, Sequence, Tuple
 
 import torch
@@ -141,10 +142,34 @@ class MultistepStage(nn.Module):
     def forward(self, states: List[Tensor], slopes: List[Tensor]) -> Tuple[List[Tensor], List[Tensor]]:
         for block in self.blocks:
             if self.grad_checkpointing and not torch.jit.is_scripting():
-                states, slopes = checkpoint(block, states, slopes)
+                states, slopes = _checkpoint(block, states, slopes)
             else:
                 states, slopes = block(states, slopes)
         return states, slopes
+
+
+class _StatisticsOnce:
+    """Around the second run of a checkpointed block: its batch norms must not count the batch again."""
+
+    def __init__(self, block: nn.Module):
+        self.norms = [module for module in block.modules() if getattr(module, 'num_batches_tracked', None) is not None]
+
+    def __enter__(self) -> None:
+        self.before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in self.norms]
+        for norm in self.norms:
+            norm.momentum = 0.0
+
+    def __exit__(self, *error) -> None:
+        for norm, (momentum, count) in zip(self.norms, self.before, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(count)
+
+
+def _checkpoint(block: nn.Module, states: List[Tensor], slopes: List[Tensor]) -> Tuple[List[Tensor], List[Tensor]]:
+    if torch.compiler.is_compiling():  # takes no contexts
+        return checkpoint(block, states, slopes)
+    contexts = lambda: (nullcontext(), _StatisticsOnce(block))  # noqa: E731
+    return checkpoint(block, states, slopes, use_reentrant=False, context_fn=contexts)
 
 
 class Stem(nn.Module):
