@@ -5,22 +5,21 @@ from __future__ import annotations
 import argparse
 import difflib
 import hashlib
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 import timm
 from timm.data import create_dataset
-from timm.models import load_model_config_from_hf, load_state_dict
+from timm.models import load_state_dict
 
 from .checkpoint import checkpoint_filter_fn
 from .crop import MODE
+from .hub_models import HUB, LOCAL, outside_config
 from .pretrained import WeightError, check_readable, few
 from .timm_scripts import ScriptError
 from .zerosnet import DATA_SETS, default_cfgs
 
-LOCAL, HUB = ('local-dir:',), ('hf-hub:', 'hf_hub:')
 CROP_MODES = (MODE, 'rrc', 'rkrc', 'rkrr')
 
 
@@ -63,18 +62,13 @@ def model_config(name: str) -> dict[str, Any]:
     Raises:
         ScriptError: for a name or tag that timm does not know (names the nearest), or a source without config.json.
     """
-    source, _, rest = name.partition(':')
-    try:
-        if name.startswith(LOCAL):
-            config = json.loads((Path(rest) / 'config.json').read_text(encoding='utf-8'))
-            return {**config.get('pretrained_cfg', {}), **config}
-        if name.startswith(HUB):
-            return dict(load_model_config_from_hf(rest)[0])
-    except Exception as error:  # the file system, json and the Hub's client each raise their own
-        raise ScriptError(f'--model {name}: its config.json cannot be read: {error}') from error
+    if name.startswith(LOCAL + HUB):
+        return outside_config(name)
     if not timm.is_model(name):
         near = difflib.get_close_matches(name.split('.')[0], timm.list_models(), 3)
         advice = f'the nearest are {", ".join(near)}' if near else 'see timm.list_models()'
+        if '/' in name:
+            advice = f'hf-hub:{name} is one of the Hub, local-dir:{name} one in a folder'
         raise ScriptError(f'timm knows no model {name!r}; {advice}')
     try:
         cfg = timm.get_pretrained_cfg(name)

@@ -6,7 +6,8 @@ import sys
 
 import timm
 
-from .preflight import HUB, LOCAL, check_checkpoint, check_data
+from .hub_models import HUB, LOCAL
+from .preflight import check_checkpoint, check_data
 from .timm_scripts import find_script, launch, run_script, script_parser, take_scripts_option, with_device
 
 USAGE = """usage: timm-zerosnet validate --model NAME [--timm-scripts DIR] [arguments of timm's validate.py]
