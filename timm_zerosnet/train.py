@@ -74,6 +74,7 @@ def _start(
     args = _parse(parser, config, arguments)
     if 'model' not in config and not any(argument.split('=')[0] == '--model' for argument in arguments):
         raise ScriptError('--model NAME is missing, such as --model zerosnet20')
+    preflight.check_positional(args)
     classes = preflight.check(args, ('initial_checkpoint', 'pretrained_path', 'resume'))
     target = Path(args.output or './output/train', args.experiment)
     if args.experiment and _is_primary() and (target / 'summary.csv').is_file():
