@@ -268,6 +268,12 @@ def no_labels(run):
     return '--data', run.folder / 'test.npz'
 
 
+def part_of_the_test_set(run):
+    with np.load(SAMPLE) as whole:
+        np.savez(run.folder / 'test.npz', **{name: array[:-1] for name, array in whole.items()})
+    return '--data', run.folder / 'test.npz'
+
+
 def broken_recipe(run):
     (run.folder / 'short.yaml').write_text('a: [1', encoding='utf-8')
     return '--recipe', run.folder / 'short.yaml'
@@ -315,6 +321,7 @@ REFUSED = {
     'broken recipe': (broken_recipe, 'short.yaml is not a readable YAML file: while parsing'),
     'recipe of their own': (own_recipe, 'recipe mine is not packaged, nobody could repeat the run; accepted: paper, s'),
     'no data': (none('--data', 'none'), 'none is neither an npz file nor a folder'),
+    'part of the test set': (part_of_the_test_set, 'test.npz has 199 images: accepted are the 200 of the whole test'),
     'no labels': (no_labels, 'test.npz lacks y_test; it holds x_test'),
     'no checkpoint': (lambda run: run.checkpoint.unlink(), 'last.pth.tar does not exist; expected is'),
     'empty checkpoint': (lambda run: run.checkpoint.write_bytes(b''), 'is not a readable checkpoint: EOFError'),
@@ -337,6 +344,10 @@ def test_refused_run_leaves_the_folder_as_it_was(case, run, folder, capsys):
     *_, message = capsys.readouterr().err.splitlines()
     assert message.startswith('timm-zerosnet: ') and expected in message
     assert content(folder) == before
+
+
+def test_packaged_weights_were_measured_on_whole_test_sets():
+    assert {row['test_images'] for row in pretrained.manifest().values()} == {adding.TEST_IMAGES} == {10_000}
 
 
 def test_interruption_leaves_the_folder_as_it_was(run, folder, capsys, monkeypatch):

@@ -91,19 +91,27 @@ def test_config_describes_the_network(name, folders):
 @every_weight
 def test_card_says_what_the_manifest_says(name, folders):
     card, row = ModelCard.load(folders / name / 'README.md'), ROWS[name]
-    assert (card.data.license, card.data.library_name, card.data.datasets) == ('apache-2.0', 'timm', [row['data']])
+    data = f'uoft-cs/{row["data"]}'
+    assert (card.data.license, card.data.library_name, card.data.datasets) == ('apache-2.0', 'timm', [data])
     assert card.data.pipeline_tag == 'image-classification' and card.data.model_name == name
     assert [result.metric_value for result in card.data.eval_results] == [row['top1'], row['top5']]
     (entry,) = card.data.to_dict()['model-index']
-    assert entry['results'][0]['dataset']['type'] == row['data']
+    assert entry['results'][0]['dataset']['type'] == data
     text = card.text
     recipe = (RECIPES / row['recipe']).read_text(encoding='utf-8').strip()
     for part in (row['command'], recipe, f'{row["parameters"]:,}', row['hardware'], 'pip install timm-zerosnet'):
         assert part in text, part
     for title in ('Install', 'Use', 'Architecture', 'Accuracy', 'Training', 'Intended use', 'Limits', 'Citation'):
         assert f'\n## {title}\n' in text
+    assert "It is the last epoch's, never the best one's" in text
     assert '$' not in text and str(WEIGHTS.parent) not in text
     assert yaml.safe_load(card.data.to_yaml())['model-index'][0]['name'] == name
+
+
+@pytest.mark.parametrize('name, paper', [('preresnet20.cifar10', '1603.05027'), ('lmresnet20.cifar10', '1710.10121')])
+def test_card_of_a_baseline_cites_its_paper_beside_the_one_of_the_setting(name, paper):
+    citation = str(cards.model_card(name, f'org/{name}')).split('## Citation')[1]
+    assert f'https://arxiv.org/abs/{paper}' in citation and 'https://arxiv.org/abs/2206.13100' in citation
 
 
 @pytest.mark.parametrize('field, value', [('top1', 12.34), ('hardware', 'abacus'), ('epochs', 7)])
@@ -342,6 +350,8 @@ def test_no_token(hub, caplog, capfd, monkeypatch):
         (['zerosnet20.cifr10', '--namespace', 'org'], "'zerosnet20.cifr10'; nearest: .*zerosnet20.cifar10"),
         ([NAME, '--namespace', '../org'], "namespace '../org': accepted is"),
         ([NAME, '--namespace', ''], "namespace '': accepted is"),
+        ([NAME, '--namespace', 'a.git', '--dry-run'], "namespace 'a.git': accepted is"),
+        ([NAME, '--namespace', 'a-', '--dry-run'], "namespace 'a-': accepted is"),
         ([NAME, '--namespace', 'a b', '--dry-run'], "namespace 'a b': accepted is"),
         ([NAME, '--namespace', 'org', '--out', 'folder'], '--out is the folder of --dry-run'),
     ],

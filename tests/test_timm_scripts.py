@@ -54,6 +54,25 @@ def test_device_that_was_given_stays(images, capsys):
     assert '--device=xpu' in (argv := json.loads(capsys.readouterr().out)[0]) and 'cpu' not in argv
 
 
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--data-dir', 'DIR', '--split', 'trian'], 'images has no folder for --split trian; it has validation'),
+        (['--data-dir', 'DIR', '--results-file', 'DIR'], 'images: accepted is a file in a folder that exists'),
+        (['--data-dir', 'DIR', '--results-file', 'DIR/no/r.csv'], 'r.csv: accepted is a file in a folder that exists'),
+        (['elsewhere', '--data-dir', 'DIR'], "'elsewhere' and --data-dir "),
+    ],
+)
+def test_what_validate_would_take_for_something_else(arguments, message, images, capsys):
+    arguments = [argument.replace('DIR', str(images)) for argument in arguments]
+    assert validate.main(['--timm-scripts', str(STAND_IN), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_class_folders_need_no_split(images):
+    assert validate.main(['--timm-scripts', str(STAND_IN), '--data-dir', str(images / 'validation')]) == 0
+
+
 @pytest.fixture
 def releases(tmp_path, monkeypatch):
     """A server of releases on loopback, and an empty cache."""

@@ -1,6 +1,7 @@
 """The train launcher: what it refuses, runs that are killed and continued, two processes; timm's own train.py where
 TIMM_SCRIPTS names a checkout, a stand-in with its arguments, checkpoints and schedule everywhere."""
 
+import contextlib
 import csv
 import os
 import shutil
@@ -18,6 +19,7 @@ import yaml
 from PIL import Image
 
 from timm_zerosnet import train, validate
+from timm_zerosnet.continuing import only_writer
 
 ROOT = Path(__file__).resolve().parent.parent
 STAND_IN = Path(__file__).with_name('stand_in')
@@ -98,32 +100,49 @@ def epochs(folder):
     return path.read_text().count('\n') - 1 if path.is_file() else 0
 
 
-def kill_after(process, folder, finished):
+def wait_for(process, folder, finished):
     deadline = time.monotonic() + 240
     while epochs(folder) < finished:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def kill(process):
+    # torchrun gives each process a session of its own, in which it goes on without torchrun
+    children = subprocess.run(['pgrep', '-P', str(process.pid)], capture_output=True, text=True).stdout.split()
     os.killpg(process.pid, signal.SIGKILL)
+    for child in map(int, children):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
     process.wait()
 
 
+TORCHRUN = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2']
+
+
 @pytest.mark.timeout(900)
-def test_killed_run_goes_on_as_if_nothing_had_been(scripts, images, tmp_path):
+@pytest.mark.parametrize('processes', [1, 2])
+def test_killed_run_goes_on_as_if_nothing_had_been(processes, scripts, images, tmp_path):
+    """Case a18."""
+    launcher = TORCHRUN if processes > 1 else []
     line = [f'timm_zerosnet.{part}' if part == 'train' else part for part in command(scripts)]
-    run(*line, *options(images, tmp_path, 'whole'))
-    kill_after(start(*line, *options(images, tmp_path, 'cut')), tmp_path / 'cut', 3)
+    run(*line, *options(images, tmp_path, 'whole'), launcher=launcher)
+    process = start(*line, *options(images, tmp_path, 'cut'), launcher=launcher)
+    wait_for(process, tmp_path / 'cut', 3)
+    kill(process)
+    assert len(rows(tmp_path / 'cut')) < 6
     go_on = ['timm_zerosnet.train', '--continue', tmp_path / 'cut', '--timm-scripts', scripts]
-    output = run(*go_on)
+    output = run(*go_on, launcher=launcher)
     whole, cut = rows(tmp_path / 'whole'), rows(tmp_path / 'cut')
-    assert 'of 6 epochs: going on' in output
+    assert output.count('of 6 epochs: going on') == 1
     assert [row['epoch'] for row in cut] == [row['epoch'] for row in whole] == list('012345')
     assert [float(row['lr']) for row in cut] == pytest.approx([float(row['lr']) for row in whole], rel=1e-12)
     checkpoints = [read(tmp_path / name / 'last.pth.tar') for name in ('whole', 'cut')]
     assert checkpoints[0]['epoch'] == checkpoints[1]['epoch'] == 5
     record = yaml.safe_load((tmp_path / 'cut' / 'args.yaml').read_text())['timm_zerosnet']
-    assert record['recipe'] == 'short' and record['processes'] == 1
+    assert record['recipe'] == 'short' and record['processes'] == processes
     before = (tmp_path / 'cut' / 'last.pth.tar').read_bytes()
-    assert '6 of 6 epochs: nothing is left' in run(*go_on)
+    assert run(*go_on, launcher=launcher).count('6 of 6 epochs: nothing is left') == 1
     assert (tmp_path / 'cut' / 'last.pth.tar').read_bytes() == before
 
 
@@ -136,9 +155,9 @@ def read(path):
 
 @pytest.mark.timeout(900)
 def test_two_processes_train_on_the_cpu(scripts, images, tmp_path):
-    torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2']
+    """Case a20."""
     line = [f'timm_zerosnet.{part}' if part == 'train' else part for part in command(scripts)]
-    run(*line, *options(images, tmp_path, 'two', epochs=2), launcher=torchrun)
+    run(*line, *options(images, tmp_path, 'two', epochs=2), launcher=TORCHRUN)
     state = read(tmp_path / 'two' / 'last.pth.tar')['state_dict']
     assert [row['epoch'] for row in rows(tmp_path / 'two')] == ['0', '1']
     assert all(torch.isfinite(value).all() for value in state.values() if value.is_floating_point())
@@ -178,6 +197,37 @@ def go_on(folder, *arguments):
     return train.main([*map(str, ['--continue', folder, '--timm-scripts', STAND_IN, *arguments])])
 
 
+@pytest.fixture
+def training(scripts, images, tmp_path):
+    """A process that trains, and the folder of its run, which has its first epoch behind it."""
+    line = ['timm_zerosnet.train', *command(scripts)[1:], *options(images, tmp_path, 'run', epochs=300)]
+    default = {'preexec_fn': lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # a shell's & ignores it
+    process = start(*line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **default)
+    try:
+        wait_for(process, tmp_path / 'run', 1)
+        yield process, tmp_path / 'run'
+    finally:
+        if process.poll() is None:
+            kill(process)
+
+
+def test_two_do_not_train_in_one_folder(training, capsys):
+    process, folder = training
+    assert go_on(folder) == 2
+    assert f'process {process.pid} is training in {folder}: wait for its end or stop it' in capsys.readouterr().err
+    kill(process)
+    with only_writer(folder):
+        pass
+
+
+def test_interruption_is_not_taken_for_the_end(training):
+    process, folder = training
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130 and '--continue RUN goes on' in error and 'Traceback' not in error
+    assert epochs(folder) < 300
+
+
 def torn_newer(folder):
     (folder / 'tmp.pth.tar').write_bytes((folder / 'last.pth.tar').read_bytes()[:5000])
 
@@ -203,12 +253,17 @@ def emptied(folder):
 
 def recovery(folder):
     checkpoint = read(folder / 'last.pth.tar')
-    torch.save({**checkpoint, 'epoch': 7}, folder / 'recovery-7-3.pth.tar')
+    for name in ('recovery-7-3', 'recovery_tmp'):
+        torch.save({**checkpoint, 'epoch': 7}, folder / f'{name}.pth.tar')
+
+
+def torn_recovery(folder):
+    (folder / 'recovery_tmp.pth.tar').write_bytes((folder / 'last.pth.tar').read_bytes()[:5000])
 
 
 @pytest.mark.parametrize(
     'accident',
-    [torn_newer, only_under_its_first_name, header_twice, moved, emptied, recovery],
+    [torn_newer, only_under_its_first_name, header_twice, moved, emptied, recovery, torn_recovery],
     ids=lambda f: f.__name__,
 )
 def test_whenever_it_was_killed(accident, half, capsys):
@@ -342,6 +397,8 @@ def test_a_run_is_not_overwritten(finished, images, capsys):
         (['--data-dir', 'DIR', '--initial-checkpoint', 'TORN'], 'cannot be read as a checkpoint'),
         (['--data-dir', 'DIR', '--pretrained', '--pretrained-path', 'TORN'], 'cannot be read as a checkpoint'),
         (['--data-dir', 'DIR', '--epochs', '0'], '--epochs 0: accepted is at least 1'),
+        (['--data-dir', 'DIR', '--batch-size', '-5'], '--batch-size -5: accepted is at least 1'),
+        (['paper', '--data-dir', 'DIR'], "'paper' and --data-dir "),
         (['--data-dir', 'DIR', '--train-crop-mode', 'pad5'], 'pad5: accepted are pad4, rrc, rkrc, rkrr'),
         (
             ['--data-dir', 'DIR', '--batch-size', '64'],
@@ -352,7 +409,7 @@ def test_a_run_is_not_overwritten(finished, images, capsys):
         (['--data-dir', 'DIR', '--model', 'zerosnet32', '--resume', 'FILE'], 'does not fit zerosnet32'),
         (['--dataset', 'torch/cifar10'], 'no data: --data-dir DIR is missing'),
         (['--data-dir', 'DIR', '--model', 'local-dir:LOCAL'], '10 classes, the network 4 outputs: --num-classes 10'),
-        (['--data-dir', 'DIR', '--model', 'local-dir:DIR'], 'its config.json cannot be read'),
+        (['--data-dir', 'DIR', '--model', 'local-dir:DIR'], 'config.json does not exist; accepted is a folder with'),
         (['--data-dir', 'DIR', '--resume', 'TORN'], 'cannot be read as a checkpoint'),
     ],
 )
@@ -372,7 +429,14 @@ def test_refused_before_it_starts(arguments, message, images, finished, tmp_path
     assert not (tmp_path / 'out').exists()
 
 
+def test_output_that_cannot_be_written(images, finished, capsys):
+    out = finished / 'last.pth.tar' / 'out'
+    message = refused(capsys, '--data-dir', images, '--output', out, '--experiment', 'x')
+    assert f'{out / "x"} cannot be written (Not a directory): --output DIR names another place' in message
+
+
 def test_splits_with_different_classes(tmp_path, capsys):
+    """Case a24."""
     write_images(tmp_path)
     shutil.rmtree(tmp_path / 'validation' / 'cat')
     (tmp_path / 'validation' / 'zebra').mkdir()
@@ -381,6 +445,7 @@ def test_splits_with_different_classes(tmp_path, capsys):
 
 
 def test_own_checkpoint_for_another_class_count(finished, tmp_path, capsys):
+    """Case a14: the wrong flag."""
     write_images(tmp_path, classes=7)
     own = finished / 'last.pth.tar'
     seven = ['--data-dir', tmp_path, '--num-classes', 7]
@@ -399,9 +464,27 @@ def test_validate_refuses_a_checkpoint_of_another_class_count(finished, tmp_path
     assert 'validation has 7 classes, the network 10 outputs' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    'names, arguments, said',
+    [
+        (LABELS, [], False),
+        (['plane', *LABELS[1:]], [], True),
+        (['plane', *LABELS[1:]], ['--checkpoint', 'OWN'], False),
+    ],
+)
+def test_validate_says_where_folders_are_not_named_like_the_classes(names, arguments, said, finished, tmp_path, capsys):
+    """Case a24."""
+    write_images(tmp_path, names=names)
+    arguments = [argument.replace('OWN', str(finished / 'last.pth.tar')) for argument in arguments]
+    assert validate.main(['--timm-scripts', str(STAND_IN), '--data-dir', str(tmp_path), *arguments]) == 0
+    error = capsys.readouterr().err
+    assert ('only one of them has airplane, plane; its folders are taken in the order of their names' in error) == said
+
+
 @pytest.mark.skipif(not CHECKOUT, reason='TIMM_SCRIPTS names no checkout')
 @pytest.mark.timeout(900)
 def test_own_checkpoint_gets_a_new_head_and_two_classes_do(finished, tmp_path):
+    """Cases a14 and a16."""
     for classes in (7, 2):
         data = write_images(tmp_path / str(classes), classes=classes)
         own = ['--pretrained', '--pretrained-path', finished / 'last.pth.tar', '--num-classes', classes]

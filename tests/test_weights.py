@@ -105,6 +105,7 @@ NARROW = (torch.nn.Conv2d, torch.nn.Linear)
 
 @every_weight
 def test_accuracy_is_that_of_the_last_epoch_in_the_log(name):
+    """Case b13."""
     row, last = ROWS[name], log_of(name)[-1]
     assert row['logged_top1'] == round(float(last['eval_top1']), 2)
     assert row['epochs'] == int(last['epoch']) + 1

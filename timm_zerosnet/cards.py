@@ -13,15 +13,22 @@ from .stability import MultistepMethod
 from .zerosnet import DEPTHS, FAMILIES, default_cfgs
 
 TEMPLATE = pretrained.PACKAGE / 'card.md'
+HUB_DATA = {'cifar10': 'uoft-cs/cifar10', 'cifar100': 'uoft-cs/cifar100'}
+BASELINES = {  # whose skip connection is not of the paper that all of them are taken from
+    'preresnet': 'He, Zhang, Ren, Sun. Identity Mappings in Deep Residual Networks. ECCV 2016. '
+    '[arXiv:1603.05027](https://arxiv.org/abs/1603.05027).',
+    'lmresnet': 'Lu, Zhong, Li, Dong. Beyond Finite Layer Neural Networks: Bridging Deep Architectures and Numerical '
+    'Differential Equations. ICML 2018. [arXiv:1710.10121](https://arxiv.org/abs/1710.10121).',
+}
 LEARNED = {
     'mu': (
         'A block computes `x[n+1] = a0 x[n] + a1 x[n-1] + a2 x[n-2] + b0 f(x[n])` with `a0 = 3 (1 + mu) / 4`, '
         '`a1 = -mu`, `a2 = (1 + mu) / 4`, `b0 = (3 - mu) / 2`. Each block learns its own `mu = 1 / lambda`; the method '
-        'is zero-stable for `-1 <= mu < 3`.'
+        'is zero-stable for `-1 <= mu < 3`. The first two blocks, which lack the history, are Euler steps.'
     ),
     'k': (
         'A block computes `x[n+1] = k x[n] + (1 - k) x[n-1] + f(x[n])` (LM-ResNet). Each block learns its own `k`; the '
-        'method is zero-stable for `0 <= k < 2`.'
+        'method is zero-stable for `0 <= k < 2`. The first block, and those that change the width, are Euler steps.'
     ),
 }
 
@@ -68,18 +75,18 @@ def model_card(name: str, repo_id: str) -> ModelCard:
     """
     row, (model, tag) = pretrained.manifest()[name], name.split('.', 1)
     cfg, data = default_cfgs[model].cfgs[tag], tables.DATA_NAMES[row['data']]
-    base, depth, tra = re.fullmatch(r'(\D+)(\d+)(\D*)', model).groups()
+    family, depth, tra = re.fullmatch(r'(\D+)(\d+)(\D*)', model).groups()
     metadata = ModelCardData(
         license=cfg.license,
         library_name='timm',
         pipeline_tag='image-classification',
         tags=['image-classification', 'timm', 'transformers', 'timm-zerosnet'],
-        datasets=[row['data']],
+        datasets=[HUB_DATA[row['data']]],
         model_name=name,
         eval_results=[
             EvalResult(
                 task_type='image-classification',
-                dataset_type=row['data'],
+                dataset_type=HUB_DATA[row['data']],
                 dataset_name=data,
                 dataset_split='test',
                 metric_type='accuracy',
@@ -94,8 +101,9 @@ def model_card(name: str, repo_id: str) -> ModelCard:
         name=name,
         repo_id=repo_id,
         paper=cfg.paper_name,
+        baseline=f'The skip connection: {BASELINES[family]}\n\nThe setting: ' if family in BASELINES else '',
         data=data,
-        skip=_skip(base + tra),
+        skip=_skip(family + tra),
         layers=_layers(int(depth)),
         size=' x '.join(map(str, cfg.input_size[1:])),
         mean=cfg.mean,

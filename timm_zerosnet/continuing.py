@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterator
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 from .runs import RECORD, newest_checkpoint, read_yaml, trim_log
 from .timm_scripts import ScriptError
@@ -108,3 +115,33 @@ def refuse_changes(run: Path, before: argparse.Namespace, after: argparse.Namesp
     ]
     if changed:
         raise ScriptError(f'going on with {run} would change {", ".join(changed)}: start a new run for that')
+
+
+@contextmanager
+def only_writer(run: Path) -> Iterator[None]:
+    """Keep others from training in the folder of a run until this process ends, however it does.
+
+    Raises:
+        ScriptError: if another process trains there, or it cannot be written.
+    """
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        lock = open(run / 'running.lock', 'a+', encoding='utf-8')
+    except OSError as error:
+        raise ScriptError(f'{run} cannot be written ({error.strerror}): --output DIR names another place') from error
+    with lock as file:
+        try:
+            if fcntl:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, it does not live on in its children
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):  # a file system without locks
+                yield
+                return
+            file.seek(0)
+            raise ScriptError(
+                f'process {file.read().strip() or "?"} is training in {run}: wait for its end or stop it'
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

@@ -5,22 +5,23 @@ from __future__ import annotations
 import argparse
 import difflib
 import hashlib
-import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import timm
 from timm.data import create_dataset
-from timm.models import load_model_config_from_hf, load_state_dict
+from timm.models import load_state_dict
 
 from .checkpoint import checkpoint_filter_fn
 from .crop import MODE
+from .hub_models import HUB, LOCAL, outside_config
 from .pretrained import WeightError, check_readable, few
 from .timm_scripts import ScriptError
 from .zerosnet import DATA_SETS, default_cfgs
 
-LOCAL, HUB = ('local-dir:',), ('hf-hub:', 'hf_hub:')
+SPLITS = ('train', 'val', 'valid', 'validation', 'test')
 CROP_MODES = (MODE, 'rrc', 'rkrc', 'rkrr')
 
 
@@ -38,8 +39,10 @@ def check(args: argparse.Namespace, checkpoints: tuple[str, ...]) -> str | None:
         ScriptError: naming what was given and what is accepted.
         WeightError: for a checkpoint that cannot be read or does not fit.
     """
-    if args.epochs < 1:
-        raise ScriptError(f'--epochs {args.epochs}: accepted is at least 1')
+    for option in ('epochs', 'batch_size'):
+        if getattr(args, option) < 1:
+            flag = option.replace('_', '-')
+            raise ScriptError(f'--{flag} {getattr(args, option)}: accepted is at least 1')
     if args.train_crop_mode and args.train_crop_mode not in CROP_MODES:
         raise ScriptError(f'--train-crop-mode {args.train_crop_mode}: accepted are {", ".join(CROP_MODES)}')
     if args.in_chans and args.input_size and args.in_chans != args.input_size[0]:
@@ -57,24 +60,29 @@ def check(args: argparse.Namespace, checkpoints: tuple[str, ...]) -> str | None:
     return classes
 
 
+def check_positional(args: argparse.Namespace) -> None:
+    """Refuse data that are named twice: timm's scripts would leave the first word out without saying so.
+
+    Raises:
+        ScriptError: naming it.
+    """
+    if args.data and args.data_dir:
+        raise ScriptError(f'{args.data!r} and --data-dir {args.data_dir} both name the data: give one of them')
+
+
 def model_config(name: str) -> dict[str, Any]:
     """timm's configuration of a model by its name.
 
     Raises:
         ScriptError: for a name or tag that timm does not know (names the nearest), or a source without config.json.
     """
-    source, _, rest = name.partition(':')
-    try:
-        if name.startswith(LOCAL):
-            config = json.loads((Path(rest) / 'config.json').read_text(encoding='utf-8'))
-            return {**config.get('pretrained_cfg', {}), **config}
-        if name.startswith(HUB):
-            return dict(load_model_config_from_hf(rest)[0])
-    except Exception as error:  # the file system, json and the Hub's client each raise their own
-        raise ScriptError(f'--model {name}: its config.json cannot be read: {error}') from error
+    if name.startswith(LOCAL + HUB):
+        return outside_config(name)
     if not timm.is_model(name):
         near = difflib.get_close_matches(name.split('.')[0], timm.list_models(), 3)
         advice = f'the nearest are {", ".join(near)}' if near else 'see timm.list_models()'
+        if '/' in name:
+            advice = f'hf-hub:{name} is one of the Hub, local-dir:{name} one in a folder'
         raise ScriptError(f'timm knows no model {name!r}; {advice}')
     try:
         cfg = timm.get_pretrained_cfg(name)
@@ -137,8 +145,13 @@ def check_data(args: argparse.Namespace, splits: tuple[str, ...]) -> str | None:
                 f'{folder} holds images that lie in no class folder; expected is one folder of images for each class'
             )
         _check_count(args, len(classes), folder, expected)
+        inside = sorted(name for name in SPLITS if Path(root, name).is_dir())
+        if len(splits) == 1 and Path(folder) == Path(root) and inside:
+            raise ScriptError(f'{root} has no folder for --split {split}; it has {", ".join(inside)}')
         if not found and len(splits) > 1:
             _check_batch(args, len(reader), folder)
+        if len(splits) == 1 and not args.checkpoint:
+            _compare_names(args, classes, folder)
         found[folder] = classes
     if len(found) < len(splits):
         raise ScriptError(f'{root} has no folders {" and ".join(splits)}: it would train and test on the same images')
@@ -159,6 +172,19 @@ def _check_count(args: argparse.Namespace, count: int, where: str, expected: int
         raise ScriptError(
             f'{where} has {count} classes, the network {expected} outputs: --num-classes {count}{other}, or other data'
         )
+
+
+def _compare_names(args: argparse.Namespace, classes: list[str], folder: str) -> None:
+    names = list(model_config(args.model).get('label_names') or classes)
+    if classes == names:
+        return
+    strange = sorted(set(classes) ^ set(names))
+    difference = f'only one of them has {few(strange)}' if strange else f'the model begins with {few(names)}'
+    print(
+        f'{folder} has other classes than {args.model}: {difference}; its folders are taken in the order of their '
+        f'names ({few(classes)}), --class-map FILE gives another',
+        file=sys.stderr,
+    )
 
 
 def _check_batch(args: argparse.Namespace, count: int, where: str) -> None:

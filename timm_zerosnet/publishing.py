@@ -68,13 +68,14 @@ def repo_of(namespace: str, name: str) -> str:
         PublishError: if the namespace is no name of a user or organization.
     """
     try:
-        validate_repo_id(f'{namespace}/{name}')
+        for repo_id in (namespace, f'{namespace}/{name}'):
+            validate_repo_id(repo_id)
     except HFValidationError:
         raise PublishError(
             f'namespace {namespace!r}: accepted is the name of a user or organization of the Hub, made of letters, '
             'digits, single - and _'
         ) from None
-    return f'{namespace}/{name}'
+    return repo_id
 
 
 def write_folder(name: str, repo_id: str, folder: Path) -> None:

@@ -6,8 +6,10 @@ import argparse
 import os
 import re
 import runpy
+import signal
 import socket
 import sys
+import threading
 import traceback
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any, Callable, Iterator
 
 import timm
 import torch
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled
 
 from . import crop
 from .pretrained import WeightError, one_line
@@ -112,15 +115,39 @@ def with_device(arguments: list[str], args: argparse.Namespace) -> list[str]:
 
 
 def run_script(script: Path, arguments: list[str]) -> None:
-    """Run a script of timm's as ``__main__`` in this process."""
+    """Run a script of timm's as ``__main__`` in this process.
+
+    Raises:
+        KeyboardInterrupt: also where the script took an interruption for its end, as train.py does.
+    """
     crop.install()
     before = sys.argv
     sys.argv = [str(script), *arguments]
     try:
-        with distributed_on_cpu():
+        with distributed_on_cpu(), _interruptions_noted() as interruptions:
             runpy.run_path(str(script), run_name='__main__')
     finally:
         sys.argv = before
+    if interruptions:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _interruptions_noted() -> Iterator[list[int]]:
+    seen: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        seen.append(number)
+        signal.default_int_handler(number, frame)
+
+    handled = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if handled and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield seen
+    finally:
+        if signal.getsignal(signal.SIGINT) is note:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager
@@ -142,7 +169,8 @@ def distributed_on_cpu() -> Iterator[None]:
 
 
 def launch(command: str, usage: str, arguments: list[str] | None, run: Callable[[list[str]], None]) -> int:
-    """The command line of a launcher; returns the exit code: 0, or 2 for an error that the message explains.
+    """The command line of a launcher; returns the exit code: 0, 2 for an error that the message explains, 130 when
+    interrupted.
 
     Args:
         command: ``train`` or ``validate``.
@@ -158,6 +186,12 @@ def launch(command: str, usage: str, arguments: list[str] | None, run: Callable[
         run(arguments)
     except (ScriptError, WeightError) as error:
         print(f'timm-zerosnet {command}: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        return 130
+    except (HfHubHTTPError, EntryNotFoundError, OfflineModeIsEnabled) as error:
+        print(f'timm-zerosnet {command}: the weights cannot be had from the Hub: {one_line(error)}', file=sys.stderr)
         return 2
     except (AssertionError, ImportError) as error:  # how timm's scripts refuse what they are given
         line = traceback.extract_tb(error.__traceback__)[-1].line

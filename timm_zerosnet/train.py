@@ -6,13 +6,14 @@ import argparse
 import os
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from . import __version__, preflight
-from .continuing import Continuation, find_continuation, refuse_changes
+from .continuing import Continuation, find_continuation, only_writer, refuse_changes
 from .recipes import find_recipe, read_recipe
 from .runs import RECORD, trim_log
 from .timm_scripts import (
@@ -73,11 +74,13 @@ def _start(
     args = _parse(parser, config, arguments)
     if 'model' not in config and not any(argument.split('=')[0] == '--model' for argument in arguments):
         raise ScriptError('--model NAME is missing, such as --model zerosnet20')
+    preflight.check_positional(args)
     classes = preflight.check(args, ('initial_checkpoint', 'pretrained_path', 'resume'))
     target = Path(args.output or './output/train', args.experiment)
     if args.experiment and _is_primary() and (target / 'summary.csv').is_file():
         raise ScriptError(f'{target} holds a run: --continue {target} goes on with it, another --experiment keeps it')
-    _launch(script, {**config, RECORD: {**record, 'classes': classes}}, arguments, args)
+    with only_writer(target) if args.experiment and _is_primary() else nullcontext():
+        _launch(script, {**config, RECORD: {**record, 'classes': classes}}, arguments, args)
 
 
 def _go_on(found: Continuation, script: Path, parser: argparse.ArgumentParser, arguments: list[str]) -> None:
@@ -85,19 +88,22 @@ def _go_on(found: Continuation, script: Path, parser: argparse.ArgumentParser, a
     refuse_changes(found.run, _parse(parser, found.config, []), args)
     done = f'{found.run} has finished {found.epochs} of {found.total} epochs'
     if found.epochs >= found.total:
-        print(f'{done}: nothing is left')
+        if _is_primary():
+            print(f'{done}: nothing is left')
         return
     classes = preflight.check(args, () if found.checkpoint else ('initial_checkpoint', 'pretrained_path'))
     began_with = (found.config.get(RECORD) or {}).get('classes', classes)
     if classes != began_with:
         raise ScriptError(f'{found.run} was started on other classes than those in {args.data_dir or args.data}')
-    if _is_primary():
+    if not _is_primary():
+        _launch(script, found.config, [*arguments, *found.arguments], args)
+        return
+    with only_writer(found.run):
         print(f'{done}: going on')
         found.prepare()
-    try:
-        _launch(script, found.config, [*arguments, *found.arguments], args)
-    finally:
-        if _is_primary():
+        try:
+            _launch(script, found.config, [*arguments, *found.arguments], args)
+        finally:
             trim_log(found.run / 'summary.csv', sys.maxsize)  # a script may have written its header again
 
 
@@ -105,7 +111,12 @@ def _launch(script: Path, config: dict[str, Any], arguments: list[str], args: ar
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / 'config.yaml'
         path.write_text(yaml.safe_dump(config), encoding='utf-8')
-        run_script(script, ['--config', str(path), *with_device(arguments, args)])
+        try:
+            run_script(script, ['--config', str(path), *with_device(arguments, args)])
+        except KeyboardInterrupt:
+            if _is_primary():
+                print('timm-zerosnet train --continue RUN goes on with what it has finished', file=sys.stderr)
+            raise
 
 
 def _parse(parser: argparse.ArgumentParser, config: dict[str, Any], arguments: list[str]) -> argparse.Namespace:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import timm
 
-from .preflight import HUB, LOCAL, check_checkpoint, check_data
-from .timm_scripts import find_script, launch, run_script, script_parser, take_scripts_option, with_device
+from .hub_models import HUB, LOCAL
+from .preflight import check_checkpoint, check_data, check_positional
+from .timm_scripts import ScriptError, find_script, launch, run_script, script_parser, take_scripts_option, with_device
 
 USAGE = """usage: timm-zerosnet validate --model NAME [--timm-scripts DIR] [arguments of timm's validate.py]
 
@@ -23,6 +25,10 @@ def _run(arguments: list[str]) -> None:
     parser = script_parser(script)
     parser.prog = 'timm-zerosnet validate'
     args = parser.parse_args(arguments)
+    check_positional(args)
+    results = Path(args.results_file or '.')
+    if results.is_dir() and args.results_file or not results.parent.is_dir():
+        raise ScriptError(f'--results-file {results}: accepted is a file in a folder that exists')
     # timm takes patterns and files of names, too
     if (
         args.model.startswith(LOCAL + HUB)

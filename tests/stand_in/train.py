@@ -59,23 +59,26 @@ def main():
     best = None
     generator = torch.Generator().manual_seed(args.seed + int(os.environ.get('RANK', 0)))
     images = torch.randn(IMAGES, 3, 8, 8, generator=generator)
-    for epoch in range(start, epochs):
-        model.train()
-        for step in range(STEPS):
-            optimizer.zero_grad()
-            loss = wrapped(images).logsumexp(1).mean()
-            loss.backward()
-            optimizer.step()
-            scheduler.step_update(epoch * STEPS + step + 1)
-            time.sleep(0.1)
-        if args.distributed:
-            utils.distribute_bn(wrapped, args.world_size, args.dist_bn == 'reduce')
-        if saver:
-            rate = optimizer.param_groups[0]['lr']
-            log = os.path.join(folder, 'summary.csv')
-            metrics = {'loss': loss.item(), 'top1': 10.0, 'top5': 50.0}
-            utils.update_summary(epoch, {'loss': loss.item()}, metrics, log, lr=rate, write_header=best is None)
-            best, _ = saver.save_checkpoint(epoch, metric=10.0)
+    try:
+        for epoch in range(start, epochs):
+            model.train()
+            for step in range(STEPS):
+                optimizer.zero_grad()
+                loss = wrapped(images).logsumexp(1).mean()
+                loss.backward()
+                optimizer.step()
+                scheduler.step_update(epoch * STEPS + step + 1)
+                time.sleep(0.1)
+            if args.distributed:
+                utils.distribute_bn(wrapped, args.world_size, args.dist_bn == 'reduce')
+            if saver:
+                rate = optimizer.param_groups[0]['lr']
+                log = os.path.join(folder, 'summary.csv')
+                metrics = {'loss': loss.item(), 'top1': 10.0, 'top5': 50.0}
+                utils.update_summary(epoch, {'loss': loss.item()}, metrics, log, lr=rate, write_header=best is None)
+                best, _ = saver.save_checkpoint(epoch, metric=10.0)
+    except KeyboardInterrupt:
+        pass
     if args.distributed:
         torch.distributed.destroy_process_group()
 
