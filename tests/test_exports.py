@@ -1,0 +1,176 @@
+"""Networks of every kind leave Python: the logits stay, for any batch and size."""
+
+import copy
+import io
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from kinds import KINDS, create, each_kind, images, is_imagenet, same, settle
+from torch.export import Dim
+
+BATCHES = (1, 2, 7, 33)
+SCRIPTS = Path(os.environ.get('TIMM_SCRIPTS') or '/none')
+
+
+def sizes(name):
+    """Sizes that eager takes, even and odd, multiples of four and not; case a31."""
+    return [(64, 64), (96, 65)] if is_imagenet(name) else [(32, 32), (28, 48), (33, 18)]
+
+
+def dynamic():
+    return {'x': {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}}
+
+
+def reloaded(module):
+    file = io.BytesIO()
+    torch.jit.save(module, file)
+    file.seek(0)
+    return torch.jit.load(file)
+
+
+@each_kind
+@pytest.mark.parametrize('kwargs', [{}, {'num_classes': 0}, {'features_only': True}], ids=['whole', 'pooled', 'levels'])
+def test_torchscript(name, kwargs):
+    """Case a29."""
+    model = settle(create(name, **kwargs), name)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        for module in (torch.jit.script(copy.deepcopy(model)), torch.jit.trace(model, images(name))):
+            for batch in (1, 3):
+                same(reloaded(module)(images(name, batch)), model(images(name, batch)))
+
+
+@each_kind
+def test_torch_export_takes_any_batch_and_size(name):
+    model = settle(create(name), name)
+    program = torch.export.export(model, (images(name, size=sizes(name)[0]),), dynamic_shapes=dynamic())
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    file.seek(0)
+    module = torch.export.load(file).module()
+    for batch in BATCHES[:3]:
+        for size in sizes(name):
+            same(module(images(name, batch, size)), model(images(name, batch, size)))
+
+
+@each_kind
+def test_fx(name):
+    model = settle(create(name), name)
+    same(torch.fx.symbolic_trace(model)(images(name, 3)), model(images(name, 3)))
+
+
+@each_kind
+def test_onnx_takes_any_batch_and_size(name, tmp_path):
+    onnxruntime = pytest.importorskip('onnxruntime')
+    pytest.importorskip('onnxscript')
+    model = settle(create(name), name)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        torch.onnx.export(
+            model,
+            (images(name, size=sizes(name)[0]),),
+            tmp_path / 'model.onnx',
+            dynamo=True,
+            dynamic_shapes=dynamic(),
+            verbose=False,
+        )
+    session = onnxruntime.InferenceSession(tmp_path / 'model.onnx')
+    entry = session.get_inputs()[0].name
+    for batch in BATCHES:
+        for size in sizes(name):
+            expected = model(images(name, batch, size)).detach().numpy()
+            (found,) = session.run(None, {entry: images(name, batch, size).numpy()})
+            assert np.abs(found - expected).max() <= 1e-5 * max(1, np.abs(expected).max())
+
+
+class Counter:
+    """A compiler that changes nothing and counts the graphs it is given."""
+
+    def __init__(self):
+        self.graphs = 0
+
+    def __call__(self, module, inputs):
+        self.graphs += 1
+        return module.forward
+
+
+@each_kind
+def test_graphs_do_not_grow_with_batches_modes_or_blocks(name):
+    counts = []
+    for kwargs in ({}, dict(layers=(6, 3, 4) if not is_imagenet(name) else (4, 3, 3, 3))):
+        torch._dynamo.reset()
+        counter = Counter()
+        model = settle(create(name, **kwargs), name)
+        compiled = torch.compile(model, fullgraph=True, backend=counter)
+        for _ in range(2):
+            for training in (False, True):
+                model.train(training)
+                for batch in (1, 2, 7, 15, 16, 33) if not training else (2, 7, 33):
+                    found = compiled(images(name, batch))
+                    if not training:
+                        same(found, model(images(name, batch)))
+        counts.append(counter.graphs)
+    torch._dynamo.reset()
+    # torch's own: batch 1, and dynamic from the second on, for each mode
+    assert counts[0] == counts[1] <= 6
+
+
+def test_inductor_agrees():
+    torch._dynamo.reset()
+    model = settle(create('zerosnet20', layers=(4, 1, 1)), 'zerosnet20')
+    compiled = torch.compile(model, fullgraph=True)
+    with torch.no_grad():
+        same(compiled(images('zerosnet20')), model(images('zerosnet20')))
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize(
+    'script, arguments',
+    [
+        ('benchmark.py', '--device cpu --batch-size 4 --num-warm-iter 1 --num-bench-iter 2 --bench both'),
+        ('inference.py', '--data-dir images --device cpu --batch-size 2 --label-type index'),
+        ('validate.py', '--data-dir images --device cpu --batch-size 2 --num-classes 10'),
+        ('onnx_export.py', 'model.onnx --num-classes 10'),
+        ('onnx_export.py', 'model.onnx --num-classes 10 --dynamic-size --reparam'),
+    ],
+)
+@pytest.mark.parametrize('name', ['zerosnet20', 'lmresnet20'])
+def test_scripts_of_timm(script, arguments, name, tmp_path):
+    if not (SCRIPTS / script).is_file():
+        pytest.skip(f'needs TIMM_SCRIPTS, a checkout of timm with {script}')
+    from PIL import Image
+
+    for i in range(10):
+        folder = tmp_path / 'images' / f'class{i}'
+        folder.mkdir(parents=True)
+        Image.fromarray(np.full((32, 32, 3), 25 * i, dtype=np.uint8)).save(folder / '0.png')
+    words = [*arguments.split(), '--model', name]
+    if script in ('inference.py', 'validate.py'):
+        words.append('--pretrained')
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / script, *words], cwd=tmp_path, capture_output=True, text=True, timeout=280
+    )
+    if script == 'onnx_export.py' and 'OperatorExportTypes' in done.stderr:
+        resnet = [sys.executable, SCRIPTS / script, 'other.onnx', '--model', 'resnet10t']
+        assert 'OperatorExportTypes' in subprocess.run(resnet, cwd=tmp_path, capture_output=True, text=True).stderr
+        pytest.skip(f"timm's onnx_export does not work with torch {torch.__version__}, for no model")
+    assert done.returncode == 0, done.stdout + done.stderr
+    if script == 'validate.py':
+        assert '"top1"' in done.stdout
+    if script == 'onnx_export.py':
+        onnxruntime = pytest.importorskip('onnxruntime')
+        batch = images('zerosnet20', size=(32, 32)).numpy()
+        (found,) = onnxruntime.InferenceSession(tmp_path / 'model.onnx').run(None, {'input0': batch})
+        expected = timm.create_model(name, pretrained=True).eval()(torch.from_numpy(batch)).detach().numpy()
+        assert np.abs(found - expected).max() < 1e-3
+
+
+def test_kinds_cover_what_is_exported():
+    assert {'zerosnet20', 'zerosnet164', 'zerosnet18', 'zerosnet20_tra', 'multistep_resnet20'} <= set(KINDS)
