@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from made_cells import whole_run
 
@@ -113,5 +115,11 @@ CASES = {
 }
 
 
+@functools.cache
+def built(case):
+    return CASES[case]()
+
+
+@functools.cache
 def page(case):
-    return report_html(*CASES[case]())
+    return report_html(*built(case))

@@ -14,8 +14,9 @@ from html.parser import HTMLParser
 import matplotlib
 import numpy as np
 import pytest
+import torch
 from made_cells import whole_run
-from made_reports import CASES, LONG, SCRIPT, made, page, samples, whole
+from made_reports import CASES, LONG, SCRIPT, built, made, page, samples, whole
 from PIL import Image
 from test_run import DATA, FEW, IMAGES, plain
 
@@ -83,7 +84,7 @@ def words(text):
 
 @pytest.fixture(scope='module', params=CASES)
 def case(request):
-    plan, rows, analysis, pictures = CASES[request.param]()
+    plan, rows, analysis, pictures = built(request.param)
     return plan, rows, analysis, pictures, report_html(plan, rows, analysis, pictures)
 
 
@@ -251,7 +252,7 @@ def test_same_bytes():
     first = page('three models')
     with matplotlib.rc_context({'lines.linewidth': 9, 'font.size': 30, 'svg.hashsalt': None, 'axes.grid': False}):
         before = dict(matplotlib.rcParams)
-        assert page('three models') == first
+        assert report_html(*built('three models')) == first
         assert dict(matplotlib.rcParams) == before
     code = 'from made_reports import page; import sys; sys.stdout.buffer.write(page("three models").encode())'
     environment = {**os.environ, 'PYTHONHASHSEED': '7', 'PYTHONPATH': os.pathsep.join(sys.path)}
@@ -298,8 +299,6 @@ def test_report_of_a_run(out):
     pictures = {attributes['alt']: decoded(attributes['src']) for attributes in found.all('img')}
     assert set(pictures) == {'clean image', 'const at level 0.1', 'randn at level 0.1'}
     assert np.array_equal(pictures['clean image'], IMAGES[0])
-    import torch
-
     pixels = torch.from_numpy(IMAGES[:1]).permute(0, 3, 1, 2).float() / 255
     for name in ('const', 'randn'):
         expected = (255 * perturb(pixels, name, 0.1, seed=0)).round().byte()[0].permute(1, 2, 0).numpy()
