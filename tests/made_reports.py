@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 from made_cells import whole_run
@@ -75,12 +76,20 @@ def made(models, points, *, suite='zerosnet', failed=(), baseline=None, subset='
 def whole(names, suite='zerosnet', seeds=(0, 1), corruptions=None, levels=None, **options):
     """Plan, rows and analysis of models that differ in skill; none of a name in ``failed`` has a result."""
     plan = [(p.corruption, float(p.level), p.seed) for p in points(suite, corruptions, levels, seeds)]
-    models = {
-        name: []
-        if name in options.get('failed', ())
-        else whole_run(name, skill=1 - 0.04 * (i % 6), seeds=seeds, seed=i // 3, suite=suite)
-        for i, name in enumerate(names)
-    }
+    models = {}
+    for i, name in enumerate(names):
+        models[name] = (
+            []
+            if name in options.get('failed', ())
+            else whole_run(name, skill=1 - 0.04 * (i % 6), seeds=seeds, seed=i // 3, suite=suite)
+        )
+        clean = models[name][:1]
+        models[name] += [
+            replace(c, corruption=p[0], level=p[1], seed=p[2])
+            for c in clean
+            for p in plan
+            if p[0] != CLEAN and not p[1]
+        ]
     return made(models, plan, suite=suite, **options)
 
 

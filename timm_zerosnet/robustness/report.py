@@ -11,14 +11,14 @@ from .charts import at_level, curves, difference_text, forest, heat, place, reli
 from .comparison import Difference
 from .comparison_report import ALPHA, p_text, signed
 from .corruption_error import Estimate
-from .grids import some
+from .grids import CellKey, some
 from .levels import LevelRow
 from .rows import Row, number
 from .samples import Samples
 from .tables import SUMMARY, decided
 
 TEMPLATE = Path(__file__).with_name('report.html.jinja')
-MOST = 200  # cells that are listed one by one
+MOST = 40  # cells that are named for each reason
 
 
 def report_html(plan: dict[str, Any], rows: Sequence[Row], analysis: Analysis, samples: Samples | None = None) -> str:
@@ -35,7 +35,6 @@ def report_html(plan: dict[str, Any], rows: Sequence[Row], analysis: Analysis, s
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(number=number, signed=signed, p=p_text)
     names = [model['name'] for model in plan['models']]
-    gone = [row for row in rows if row.status != 'ok']
     bottom = _bottom(analysis)
     limits = _limits([row for found in analysis.comparisons for row in (found.overall, *found.rows) if row])
     overall = {found.a: found.overall for found in analysis.comparisons if found.overall}
@@ -45,8 +44,7 @@ def report_html(plan: dict[str, Any], rows: Sequence[Row], analysis: Analysis, s
         analysis=analysis,
         samples=samples,
         names=names,
-        gone=gone[:MOST],
-        more=len(gone) - MOST,
+        gone=gone(rows),
         count={status: sum(row.status == status for row in rows) for status in ('ok', 'failed', 'missing')},
         findings={name: finding(name, analysis) for name in names},
         trainings=training_findings(analysis),
@@ -99,15 +97,14 @@ def _against(name: str, analysis: Analysis) -> str:
     if pair is None or row is None:
         return ''
     p = f'p {p_text(row.p_holm)}'
+    where = 'where both have results' if pair.missing else 'over all corruptions'
     if row.p_holm > ALPHA:
         interval = f'{signed(row.difference)}, {signed(row.low)} to {signed(row.high)}, {p}'
-        return f'; no difference to {pair.b} is shown over all corruptions ({interval})'
+        return f'; no difference to {pair.b} is shown {where} ({interval})'
     low, high = sorted((abs(row.low), abs(row.high)))
     word = 'more' if row.difference > 0 else 'less'
-    return (
-        f'; {abs(row.difference):.2f} points ({low:.2f} to {high:.2f}, {p}) {word} accurate over all corruptions than '
-        f'{pair.b}'
-    )
+    figures = f'{abs(row.difference):.2f} points ({low:.2f} to {high:.2f}, {p})'
+    return f'; {figures} {word} accurate than {pair.b} {where}'
 
 
 def training_findings(analysis: Analysis) -> list[str]:
@@ -131,6 +128,16 @@ def training_findings(analysis: Analysis) -> list[str]:
             f'is one of {which}.'
         )
     return list(lines.values())
+
+
+def gone(rows: Sequence[Row]) -> dict[tuple[str, str, str], tuple[int, str]]:
+    """How many cells have no result, and which, by model, status and reason."""
+    found: dict[tuple[str, str, str], list[CellKey]] = {}
+    for row in rows:
+        if row.status != 'ok':
+            cell = CellKey(row.cell['corruption'], row.cell['level'], row.cell['seed'])
+            found.setdefault((row.cell['model'], row.status, row.error), []).append(cell)
+    return {key: (len(cells), some(cells, MOST)) for key, cells in found.items()}
 
 
 def _with_interval(found: Estimate) -> str:
