@@ -70,10 +70,11 @@ for name in pretrained.manifest():
     pretrained.verify(name)
 if smallest:
     timm.create_model(smallest, pretrained=True)
+from timm_zerosnet.robustness import report
 points = distribution('timm-zerosnet').entry_points
 result = dict(
     package=timm_zerosnet.__file__, manifest=sorted(pretrained.manifest()), weights=str(pretrained.WEIGHTS),
-    recipes=sorted(path.name for path in pretrained.RECIPES.iterdir()),
+    recipes=sorted(path.name for path in pretrained.RECIPES.iterdir()), template=report.TEMPLATE.is_file(),
     points={f'{point.group}: {point.name}': callable(point.load()) for point in points})
 """,
         '-I',
@@ -84,6 +85,7 @@ result = dict(
         manifest=sorted(ROWS),
         weights=str(package / '_weights'),
         recipes=sorted(in_checkout('recipes', '*.yaml')),
+        template=True,
         points={'console_scripts: timm-zerosnet': True, 'torch.backends: timm_zerosnet': True},
     )
     assert any(installed.python.parent.glob('timm-zerosnet*'))

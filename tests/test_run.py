@@ -153,7 +153,8 @@ def test_limit_shows_everywhere(whole, command, tmp_path):
     assert code == 0 and f'a subset: the {mark} images' in said
     assert {row['subset'] for row in rows(out)} == {mark} and {row['images'] for row in rows(out)} == {'15'}
     assert json.loads((out / 'summary.json').read_text())['data']['subset'] == mark
-    assert mark in (out / 'table.md').read_text()
+    assert mark in (out / 'table.md').read_text() and mark in (out / 'report.html').read_text()
+    assert said.splitlines()[1] == str(out / 'report.html')
     results = list((out / 'results').iterdir())
     assert results and all(path.stem.endswith('-first-15-of-40') for path in results)
     assert all(row['subset'] == mark for path in results for row in rows(path.parent, path.name))

@@ -156,9 +156,9 @@ def _robustness(args: argparse.Namespace) -> int:
     earlier = f', {outcome.kept} from an earlier run' if outcome.kept else ''
     subset = f'; a subset: the {outcome.subset} images' if outcome.subset else ''
     print(f'{outcome.measured} cells measured{earlier}{subset}')
-    for path in outcome.files[:4]:
+    for path in outcome.files[:5]:
         print(path)
-    print(f'{outcome.files[-1].parent} ({len(outcome.files) - 4} files)')
+    print(f'{outcome.files[-1].parent} ({len(outcome.files) - 5} files)')
     if outcome.failed:
         lines = '\n'.join(outcome.failed)
         print(f'timm-zerosnet: {len(outcome.failed)} cells failed:\n{lines}', file=sys.stderr)

@@ -69,12 +69,12 @@ def _cells(row: Difference) -> list[str]:
         '' if row.level is None else f'{row.level:g}',
         f'{row.accuracy_a:.2f}',
         f'{row.accuracy_b:.2f}',
-        f'{_signed(row.difference)}{"*" if row.p_holm <= ALPHA else ""}',
-        f'{_signed(row.low)} to {_signed(row.high)}',
+        f'{signed(row.difference)}{"*" if row.p_holm <= ALPHA else ""}',
+        f'{signed(row.low)} to {signed(row.high)}',
         f'{row.only_a} : {row.only_b}',
         '' if row.noise_sd is None else f'{row.noise_sd:.2f}',
-        _p(row.p),
-        _p(row.p_holm),
+        p_text(row.p),
+        p_text(row.p_holm),
         f'{row.smallest:.2f}',
     ]
 
@@ -101,9 +101,9 @@ def _verdict(found: Comparison, rows: Sequence[Difference]) -> str:
     if row is None:
         return text
     if row.p_holm > ALPHA:
-        return f'Overall no difference is shown: {_signed(row.difference)} (p {_p(row.p_holm)}). {text}'
+        return f'Overall no difference is shown: {signed(row.difference)} (p {p_text(row.p_holm)}). {text}'
     winner = found.a if row.difference > 0 else found.b
-    return f'Overall {winner} is better by {abs(row.difference):.2f} (p {_p(row.p_holm)}). {text}'
+    return f'Overall {winner} is better by {abs(row.difference):.2f} (p {p_text(row.p_holm)}). {text}'
 
 
 def _trainings(found: Comparison) -> str:
@@ -115,8 +115,8 @@ def _trainings(found: Comparison) -> str:
         lines.append(f'Two sets of weights are compared; {ONE_TRAINING}.')
     else:
         lines.append(
-            f'Over trainings the architectures differ by {_signed(trainings.difference)} '
-            f'({_signed(trainings.low)} to {_signed(trainings.high)}, Welch, p {_p(trainings.p)}).'
+            f'Over trainings the architectures differ by {signed(trainings.difference)} '
+            f'({signed(trainings.low)} to {signed(trainings.high)}, Welch, p {p_text(trainings.p)}).'
         )
     return '## Trainings\n\n' + '\n'.join(f'- {line}' for line in lines)
 
@@ -132,10 +132,10 @@ def _line(cells: Sequence[str]) -> str:
     return f'| {" | ".join(cells)} |'
 
 
-def _signed(value: float | None) -> str:
+def signed(value: float | None) -> str:
     # a rounded zero has no sign
     return '' if value is None else f'{value:+.2f}' if abs(value) >= 0.005 else '0.00'
 
 
-def _p(value: float) -> str:
+def p_text(value: float) -> str:
     return f'{value:.4f}' if value >= 0.0001 else '< 0.0001'

@@ -10,43 +10,29 @@ import io
 import json
 import os
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Iterable
 
-import numpy as np
-
 from .analysis import Analysis, analyse
 from .cells import CLEAN
+from .report import report_html
+from .rows import FIGURES, Row, number, read_rows
+from .samples import Samples
 from .store import Store
 from .tables import markdown, summary_lines
 
 RESULTS = 'results'
 CELLS = ('model', 'suite', 'corruption', 'level', 'seed')
-FIGURES = ('top1', 'top5', 'loss', 'confidence')
 
 
-@dataclass(frozen=True)
-class Row:
-    """A cell's place in the plan and its means; ``figures`` is empty where ``status`` is not ``'ok'``."""
-
-    cell: dict[str, Any]
-    status: str
-    figures: dict[str, float]
-    error: str
-    seconds: float
-    device: str
-
-    @property
-    def label(self) -> str:
-        """Such as ``'zerosnet20, randn 0.1, seed 2'``."""
-        parts = [self.cell['model'], f'{self.cell["corruption"]} {number(self.cell["level"])}'.removesuffix(' 0')]
-        return ', '.join(parts if self.cell['seed'] is None else [*parts, f'seed {self.cell["seed"]}'])
-
-
-def export(folder: Path, store: Store) -> tuple[list[Path], list[str]]:
+def export(folder: Path, store: Store, samples: Samples | None = None) -> tuple[list[Path], list[str]]:
     """Write the files of the latest run.
+
+    Args:
+        folder: Where to.
+        store: Of the run.
+        samples: Pictures for the report.
 
     Returns:
         The files, and ``'model, corruption level, seed: reason'`` of each cell that failed.
@@ -59,6 +45,7 @@ def export(folder: Path, store: Store) -> tuple[list[Path], list[str]]:
     rows = read_rows(plan, store)
     analysis = analyse(store)
     texts = {
+        'report.html': report_html(plan, rows, analysis, samples),
         'cells.csv': cells_csv(plan, rows),
         'summary.json': summary_json(plan, rows, analysis),
         'table.md': table_md(plan, rows, analysis),
@@ -75,22 +62,6 @@ def export(folder: Path, store: Store) -> tuple[list[Path], list[str]]:
     return [folder / name for name in texts], failed
 
 
-def read_rows(plan: dict[str, Any], store: Store) -> list[Row]:
-    """The cells of the plan, one at a time: their records need not fit the memory together."""
-    rows = []
-    for cell in plan['cells']:
-        stored = store.get(cell['key'])
-        if stored is None:
-            rows.append(Row(cell, 'missing', {}, '', 0.0, ''))
-        elif stored.result is None:
-            rows.append(Row(cell, 'failed', {}, stored.error or '', stored.seconds, stored.device))
-        else:
-            found = stored.result
-            means = (found.top1, found.top5, *(float(np.mean(v, dtype=float)) for v in (found.loss, found.confidence)))
-            rows.append(Row(cell, 'ok', dict(zip(FIGURES, means, strict=True)), '', stored.seconds, stored.device))
-    return rows
-
-
 def write(path: Path, text: str) -> None:
     """Replace a file by a whole one.
 
@@ -104,11 +75,6 @@ def write(path: Path, text: str) -> None:
     except OSError:
         partial.unlink(missing_ok=True)
         raise
-
-
-def number(value: float) -> str:
-    """The shortest text of a number: 0.1, 3, -0.45."""
-    return repr(float(value)).removesuffix('.0')
 
 
 def cells_csv(plan: dict[str, Any], rows: list[Row]) -> str:

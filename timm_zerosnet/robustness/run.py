@@ -31,6 +31,7 @@ from .evaluation import as_floats, default_batch_size, measure, ready, resize
 from .export import export
 from .perturbations import check_shape, find_perturbation, perturb
 from .plan import Point, cell_key, points, precision, sha256_of
+from .samples import sample_pictures
 from .store import Store, Stored, locked
 from .subjects import ModelError, Source, Subject, class_indices, describe
 
@@ -172,7 +173,8 @@ def run(
                         cell = dict(dataclasses.asdict(point), model=entry.subject.name)
                         store.put(key, cell, Stored(result, error, seconds, str(device)))
                 del net
-        files, failed = export(out, store)
+        pictures = sample_pictures(images.images, entries[0].subject.preprocessing, plan)
+        files, failed = export(out, store, pictures)
     return Outcome(len(wanted - finished), len(wanted & finished), failed, files, images.subset)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from .analysis import Analysis
 from .comparison import Comparison
-from .comparison_report import ALPHA
+from .comparison_report import ALPHA, p_text
 from .corruption_error import Estimate
 
 SUMMARY = ('model', 'clean', 'mean error', 'area', 'worst level', 'ECE clean', 'ECE mean', 'flips', 'noise sd')
@@ -49,8 +49,12 @@ def _pairs(analysis: Analysis) -> list[str]:
         row = found.overall
         assert row is not None
         better, worse = decided(found)
-        p = f'{row.p_holm:.4f}' if row.p_holm >= 0.0001 else '< 0.0001'
-        cells = [f'{row.difference:+.2f}', f'{row.low:+.2f} to {row.high:+.2f}', p, f'{row.smallest:.2f}']
+        cells = [
+            f'{row.difference:+.2f}',
+            f'{row.low:+.2f} to {row.high:+.2f}',
+            p_text(row.p_holm),
+            f'{row.smallest:.2f}',
+        ]
         lines.append(_row([markdown(found.a), *cells, f'{better} : {worse} of {len(found.rows)}']))
     seeds = [f'{spread.architecture} {len(spread.models)}' for spread in analysis.trainings.values()]
     legend = (

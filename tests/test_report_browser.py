@@ -1,0 +1,102 @@
+"""The report in a browser without network: nothing is asked for, everything is drawn, nothing sticks out."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+from made_reports import page
+from PIL import Image
+
+NAMES = ('chromium', 'chromium-browser', 'chromium-headless-shell', 'google-chrome', 'chrome')
+BROWSER = os.environ.get('CHROMIUM') or next(filter(None, map(shutil.which, NAMES)), None)
+LOOKED_AT = ['one model', 'twelve models', 'imagenet-c', 'a model failed', 'nothing']
+
+pytestmark = pytest.mark.skipif(BROWSER is None, reason='no Chromium here; CHROMIUM names one')
+
+# the page itself runs no script: it is measured in a frame, from outside
+FRAME = """<!DOCTYPE html><meta charset="utf-8"><style>iframe {{ width: {width}px; height: 900px; border: 0 }}</style>
+<body><iframe id="frame" srcdoc="{page}"></iframe>
+<pre id="found"></pre><script>
+window.onload = () => {{
+  const inner = document.getElementById('frame').contentDocument, root = inner.documentElement
+  const boxes = [...inner.querySelectorAll('svg')].map(e => e.getBoundingClientRect())
+  document.getElementById('found').textContent = JSON.stringify({{
+    width: root.clientWidth,
+    needed: root.scrollWidth,
+    sections: inner.querySelectorAll('section').length,
+    images: inner.images.length,
+    decoded: [...inner.images].filter(i => i.complete && i.naturalWidth > 0).length,
+    square: [...inner.images].every(i => Math.abs(i.width / i.height - i.naturalWidth / i.naturalHeight) < 0.05),
+    drawings: boxes.length,
+    empty: boxes.filter(b => b.width < 5 || b.height < 5).length,
+    outside: [...inner.querySelectorAll('h1, h2, p, li, figure, dd')].filter(
+      e => !e.closest('.scroll') && e.getBoundingClientRect().right > root.clientWidth + 1).length,
+  }})
+}}
+</script></body>
+"""
+
+
+def chromium(path, folder, *options):
+    """What the browser prints, and which addresses it asked for."""
+    log = folder / 'net.json'
+    words = [
+        BROWSER,
+        '--headless',
+        '--no-sandbox',
+        '--disable-gpu',
+        '--no-first-run',
+        '--disable-background-networking',
+    ]
+    words += [
+        '--disable-component-update',
+        '--host-resolver-rules=MAP * ~NOTFOUND',
+        f'--user-data-dir={folder / "user"}',
+    ]
+    words += ['--enable-logging=stderr', f'--log-net-log={log}', '--hide-scrollbars', *options, path.as_uri()]
+    found = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
+    console = [line for line in found.stderr.splitlines() if 'CONSOLE' in line]
+    asked = set(re.findall(r'"url":"((?:https?|file|wss?):[^"]*)"', log.read_text()))
+    return found.stdout, console, asked
+
+
+@pytest.mark.parametrize('case', LOOKED_AT)
+def test_nothing_is_asked_for(case, tmp_path):
+    path = tmp_path / 'report.html'
+    path.write_text(page(case), encoding='utf-8')
+    dom, console, asked = chromium(path, tmp_path, '--dump-dom')
+    assert '</section>' in dom and console == []
+    assert {url for url in asked if not url.startswith('file:')} == set()
+
+
+@pytest.mark.parametrize('width', [400, 1200])
+@pytest.mark.parametrize('case', LOOKED_AT)
+def test_everything_is_drawn_and_fits(case, width, tmp_path):
+    text, path = page(case), tmp_path / 'frame.html'
+    path.write_text(FRAME.format(page=html.escape(text), width=width), encoding='utf-8')
+    dom, console, _ = chromium(path, tmp_path, '--dump-dom', '--window-size=1300,1000')
+    found = json.loads(html.unescape(re.search(r'<pre id="found">(.*?)</pre>', dom, re.DOTALL)[1]))
+    assert console == [] and found['width'] == width
+    assert found['needed'] <= width and found['outside'] == 0
+    assert found['sections'] == text.count('<section') and found['drawings'] == text.count('<svg')
+    assert found['images'] == found['decoded'] == text.count('<img') and found['square'] and found['empty'] == 0
+
+
+@pytest.mark.parametrize('scheme, ground', [('light', 'bright'), ('dark', 'dark')])
+def test_light_and_dark(scheme, ground, tmp_path):
+    """The ground follows the scheme, and the lines stand out from it in both."""
+    path, picture = tmp_path / 'report.html', tmp_path / 'page.png'
+    path.write_text(page('three models'), encoding='utf-8')
+    setting = f'--blink-settings=preferredColorScheme={int(scheme == "light")}'
+    chromium(path, tmp_path, f'--screenshot={picture}', '--window-size=1000,2400', setting)
+    with Image.open(picture) as image:
+        grey = image.convert('L').histogram()
+    dark, bright = sum(grey[:64]) / sum(grey), sum(grey[192:]) / sum(grey)
+    assert (bright > 0.7, dark > 0.7) == (ground == 'bright', ground == 'dark')
+    assert min(dark, bright) > 0.005

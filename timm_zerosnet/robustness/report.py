@@ -1,0 +1,190 @@
+"""A run as one HTML page that needs nothing else: no network, no script, no second file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Iterable, Mapping, Sequence
+
+from .analysis import Analysis
+from .cells import CLEAN
+from .charts import at_level, curves, difference_text, forest, heat, place, reliability_diagram, swatch
+from .comparison import Difference
+from .comparison_report import ALPHA, p_text, signed
+from .corruption_error import Estimate
+from .grids import CellKey, some
+from .levels import LevelRow
+from .rows import Row, number
+from .samples import Samples
+from .tables import SUMMARY, decided
+
+TEMPLATE = Path(__file__).with_name('report.html.jinja')
+MOST = 40  # cells that are named for each reason
+
+
+def report_html(plan: dict[str, Any], rows: Sequence[Row], analysis: Analysis, samples: Samples | None = None) -> str:
+    """The page.
+
+    Args:
+        plan: Of the run.
+        rows: Of its cells.
+        analysis: Of them.
+        samples: Pictures of the perturbations.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(number=number, signed=signed, p=p_text)
+    names = [model['name'] for model in plan['models']]
+    bottom = _bottom(analysis)
+    limits = _limits([row for found in analysis.comparisons for row in (found.overall, *found.rows) if row])
+    overall = {found.a: found.overall for found in analysis.comparisons if found.overall}
+    reach = max(map(abs, _limits(overall.values())))
+    return environment.from_string(TEMPLATE.read_text(encoding='utf-8')).render(
+        plan=plan,
+        analysis=analysis,
+        samples=samples,
+        names=names,
+        gone=gone(rows),
+        count={status: sum(row.status == status for row in rows) for status in ('ok', 'failed', 'missing')},
+        findings={name: finding(name, analysis) for name in names},
+        trainings=training_findings(analysis),
+        baseline=next((s.baseline for s in analysis.summaries.values() if s.baseline), None),
+        mce_over=sorted({name for found in analysis.summaries.values() for name in found.mce_over}),
+        summary_header=SUMMARY[1:],
+        swatches={name: swatch(i) for i, name in enumerate(names)},
+        curves={
+            corruption: curves(f'c{i}', plan['suite'], corruption, levels, analysis.levels, names, bottom)
+            for i, (corruption, levels) in enumerate(plan['levels'].items())
+            if analysis.summaries
+        },
+        heats=_heats(plan, analysis, bottom) if analysis.summaries else {},
+        forests={found.a: forest(f'f{i}', found, limits) for i, found in enumerate(analysis.comparisons)},
+        strips={name: _strip(row, reach) for name, row in overall.items()},
+        decided={found.a: decided(found) for found in analysis.comparisons},
+        reliability={
+            name: reliability_diagram(f'r{i}', name, *tables)
+            for i, (name, tables) in enumerate(analysis.reliability.items())
+        },
+        alpha=ALPHA,
+        place=place,
+        difference_text=difference_text,
+    )
+
+
+def finding(name: str, analysis: Analysis) -> str:
+    """What stands out of a model, in a sentence that claims no more than the intervals do."""
+    found = analysis.summaries.get(name)
+    if found is None:
+        return 'no cell of it has a result.'
+    parts = []
+    if found.clean.value is not None:
+        parts.append(f'right on {found.clean.value:.2f} % of the clean images')
+    if found.mean_error.value is not None:
+        error = found.mean_error
+        right = Estimate(100 - error.value, error.high and 100 - error.high, error.low and 100 - error.low)
+        parts.append(f'on {_with_interval(right)} over all corruptions')
+    if found.worst_corruption is not None and found.worst_accuracy.value is not None:
+        parts.append(f'at worst on {found.worst_accuracy.value:.2f} % ({found.worst_corruption} {found.worst_level:g})')
+    text = ', '.join(parts) or 'incomplete'
+    if found.missing:
+        text += f'; only {found.cells} of {found.expected} cells have a result'
+    return f'{text}{_against(name, analysis)}.'
+
+
+def _against(name: str, analysis: Analysis) -> str:
+    pair = next((found for found in analysis.comparisons if found.a == name), None)
+    row = pair and pair.overall
+    if pair is None or row is None:
+        return ''
+    p = f'p {p_text(row.p_holm)}'
+    where = 'where both have results' if pair.missing else 'over all corruptions'
+    if row.p_holm > ALPHA:
+        interval = f'{signed(row.difference)}, {signed(row.low)} to {signed(row.high)}, {p}'
+        return f'; no difference to {pair.b} is shown {where} ({interval})'
+    low, high = sorted((abs(row.low), abs(row.high)))
+    word = 'more' if row.difference > 0 else 'less'
+    figures = f'{abs(row.difference):.2f} points ({low:.2f} to {high:.2f}, {p})'
+    return f'; {figures} {word} accurate than {pair.b} {where}'
+
+
+def training_findings(analysis: Analysis) -> list[str]:
+    """What the pairs say of architectures: nothing, unless both were trained several times."""
+    lines: dict[tuple[str, ...], str] = {}
+    for found in analysis.comparisons:
+        trainings = found.trainings
+        if trainings is None or trainings.p is None or trainings.low is None or trainings.high is None:
+            continue
+        one, two = trainings.architectures
+        verdict = 'differ' if trainings.p <= ALPHA else 'show no difference'
+        lines[one, two] = (
+            f'Over their trainings {one} and {two} {verdict}: {signed(trainings.difference)} points '
+            f'({signed(trainings.low)} to {signed(trainings.high)}, Welch, p {p_text(trainings.p)}).'
+        )
+    single = [spread.architecture for spread in analysis.trainings.values() if len(spread.models) == 1]
+    if single:
+        which = 'each' if len(single) == len(analysis.trainings) > 1 else some(single, 4)
+        lines['', ''] = (
+            'All of this is about sets of weights: one training seed decides nothing about an architecture, and there '
+            f'is one of {which}.'
+        )
+    return list(lines.values())
+
+
+def gone(rows: Sequence[Row]) -> dict[tuple[str, str, str], tuple[int, str]]:
+    """How many cells have no result, and which, by model, status and reason."""
+    found: dict[tuple[str, str, str], list[CellKey]] = {}
+    for row in rows:
+        if row.status != 'ok':
+            cell = CellKey(row.cell['corruption'], row.cell['level'], row.cell['seed'])
+            found.setdefault((row.cell['model'], row.status, row.error), []).append(cell)
+    return {key: (len(cells), some(cells, MOST)) for key, cells in found.items()}
+
+
+def _with_interval(found: Estimate) -> str:
+    interval = '' if found.low is None or found.high is None else f' ({found.low:.2f} to {found.high:.2f})'
+    return f'{found.value:.2f} %{interval}'
+
+
+def _bottom(analysis: Analysis) -> float:
+    """Of the axes of accuracy: the ten below the lowest."""
+    lows = [row.low for rows in analysis.levels.values() for row in rows.values()]
+    return min(90.0, 10 * (min(lows, default=0) // 10))
+
+
+def _limits(rows: Iterable[Difference]) -> tuple[float, float]:
+    """Of an axis that holds differences with their intervals, and 0."""
+    ends = [0.0, *(end for row in rows for end in (row.low, row.high))]
+    margin = 0.05 * (max(ends) - min(ends)) or 1.0
+    return min(ends) - margin, max(ends) + margin
+
+
+def _strip(row: Difference, reach: float) -> dict[str, str]:
+    """Where a difference lies on an axis from ``-reach`` to ``reach``, in percent of its width."""
+    places = {'low': row.low, 'high': row.high, 'difference': row.difference}
+    kind = ('better' if row.difference > 0 else 'worse') if row.p_holm <= ALPHA else 'undecided'
+    return {**{key: f'{50 + 50 * value / reach:.2f}' for key, value in places.items()}, 'kind': kind}
+
+
+def _heats(plan: dict[str, Any], analysis: Analysis, bottom: float) -> dict[str, dict[str, Any]]:
+    """By corruption its levels, and by model a cell for each."""
+    blocks = {CLEAN: [0.0], **plan['levels']}
+    return {
+        corruption: {
+            'levels': levels,
+            'models': {
+                model: [_heat(analysis.levels.get(model, {}), corruption, level, bottom) for level in levels]
+                for model in (m['name'] for m in plan['models'])
+            },
+        }
+        for corruption, levels in blocks.items()
+    }
+
+
+def _heat(
+    rows: Mapping[tuple[str, float], LevelRow], corruption: str, level: float, bottom: float
+) -> dict[str, Any] | None:
+    row = at_level(rows, corruption, level)
+    if row is None:
+        return None
+    ground, ink = heat(row.accuracy, bottom)
+    return {'row': row, 'style': f'background:{ground};color:{ink}'}
