@@ -65,7 +65,9 @@ def _run(arguments: list[str]) -> None:
         assert recipe is not None
         _start(read_recipe(recipe, script, parser), record, script, parser, arguments)
     else:
-        _go_on(find_continuation(Path(run), recipe, record, script, parser), script, parser, arguments)
+        # locked before it is read: another process may be writing its checkpoint
+        with only_writer(Path(run)) if _is_primary() and Path(run).is_dir() else nullcontext():
+            _go_on(find_continuation(Path(run), recipe, record, script, parser), script, parser, arguments)
 
 
 def _start(
@@ -98,13 +100,12 @@ def _go_on(found: Continuation, script: Path, parser: argparse.ArgumentParser, a
     if not _is_primary():
         _launch(script, found.config, [*arguments, *found.arguments], args)
         return
-    with only_writer(found.run):
-        print(f'{done}: going on')
-        found.prepare()
-        try:
-            _launch(script, found.config, [*arguments, *found.arguments], args)
-        finally:
-            trim_log(found.run / 'summary.csv', sys.maxsize)  # a script may have written its header again
+    print(f'{done}: going on')
+    found.prepare()
+    try:
+        _launch(script, found.config, [*arguments, *found.arguments], args)
+    finally:
+        trim_log(found.run / 'summary.csv', sys.maxsize)  # a script may have written its header again
 
 
 def _launch(script: Path, config: dict[str, Any], arguments: list[str], args: argparse.Namespace) -> None:
