@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib.util
+import os
+import re
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any, Callable
 
@@ -19,7 +22,7 @@ class CommandError(Exception):
     """Printed as one line; the command ends with code 2."""
 
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter):
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """Help that names the defaults which say something."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
@@ -35,14 +38,19 @@ def _installed(name: str) -> bool:
         return False
 
 
-def _need(extra: str) -> None:
+def need(extra: str) -> None:
+    """Refuse to go on without the packages of an extra.
+
+    Raises:
+        CommandError: naming them and how to install them.
+    """
     missing = [name for name in EXTRAS[extra] if not _installed(name)]
     if missing:
         raise CommandError(f'this command needs {", ".join(missing)}: pip install "timm-zerosnet[{extra}]"')
 
 
 def _demo(args: argparse.Namespace) -> None:
-    _need('robustness')
+    need('robustness')
     from .demo import run
 
     run(Path(args.out), seed=args.seed, epochs=args.epochs)
@@ -132,8 +140,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--version', action='version', version=f'timm-zerosnet {__version__}')
     commands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
 
-    def command(group: Any, name: str, run: Callable[[argparse.Namespace], Any], text: str) -> argparse.ArgumentParser:
-        sub = group.add_parser(name, help=text, description=text, formatter_class=_Help)
+    def command(
+        group: Any, name: str, run: Callable[[argparse.Namespace], Any], text: str, examples: str = ''
+    ) -> argparse.ArgumentParser:
+        shown = 'examples:\n' + textwrap.indent(examples.strip(), '  ') if examples else None
+        sub = group.add_parser(name, help=text, description=text, epilog=shown, formatter_class=_Help)
         sub.set_defaults(run=run)
         return sub
 
@@ -147,9 +158,11 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument('--seed', type=int, default=0, help='of the split, the order, the new layers and the noise')
     demo.add_argument('--epochs', type=int, default=3, help='of both trainings')
 
+    from . import commands as own
     from .robustness import commands as robustness
 
-    robustness.register(functools.partial(command, commands))
+    for module in (own, robustness):
+        module.register(functools.partial(command, commands))
 
     for name in ('train', 'validate'):
         commands.add_parser(name, help=f"run timm's {name}.py", add_help=False)
@@ -183,7 +196,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code.
 
-    It is 0, 1 where cells of a run failed, 2 for an error that the message explains, 130 when interrupted.
+    It is 0, 1 where a part failed (cells of a run, some of the images), 2 for an error that the message explains, 130
+    when interrupted, 141 when the reader of its output has gone.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
@@ -191,14 +205,34 @@ def main(arguments: list[str] | None = None) -> int:
             from . import train, validate
 
             return {'train': train, 'validate': validate}[arguments[0]].main(arguments[1:])
-        args = _parser().parse_args(arguments)
-        return args.run(args) or 0
+        args = _parser().parse_args(_with_fractions(arguments))
+        code = args.run(args) or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        _close_stdout()
+        return 141
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130
     except (CommandError, RuntimeError, ValueError, OSError) as error:
         print(f'timm-zerosnet: {error}', file=sys.stderr)
+        if isinstance(error, OSError):
+            _close_stdout()
         return 2
+
+
+def _with_fractions(arguments: list[str]) -> list[str]:
+    """Arguments among which argparse takes ``-1/2`` and ``-1e-3`` for numbers, not for options: they get a blank."""
+    return [f' {word}' if re.fullmatch(r'-[\d.]+(/\d+|[eE][-+]?\d+)', word) else word for word in arguments]
+
+
+def _close_stdout() -> None:
+    """Lose what cannot be printed, which Python would try again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == '__main__':
