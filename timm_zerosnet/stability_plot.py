@@ -88,7 +88,7 @@ def _region(axes: Any, method: MultistepMethod) -> None:
     axes.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
     _finish(
         axes,
-        'boundary locus: the region of absolute stability has no interior' if empty else 'region of absolute stability',
+        'boundary locus (the region has no interior)' if empty else 'region of absolute stability',
     )
     axes.set(xlabel='Re z', ylabel='Im z')
 

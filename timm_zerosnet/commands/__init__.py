@@ -1,13 +1,5 @@
 """The commands about methods, models and weights; one module for each."""
 
-from typing import Callable
+from . import convert, demo, info, listing, predict, publish, stability, weights
 
-from . import convert, info, listing, predict, stability
-
-MODULES = (stability, listing, info, predict, convert)
-
-
-def register(command: Callable) -> None:
-    """Add the commands, see ``robustness.commands.register``."""
-    for module in MODULES:
-        module.register(command)
+MODULES = (demo, stability, listing, info, predict, convert, weights, publish)

@@ -1,13 +1,42 @@
-"""Options that several commands have, and how they print."""
+"""What several commands share: how they are added, options, printing."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Any, Callable, Iterable
 
 from timm.utils import ParseKwargs
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Help that names the defaults which say something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return (
+            action.help if action.default in (None, False) or not action.default else super()._get_help_string(action)
+        )
+
+
+def add_command(
+    group: Any, name: str, run: Callable[[argparse.Namespace], Any] | None, text: str, examples: str = ''
+) -> argparse.ArgumentParser:
+    """A new sub-parser of a group.
+
+    Args:
+        group: Of ``add_subparsers``.
+        name: Of the command.
+        run: Does the work; its result is the exit code, None stands for 0. None for a command of commands.
+        text: What it does.
+        examples: Lines of a shell.
+    """
+    shown = 'examples:\n' + textwrap.indent(examples.strip(), '  ') if examples else None
+    parser = group.add_parser(name, help=text, description=text, epilog=shown, formatter_class=_Help)
+    if run is not None:
+        parser.set_defaults(run=run)
+    return parser
 
 
 class ModelKwargs(ParseKwargs):

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any, Callable
 
+from ..extras import need
 from ..methods import METHODS, parse_method
 from ..output import check_output
 from ..stability import MultistepMethod
@@ -33,8 +34,6 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _stability(args: argparse.Namespace) -> None:
-    from ..cli import need
-
     method = _method(args)
     if args.plot is not None:
         need('robustness')
