@@ -42,7 +42,7 @@ def inputs(tmp_path_factory):
     torch.save({'state_dict': {**original, 'bn.bias': torch.full((64,), float('nan'))}}, folder / 'nan.pth')
     torch.save({'state_dict': {**original, 'bn.bias': torch.zeros(3)}}, folder / 'shape.pth')
     torch.save({'state_dict': {'weight': torch.zeros(2)}}, folder / 'other.pth')
-    torch.save([1, 2], folder / 'list.pth')
+    torch.save([1, 2], folder / 'bytes) cannot be read as a checkpoint: it holds no state dict')
     (folder / 'text.pth').write_text('no checkpoint')
     (folder / 'cut.safetensors').write_bytes(Path(pretrained.weight_file('zerosnet20.cifar10')).read_bytes()[:9999])
     for name, text in {
@@ -137,8 +137,8 @@ REFUSED = [
     ("list 'zerosnet32*' --pretrained", 'none of zerosnet32* has packaged weights; these have: zerosnet20.cifar10'),
     # info
     ('info zerosnet21', "'zerosnet21' is no network of this package; nearest: zerosnet"),
-    ('info resnet18', "'resnet18' is no network of this package; nearest: preresnet18"),
-    ('info zerosnet20.cifar11', 'Accepted: cifar10, cifar100'),
+    ('info resnet18', "'resnet18' is no network of this package; nearest: lmresnet18, preresnet18"),
+    ('info zerosnet20.cifar11', "'zerosnet20.cifar11': zerosnet20 has no tag 'cifar11'; accepted: cifar100, cifar10"),
     ('info zerosnet20 --checkpoint none.pth', 'none.pth does not exist'),
     ('info preresnet20 --checkpoint theirs.pth', 'theirs.pth: the state dict does not fit preresnet20'),
     ('info zerosnet32 --model-kwargs colour=red', 'model zerosnet32.cifar10 cannot be made: '),
@@ -149,7 +149,7 @@ REFUSED = [
     ('convert cut.safetensors cut.safetensors', 'cut.safetensors is ORIGINAL itself; accepted is another file'),
     ('convert none.pth out.safetensors', 'none.pth does not exist or is no file'),
     ('convert text.pth out.safetensors', 'text.pth (13 bytes) cannot be read as a checkpoint'),
-    ('convert list.pth out.safetensors', 'list.pth'),
+    ('convert list.pth out.safetensors', 'bytes) cannot be read as a checkpoint: it holds no state dict'),
     ('convert other.pth out.safetensors', 'other.pth holds 1 entries, 0 basic blocks: it fits no network'),
     (
         'convert nan.pth out.safetensors --model zerosnet20',
@@ -169,8 +169,8 @@ REFUSED = [
     (f'{ROBUSTNESS} --data ten.npz --seeds 0', 'the plan is empty'),
     (f'{ROBUSTNESS} --data ten.npz --device gpu', "device 'gpu' cannot be used"),
     (f'{ROBUSTNESS} --data ten.npz --model-kwargs x', '--model-kwargs x: accepted is KEY=VALUE'),
-    ('robustness --model zerosnet20 --data ten.npz --out good.png', 'good.png'),
-    ('corrupt ten.npz --out good.png', 'good.png'),
+    ('robustness --model zerosnet20 --data ten.npz --out good.png', 'good.png is a file; accepted is a folder'),
+    ('corrupt ten.npz --out good.png', 'good.png is a file; accepted is a folder'),
     ('corrupt ten.npz --out out --layout zip', "unknown layout 'zip'"),
     ('corrupt ten.npz --out out --size 0', 'size=0'),
     ('corrupt ten.npz --out out --limit -1', 'a limit of -1 images: accepted is an integer >= 1'),
@@ -206,7 +206,7 @@ REFUSED = [
     ('validate --model zerosnet20 --data-dir two --num-classes 2 --checkpoint other.pth', 'other.pth'),
     # demo
     ('demo --out out --epochs 0', 'epochs=0: accepted are a seed from 0 to 2**32 - 1, at least one epoch'),
-    ('demo --out good.png', 'good.png'),
+    ('demo --out good.png', 'good.png is a file; accepted is a folder'),
 ]
 
 

@@ -12,7 +12,7 @@ from timm.optim import create_optimizer_v2
 from torch import nn
 from tqdm import tqdm
 
-from .output import replacing
+from .output import make_folder, replacing
 from .robustness import evaluate
 
 MODEL = 'zerosnet20'
@@ -93,7 +93,7 @@ def run(out: Path, seed: int = 0, epochs: int = 3) -> dict[str, list[float]]:
     """
     if not 0 <= seed < 2**32 or epochs < 1:
         raise ValueError(f'seed={seed}, epochs={epochs}: accepted are a seed from 0 to 2**32 - 1, at least one epoch')
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     digits = load_digits(seed)
     print(f'{len(digits.x_train)} handwritten digits to learn from, {len(digits.x_test)} to be tested on')
     accuracies: dict[str, list[float]] = {}

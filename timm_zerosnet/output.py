@@ -27,6 +27,20 @@ def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
         raise OutputError(f'{path} cannot be written: {path.parent} is not a folder')
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, if need be.
+
+    Raises:
+        OutputError: if a file is in its place, or it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise OutputError(f'{path} is a file; accepted is a folder') from error
+    except OSError as error:
+        raise OutputError(f'the folder {path} cannot be made: {error.strerror or error}') from error
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A file to write to that takes the place of ``path`` when all went well; otherwise nothing is left of it.

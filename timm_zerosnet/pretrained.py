@@ -143,6 +143,8 @@ def check_readable(path: str | Path) -> None:
     except Exception as error:  # timm, torch, pickle and safetensors each raise their own
         # timm advises to unpickle whatever is in the file
         said = f'{type(error).__name__}: {one_line(error)}'.split(' No automatic unsafe pickle fallback')[0]
+        if isinstance(error, AttributeError):  # of what is no mapping
+            said = 'it holds no state dict'
         raise WeightError(
             f'{path} ({Path(path).stat().st_size} bytes) cannot be read as a checkpoint: {said.rstrip(".")}. {accepted}'
         ) from error

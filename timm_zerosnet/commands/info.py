@@ -14,7 +14,6 @@ from torch import nn
 from .. import pretrained
 from ..costs import measure
 from ..methods import lm, zerosnet_coefficients
-from ..preflight import model_config
 from ..pretrained import WeightError
 from ..robustness.subjects import Source
 from ..runs import read_yaml
@@ -53,7 +52,9 @@ def own_model(name: str) -> tuple[str, str]:
         raise ValueError(
             f'{name!r} is no network of this package; nearest: {", ".join(near) or "none, see timm-zerosnet list"}'
         )
-    model_config(name)
+    tags = [other for other in default_cfgs[model].cfgs if other]
+    if tag and tag not in tags:
+        raise ValueError(f'{name!r}: {model} has no tag {tag!r}; accepted: {", ".join(tags) or "none"}')
     return model, tag or str(default_cfgs[model].tags[0])
 
 
