@@ -42,7 +42,7 @@ def inputs(tmp_path_factory):
     torch.save({'state_dict': {**original, 'bn.bias': torch.full((64,), float('nan'))}}, folder / 'nan.pth')
     torch.save({'state_dict': {**original, 'bn.bias': torch.zeros(3)}}, folder / 'shape.pth')
     torch.save({'state_dict': {'weight': torch.zeros(2)}}, folder / 'other.pth')
-    torch.save([1, 2], folder / 'bytes) cannot be read as a checkpoint: it holds no state dict')
+    torch.save([1, 2], folder / 'list.pth')
     (folder / 'text.pth').write_text('no checkpoint')
     (folder / 'cut.safetensors').write_bytes(Path(pretrained.weight_file('zerosnet20.cifar10')).read_bytes()[:9999])
     for name, text in {
