@@ -19,6 +19,7 @@ from PIL import Image
 from processes import FORKS, start
 from safetensors.torch import load_file
 
+import timm_zerosnet_autoload
 from timm_zerosnet import cli, pretrained
 from timm_zerosnet.robustness.store import locked
 
@@ -100,6 +101,7 @@ REFUSED = [
     ('stability --a 1', 'or both --a and --b'),
     ('stability --a 1/0 --b 1', "coefficient '1/0' is not a finite number; accepted: an int"),
     ('stability --a 0 --b 1', 'accepted is at least one coefficient, not all of them zero'),
+    ('stability --a 1e400 --b 1', 'a coefficient is too large: accepted are those up to 3.4e+38'),
     ("stability 'zerosnet(0)'", 'lambda=0: accepted is any number but 0'),
     ("stability 'optimal(99)'", 'optimal(99): accepted is an integer number of steps from 2 to 64'),
     ('stability euler --plot x.bmp', "x.bmp ends with '.bmp'; accepted: .png, .svg, .pdf"),
@@ -292,6 +294,19 @@ def test_damaged_manifest_of_a_fresh_process(checkout):
     )
     assert done.returncode == 2 and not done.stdout and 'Traceback' not in done.stderr
     assert done.stderr.startswith('timm-zerosnet: ') and 'it holds a list' in done.stderr
+
+
+@pytest.mark.parametrize('error, code, message', [(KeyboardInterrupt, 130, 'interrupted'), (ImportError('x'), 2, 'x')])
+def test_import_that_fails(error, code, message, monkeypatch, capsys):
+    class Finder:
+        def find_spec(self, name, path=None, target=None):
+            if name == 'timm_zerosnet.cli':
+                raise error
+
+    monkeypatch.delitem(sys.modules, 'timm_zerosnet.cli')
+    monkeypatch.setattr(sys, 'meta_path', [Finder(), *sys.meta_path])
+    assert timm_zerosnet_autoload.command() == code
+    assert capsys.readouterr().err.splitlines()[-1].endswith(message)
 
 
 WRITERS = [

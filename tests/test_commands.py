@@ -75,10 +75,10 @@ def test_formula(method, expected):
     'method, expected',
     [
         (METHODS['euler'], ['1']),
-        (METHODS['zerosnet-opt'], ['1', '-0.3333 (double)']),
+        (METHODS['zerosnet-opt'], ['1', '-0.333333 (double)']),
         (zerosnet('1/3'), ['1 (triple)']),
         (METHODS['ab4'], ['1', '0 (triple)']),
-        (METHODS['all-ones'], ['1.839', '-0.4196 ± 0.6063i (modulus 0.7374)']),
+        (METHODS['all-ones'], ['1.83929', '-0.419643 ± 0.606291i (modulus 0.737353)']),
     ],
 )
 def test_roots_in_words(method, expected):

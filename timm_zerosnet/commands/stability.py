@@ -8,6 +8,7 @@ from typing import Any, Callable
 
 from ..extras import need
 from ..methods import METHODS, parse_method
+from ..multistep_resnet import LARGEST
 from ..output import check_output
 from ..stability import MultistepMethod
 from .options import print_json
@@ -52,6 +53,13 @@ def _stability(args: argparse.Namespace) -> None:
 
 
 def _method(args: argparse.Namespace) -> MultistepMethod:
+    method = _given(args)
+    if max(map(abs, (*method.a, *method.b))) > LARGEST:
+        raise ValueError(f'a coefficient is too large: accepted are those up to {LARGEST:.3g}, as in a network')
+    return method
+
+
+def _given(args: argparse.Namespace) -> MultistepMethod:
     own = args.a is not None or args.b is not None
     if args.method is not None and own:
         raise ValueError(f'METHOD {args.method} and --a, --b: accepted is the one or the other')
@@ -139,7 +147,7 @@ def root_texts(method: MultistepMethod) -> list[str]:
         count = roots.count(z)
         times = TIMES.get(count, f' ({count}-fold)')
         if not z.imag:
-            texts.append(f'{z.real + 0:.4g}{times}')
+            texts.append(f'{z.real + 0:.6g}{times}')
         elif z.imag > 0:
-            texts.append(f'{z.real + 0:.4g} ± {z.imag:.4g}i (modulus {abs(z):.4g}){times}')
+            texts.append(f'{z.real + 0:.6g} ± {z.imag:.6g}i (modulus {abs(z):.6g}){times}')
     return texts
