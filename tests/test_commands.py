@@ -107,7 +107,9 @@ def test_plot(suffix, start, command, tmp_path):
     assert path.read_bytes().startswith(start) and path.stat().st_mode & 0o044 and len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.parametrize('name', ['midpoint', 'all-ones', 'zerosnet(1/3)', 'momentum(0.9)', 'optimal(20)', 'lm(0)'])
+@pytest.mark.parametrize(
+    'name', ['midpoint', 'all-ones', 'zerosnet(1/3)', 'momentum(0.9)', 'momentum(0.999999)', 'optimal(20)', 'lm(0)']
+)
 def test_plot_of_odd_methods(name, command, tmp_path):
     command('stability', name, '--plot', tmp_path / 'plot.png')
     pixels = np.asarray(Image.open(tmp_path / 'plot.png').convert('RGB'))

@@ -12,7 +12,8 @@ from .output import replacing
 from .stability import MultistepMethod
 
 GOOD, BAD, INK = '#1f6fb4', '#c0392b', '#444444'
-FARTHEST = 6.0  # of the region's picture, where the boundary runs to infinity
+FARTHEST = 4.0  # times the middle of the boundary, where it runs to infinity
+NARROW = 8.0  # ratio of the sides from which on they have scales of their own
 
 
 def plot(method: MultistepMethod, path: Path) -> None:
@@ -73,16 +74,18 @@ def _roots(axes: Any, method: MultistepMethod) -> None:
 
 def _region(axes: Any, method: MultistepMethod) -> None:
     locus = method.boundary_locus(np.linspace(0, 2 * np.pi, 4001))
-    near = locus[np.isfinite(locus) & (np.abs(locus) < FARTHEST)]
-    near = np.append(near, [-0.25, 0.25])  # where there is none
-    height = 1.15 * max(np.abs(near.imag).max(), 0.3)
-    low, high = near.real.min(), near.real.max()
-    middle, half = (low + high) / 2, max(1.15 * (high - low) / 2, height)
+    finite = locus[np.isfinite(locus)]
+    near = finite[np.abs(finite) <= FARTHEST * np.median(np.abs(finite))] if len(finite) else np.array([-1.0, 1.0])
+    middle = (near.real.min() + near.real.max()) / 2
+    width, height = 1.15 * np.ptp(near.real) / 2, 1.15 * np.ptp(near.imag) / 2
+    thin = max(width, height) > NARROW * min(width, height) > 1e-6 * max(width, height)
+    if not thin:
+        width = height = max(width, height) or 1.0
     count = int(np.clip((2e7 / method.steps**3) ** 0.5, 60, 400))
-    x, y = np.linspace(middle - half, middle + half, count), np.linspace(-half, half, count)
+    x, y = np.linspace(middle - width, middle + width, count), np.linspace(-height, height, count)
     grown = method.amplification(x + 1j * y[:, None])
     axes.contourf(x, y, grown, levels=[0, 1 + 1e-9], colors=[GOOD], alpha=0.25)
-    shown = np.where(np.abs(locus) < 20 * half, locus, np.nan)
+    shown = np.where(np.abs(locus) < FARTHEST * max(width, height), locus, np.nan)
     empty = not (grown <= 1 + 1e-9).any()
     axes.plot(shown.real, shown.imag, color=GOOD, linewidth=1.2, linestyle='--' if empty else '-')
     axes.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
@@ -90,7 +93,7 @@ def _region(axes: Any, method: MultistepMethod) -> None:
         axes,
         'boundary locus (the region has no interior)' if empty else 'region of absolute stability',
     )
-    axes.set(xlabel='Re z', ylabel='Im z')
+    axes.set(xlabel='Re z', ylabel='Im z', aspect='auto' if thin else 'equal')
 
 
 def _finish(axes: Any, title: str) -> None:
