@@ -36,6 +36,19 @@ def install() -> None:
         sys.meta_path.insert(0, _Hook())
 
 
+def command() -> int:
+    """``timm-zerosnet``, which says in one line why the package cannot be imported, such as a damaged manifest."""
+    try:
+        from timm_zerosnet.cli import main
+    except KeyboardInterrupt:  # the import takes seconds
+        print('interrupted', file=sys.stderr)
+        return 130
+    except Exception as error:
+        print(f'timm-zerosnet: {error}', file=sys.stderr)
+        return 2
+    return main()
+
+
 class _Hook:
     """Meta path finder of ``timm.models`` alone, which it finds by asking the finders after it."""
 

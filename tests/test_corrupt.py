@@ -27,7 +27,7 @@ def seen(name, level, suite='cifar-c', seed=0):
 def test_cifar_c_layout(tmp_path):
     written = corrupt(DATA, tmp_path, suite='cifar-c', layout='cifar-c', seed=3)
     assert {path.stem for path in written} == {'labels', *SUITES['cifar-c']}
-    assert sorted(written) == sorted(tmp_path.iterdir())
+    assert sorted([*written, tmp_path / 'run.lock']) == sorted(tmp_path.iterdir())
     for name in SUITES['cifar-c']:
         for severity in range(1, 6):
             found = load_official(tmp_path, name, severity)

@@ -10,7 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from golden_weights import load
 from PIL import Image
+
+from timm_zerosnet import cli
+from timm_zerosnet.zerosnet import CIFAR10_LABELS as LABELS
 
 ROOT = Path(__file__).resolve().parent.parent
 STAND_IN = Path(__file__).with_name('stand_in')
@@ -58,6 +63,73 @@ def write_images(folder, classes, mode='RGB'):
             path = folder / split / f'class{i % classes:03d}' / f'{i:03d}.png'
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).convert(mode).save(path)
+
+
+SAMPLE = np.load(Path(__file__).with_name('data') / 'cifar10_test_200.npz')
+
+
+def command_files(folder):
+    """What the examples of docs/commands.md read: three images, class folders, an original checkpoint."""
+    for i, label in enumerate(('cat', 'ship', 'frog')):
+        chosen = SAMPLE['x_test'][SAMPLE['y_test'] == LABELS.index(label)]
+        Image.fromarray(chosen[0]).save(folder / f'{label}.png')
+        for k, image in enumerate(chosen[:3]):
+            path = folder / 'photos' / label / f'{i}{k}.png'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
+    state_dict, _, _ = load('cifar-ZeroSNet20_Tra-scalar_-1.5')
+    torch.save({'state_dict': state_dict}, folder / 'ZeroSNet20_Tra.pth.tar')
+
+
+def comparable(text):
+    """Without what depends on the processor and on torch's file format."""
+    for pattern in (r'\d+\.\d+ %', r'\d\.\d{7,}', r'[0-9a-f]{64}', r'(?<=  bytes)\s+\d+'):
+        text = re.sub(pattern, '#', text)
+    return text
+
+
+def test_commands_print_what_their_page_shows(tmp_path, monkeypatch, capsys):
+    command_files(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    seen = set()
+    for block in blocks(ROOT / 'docs' / 'commands.md', 'console'):
+        line, _, expected = block.partition('\n')
+        prompt, command, *words = shlex.split(line)
+        assert (prompt, command) == ('$', 'timm-zerosnet')
+        assert cli.main(words) == 0
+        found, expected = comparable(capsys.readouterr().out), comparable(expected)
+        shown, cut, _ = expected.partition('[...]\n')
+        assert found.startswith(shown) if cut else found == shown, line
+        seen.add(words[0])
+    for line in [line for block in blocks(ROOT / 'README.md', 'console') for line in block.splitlines()]:
+        command, *words = shlex.split(line)
+        if command == 'timm-zerosnet' and words[0] not in ('train', 'validate'):
+            assert cli.main(words) == 0, line
+            seen.add(f'README {words[0]}')
+    assert seen >= {'README stability', 'README list', 'README predict'}
+    assert seen >= {'stability', 'list', 'info', 'predict', 'convert', 'robustness', 'corrupt', 'weights', 'publish'}
+    assert (tmp_path / 'ab3.png').is_file() and (tmp_path / 'ours.safetensors').is_file()
+
+
+@pytest.mark.timeout(600)
+def test_train_commands_of_the_readme_run(tmp_path):
+    lines = [line for block in blocks(ROOT / 'README.md', 'console') for line in block.splitlines()]
+    lines = [line for line in lines if line.split()[1:2] in (['train'], ['validate'])]
+    assert len(lines) == 3
+    write_images(tmp_path / 'data', 10)
+    for line in lines:
+        line = line.replace('--dataset torch/cifar10', '').replace('--dataset-download', '')
+        _, *words = shlex.split(line)
+        small = ['--epochs', '1', '--batch-size', '10', '--warmup-epochs', '0'] if 'short' in words else []
+        done = subprocess.run(
+            [sys.executable, '-m', 'timm_zerosnet.cli', *words, *small],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, 'PYTHONPATH': str(ROOT), 'TIMM_SCRIPTS': str(STAND_IN), 'OMP_NUM_THREADS': '1'},
+        )
+        assert done.returncode == 0, f'{line}\n{done.stdout}\n{done.stderr}'
+    assert (tmp_path / 'runs' / 'first' / 'last.pth.tar').is_file()
 
 
 @pytest.mark.timeout(900)

@@ -336,3 +336,62 @@ def test_a_hair_off_the_circle(side, n):
     hair = F(side, 10**30)
     assert method_of(linear(1), *[linear(-1 - hair)] * n).is_zero_stable == (side < 0)
     assert method_of(linear(-1), *[linear(1 + hair)] * n).is_zero_stable == (side < 0)
+
+
+# absolute stability
+
+PLANE = np.linspace(-3, 1, 41) + 1j * np.linspace(-2, 2, 41)[:, None]
+
+
+def test_amplification_of_euler_is_the_disc():
+    assert METHODS['euler'].amplification(PLANE) == pytest.approx(np.abs(1 + PLANE), abs=1e-12)
+
+
+def test_amplification_of_two_step_methods():
+    """Roots of a quadratic: ``z^2 - (a0 + b0 z) z - (a1 + b1 z)``."""
+    for name in ('midpoint', 'ab2'):
+        method = METHODS[name]
+        (a0, a1), (b0, b1) = ([float(c) for c in row] for row in (method.a, method.b))
+        half, root = (a0 + b0 * PLANE) / 2, np.sqrt(((a0 + b0 * PLANE) / 2) ** 2 + a1 + b1 * PLANE)
+        expected = np.maximum(np.abs(half + root), np.abs(half - root))
+        assert method.amplification(PLANE) == pytest.approx(expected, abs=1e-7)
+
+
+@many
+@given(st.floats(0.01, 2 * math.pi - 0.01))
+def test_locus_is_where_a_root_lies_on_the_circle(angle):
+    for name in ('euler', 'zerosnet-opt', 'ab3', 'ab4'):
+        method, zeta = METHODS[name], np.exp(1j * angle)
+        z = complex(method.boundary_locus(np.array([angle]))[0])
+        rho = np.polyval([1, *(-float(c) for c in method.a)], zeta)
+        assert rho == pytest.approx(z * np.polyval([float(c) for c in method.b], zeta), abs=1e-9)
+        assert method.amplification(z) >= 1 - 1e-6
+
+
+@pytest.mark.parametrize(
+    'name, end',
+    [
+        ('euler', -2),
+        ('ab2', -1),
+        ('ab3', F(-6, 11)),
+        ('ab4', F(-3, 10)),
+        ('midpoint', 0),
+        ('zerosnet-opt', F(-1, 2)),
+        ('all-ones', None),
+    ],
+)
+def test_stability_interval(name, end):
+    method = METHODS[name]
+    assert method.stability_interval == (None if end is None else pytest.approx(float(end), abs=1e-6))
+    if end:
+        assert method.amplification(float(end) * 0.999) <= 1 < method.amplification(float(end) * 1.001)
+
+
+@many
+@given(st.one_of(st.floats(-50, -1.001), st.floats(0.34, 50)))
+def test_stability_interval_of_the_family(lam):
+    method = zerosnet(lam)
+    end = method.stability_interval
+    inside = np.linspace(end, 0, 30)[1:-1]
+    assert end <= 0 and (method.amplification(inside) <= 1 + 1e-9).all()
+    assert method.amplification(end - 1e-3) > 1

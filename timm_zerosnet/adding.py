@@ -17,7 +17,7 @@ from typing import Any
 import timm
 import torch
 import yaml
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from . import pretrained
@@ -162,7 +162,7 @@ def add(
     pretrained.WEIGHTS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=pretrained.WEIGHTS, prefix='.adding-') as scratch:
         stored = Path(scratch) / f'{name}.safetensors'
-        save_file(state_dict, stored, metadata={'format': 'pt'})
+        stored.write_bytes(save(state_dict, metadata={'format': 'pt'}))
         model = timm.create_model(cfg_name, pretrained=True, pretrained_cfg_overlay=dict(file=str(stored)))
         test = load_labelled(data, model.pretrained_cfg['label_names'], progress)
         if len(test.labels) != TEST_IMAGES:
@@ -212,6 +212,7 @@ def _install(stored: Path, logs: Path, name: str, row: dict[str, Any]) -> None:
     umask = os.umask(0)
     os.umask(umask)
     os.chmod(stored, 0o666 & ~umask)  # safetensors writes 0600
+    pretrained.manifest.cache_clear()  # another process may have added a row meanwhile
     rows = {**pretrained.manifest(), name: row}
     manifest = stored.parent / 'manifest.json'
     manifest.write_text(json.dumps(rows, indent=2) + '\n', encoding='utf-8')

@@ -34,17 +34,23 @@ def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[s
     Raises:
         WeightError: if names or shapes of the backbone differ, or a value is not finite.
     """
+    state_dict = unwrap(state_dict)
+    own = model.state_dict()
+    if 'conv1.weight' in state_dict and 'fc.weight' in state_dict:
+        state_dict = _convert_original(state_dict, own, [len(stage.blocks) for stage in model.stages])
+    _refuse_mismatch(state_dict, own, model)
+    return dict(state_dict)
+
+
+def unwrap(state_dict: dict[str, Any]) -> dict[str, Any]:
+    """The entries of a checkpoint without what is around them, and without prefixes that all of them have."""
     for key in _WRAPPERS:
         if isinstance(state_dict.get(key), dict):
             state_dict = state_dict[key]
     for prefix in _PREFIXES:
         if state_dict and all(key.startswith(prefix) for key in state_dict):
             state_dict = {key[len(prefix) :]: value for key, value in state_dict.items()}
-    own = model.state_dict()
-    if 'conv1.weight' in state_dict and 'fc.weight' in state_dict:
-        state_dict = _convert_original(state_dict, own, [len(stage.blocks) for stage in model.stages])
-    _refuse_mismatch(state_dict, own, model)
-    return dict(state_dict)
+    return state_dict
 
 
 def _convert_original(state_dict: dict[str, Tensor], own: dict[str, Tensor], depths: list[int]) -> dict[str, Tensor]:

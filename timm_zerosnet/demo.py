@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from timm.optim import create_optimizer_v2
 from torch import nn
 from tqdm import tqdm
 
+from .output import make_folder, replacing
 from .robustness import evaluate
 
 MODEL = 'zerosnet20'
@@ -93,7 +93,7 @@ def run(out: Path, seed: int = 0, epochs: int = 3) -> dict[str, list[float]]:
     """
     if not 0 <= seed < 2**32 or epochs < 1:
         raise ValueError(f'seed={seed}, epochs={epochs}: accepted are a seed from 0 to 2**32 - 1, at least one epoch')
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     digits = load_digits(seed)
     print(f'{len(digits.x_train)} handwritten digits to learn from, {len(digits.x_test)} to be tested on')
     accuracies: dict[str, list[float]] = {}
@@ -126,9 +126,8 @@ def _print_table(names: list[str], accuracies: dict[str, list[float]]) -> None:
 def _write_csv(path: Path, names: list[str], accuracies: dict[str, list[float]]) -> None:
     lines = [','.join(['noise', *accuracies])]
     lines += [','.join([name, *(f'{values[i]:.4f}' for values in accuracies.values())]) for i, name in enumerate(names)]
-    scratch = path.with_suffix('.tmp')
-    scratch.write_text('\n'.join(lines) + '\n', encoding='utf-8')
-    os.replace(scratch, path)
+    with replacing(path) as partial:
+        partial.write_text('\n'.join(lines) + '\n', encoding='utf-8')
 
 
 def _plot(path: Path, names: list[str], accuracies: dict[str, list[float]]) -> None:
@@ -149,6 +148,5 @@ def _plot(path: Path, names: list[str], accuracies: dict[str, list[float]]) -> N
     axes.set_ylabel('top-1 %')
     axes.set_title(f'{MODEL} on handwritten digits, clean and under noise')
     axes.legend(loc='lower left', fontsize=8)
-    scratch = path.with_suffix('.tmp')
-    figure.savefig(scratch, format='png', dpi=150)
-    os.replace(scratch, path)
+    with replacing(path) as partial:
+        figure.savefig(partial, format='png', dpi=150)

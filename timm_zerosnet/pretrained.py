@@ -19,6 +19,14 @@ def _folder(name: str) -> Path:
 
 WEIGHTS = _folder('weights')
 RECIPES = _folder('recipes')
+TEXT, COUNT, PERCENT = ((str,), 'text'), ((int,), 'an integer'), ((int, float), 'a number')
+FIELDS: dict[str, tuple[tuple[type, ...], str]] = {
+    **dict.fromkeys(('sha256', 'data', 'weights', 'recipe', 'hardware', 'wall_time', 'date', 'note', 'command'), TEXT),
+    **dict.fromkeys(('bytes', 'parameters', 'test_images', 'epochs'), COUNT),
+    **dict.fromkeys(('top1', 'top5', 'logged_top1'), PERCENT),
+    'seed': ((int, type(None)), 'an integer or null'),
+    'versions': ((dict,), 'an object'),
+}
 ADVICE = 'Reinstall timm-zerosnet, or restore the file from its repository.'
 
 
@@ -37,9 +45,23 @@ def manifest() -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
     try:
-        return json.loads(path.read_text(encoding='utf-8'))
-    except ValueError as error:
+        rows = json.loads(path.read_text(encoding='utf-8'))
+        _check_rows(rows)
+        return rows
+    except (OSError, ValueError) as error:
         raise WeightError(f'{path} is damaged ({error}). {ADVICE}') from error
+
+
+def _check_rows(rows: Any) -> None:
+    if not isinstance(rows, dict):
+        raise ValueError(f'it holds a {type(rows).__name__}; accepted is an object with one entry for each weight')
+    for name, row in rows.items():
+        if not isinstance(row, dict):
+            raise ValueError(f'{name} is {row!r}; accepted is an object')
+        for key, (kinds, accepted) in FIELDS.items():
+            if key not in row or not isinstance(row[key], kinds) or isinstance(row[key], bool):
+                given = repr(row[key]) if key in row else 'missing'
+                raise ValueError(f'{key} of {name} is {given}; accepted is {accepted}')
 
 
 def weight_file(name: str) -> str | None:
@@ -121,6 +143,8 @@ def check_readable(path: str | Path) -> None:
     except Exception as error:  # timm, torch, pickle and safetensors each raise their own
         # timm advises to unpickle whatever is in the file
         said = f'{type(error).__name__}: {one_line(error)}'.split(' No automatic unsafe pickle fallback')[0]
+        if isinstance(error, AttributeError):  # of what is no mapping
+            said = 'it holds no state dict'
         raise WeightError(
             f'{path} ({Path(path).stat().st_size} bytes) cannot be read as a checkpoint: {said.rstrip(".")}. {accepted}'
         ) from error

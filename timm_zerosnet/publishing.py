@@ -18,6 +18,7 @@ import timm
 from huggingface_hub import CommitOperationAdd, HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
+from safetensors import SafetensorError
 from timm.models import save_for_hf
 
 from . import __version__, pretrained
@@ -91,9 +92,15 @@ def write_folder(name: str, repo_id: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix='.publishing-') as scratch:
         # timm writes weights as well, of another type and with mode 0600: only its config.json is taken
-        save_for_hf(
-            model, scratch, model_config={'label_names': model.pretrained_cfg['label_names']}, safe_serialization=True
-        )
+        try:
+            save_for_hf(
+                model,
+                scratch,
+                model_config={'label_names': model.pretrained_cfg['label_names']},
+                safe_serialization=True,
+            )
+        except SafetensorError as error:  # a full disk, which is no OSError there
+            raise OSError(f'{folder} cannot be written: {one_line(error)}') from error
         config = json.loads(Path(scratch, 'config.json').read_text(encoding='utf-8'))
         # the architecture's name says it all, and transformers passes num_classes beside them
         config.pop('model_args', None)

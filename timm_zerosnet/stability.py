@@ -265,6 +265,52 @@ class MultistepMethod:
             return None
         return max((abs(z) for z in _roots(quotient)), default=0.0)
 
+    def amplification(self, z: complex | np.ndarray) -> np.ndarray:
+        """How much a step amplifies solutions of ``x' = z x`` (h = 1): the largest root modulus of ``rho - z sigma``.
+
+        The region of absolute stability is where this is at most 1.
+
+        Args:
+            z: Complex numbers of any shape; for a residual block, eigenvalues of the Jacobian of its branch.
+
+        Returns:
+            Floats of the shape of ``z``; for Euler's method ``|1 + z|``.
+        """
+        z = np.asarray(z, dtype=complex)
+        companion = np.zeros((*z.shape, self.steps, self.steps), dtype=complex)
+        companion[..., 0, :] = np.array([float(c) for c in self.a]) + z[..., None] * np.array(
+            [float(c) for c in self.b]
+        )
+        companion[..., np.arange(1, self.steps), np.arange(self.steps - 1)] = 1
+        return np.abs(np.linalg.eigvals(companion)).max(-1)
+
+    def boundary_locus(self, angles: np.ndarray) -> np.ndarray:
+        """``rho / sigma`` at ``exp(i angle)``: the z with a root there; the region's boundary is part of this curve."""
+        zeta = np.exp(1j * np.asarray(angles))
+        rho = np.polyval([1, *(-float(c) for c in self.a)], zeta)
+        with np.errstate(divide='ignore', invalid='ignore'):
+            return rho / np.polyval([float(c) for c in self.b], zeta)
+
+    @cached_property
+    def stability_interval(self) -> float | None:
+        """The smallest x <= 0 such that [x, 0] is in the region of absolute stability; None if 0 is not.
+
+        Euler -2, Adams-Bashforth -1, -6/11, -3/10 (Hairer, Norsett and Wanner, Solving ODEs II, chapter V.1).
+        """
+        if not self.is_zero_stable:
+            return None
+        locus = self.boundary_locus(np.linspace(0, math.pi, 20_001)[1:])
+        before, after = locus[:-1], locus[1:]
+        crosses = np.isfinite(before) & np.isfinite(after) & (before.imag * after.imag < 0)
+        weight = before.imag[crosses] / (before.imag[crosses] - after.imag[crosses])
+        ends = [*(before.real[crosses] + weight * (after.real - before.real)[crosses]), locus[-1].real]
+        reached = 0.0
+        for end in sorted((float(x) for x in ends if np.isfinite(x) and x < -1e-9), reverse=True):
+            if self.amplification((reached + end) / 2) > 1:
+                break
+            reached = end
+        return reached
+
     @property
     def verdict(self) -> str:
         """Consistency and zero stability in words, with what speaks against them."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 from typing import Any, Iterable
 
 from . import pretrained
+from .output import replacing
 
 DATA_NAMES = {'cifar10': 'CIFAR-10', 'cifar100': 'CIFAR-100'}
 
@@ -140,8 +140,7 @@ def write_tables() -> list[Path]:
     for path in documents():
         text = path.read_text(encoding='utf-8')
         if fill(text) != text:
-            scratch = path.with_suffix('.tmp')
-            scratch.write_text(fill(text), encoding='utf-8')
-            os.replace(scratch, path)
+            with replacing(path) as partial:
+                partial.write_text(fill(text), encoding='utf-8')
             changed.append(path)
     return changed

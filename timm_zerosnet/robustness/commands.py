@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, Callable
 
-from timm.utils import ParseKwargs
-
+from ..commands.options import ModelKwargs
 from .analysis import compare_run, plain
 from .comparison_report import comparison_markdown
 from .corrupt import LAYOUTS, corrupt
@@ -23,16 +22,30 @@ FORMS = f'folder with one folder of images for each class, npz file with x_test 
 
 INTERPOLATIONS = ('nearest', 'bilinear', 'bicubic', 'box', 'hamming', 'lanczos')
 
+ROBUSTNESS_EXAMPLES = """
+timm-zerosnet robustness --model zerosnet20 preresnet20 --data torch/cifar10 --data-dir data --download --out noise
+timm-zerosnet robustness --model zerosnet20 --data photos --corruption randn --levels 0.05 0.1 --seeds 3 --out noise
+"""
+COMPARE_EXAMPLES = """
+timm-zerosnet compare noise zerosnet20 preresnet20
+timm-zerosnet compare before mine mine --with after
+"""
+CORRUPT_EXAMPLES = """
+timm-zerosnet corrupt photos --suite cifar-c --out corrupted
+timm-zerosnet corrupt torch/cifar10 --data-dir data --layout cifar-c --out CIFAR-10-C
+"""
+
 
 def register(command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the commands.
 
     Args:
-        command: ``command(name, run, text)`` gives a new sub-parser.
+        command: ``command(name, run, text, examples)`` gives a new sub-parser.
     """
-    _robustness_options(command('robustness', _robustness, 'Measure models on images, clean and under noise.'))
-    _compare_options(command('compare', _compare, 'Compare two models of a run image by image.'))
-    _corrupt_options(command('corrupt', _corrupt, 'Write perturbed images as files.'))
+    text = 'Measure models on images, clean and under noise.'
+    _robustness_options(command('robustness', _robustness, text, ROBUSTNESS_EXAMPLES))
+    _compare_options(command('compare', _compare, 'Compare two models of a run image by image.', COMPARE_EXAMPLES))
+    _corrupt_options(command('corrupt', _corrupt, 'Write perturbed images as files.', CORRUPT_EXAMPLES))
 
 
 def _robustness_options(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +69,7 @@ def _robustness_options(parser: argparse.ArgumentParser) -> None:
     model.add_argument('--in-chans', type=int, metavar='N', help='input channels, 1 for grey images')
     model.add_argument('--num-classes', type=int, metavar='N', help='outputs; of a checkpoint its own')
     model.add_argument(
-        '--model-kwargs', nargs='*', action=ParseKwargs, default={}, metavar='KEY=VALUE', help='such as method=ab3'
+        '--model-kwargs', nargs='*', action=ModelKwargs, default={}, metavar='KEY=VALUE', help='such as method=ab3'
     )
 
     own = parser.add_argument_group("preprocessing, in place of the models' own")

@@ -19,6 +19,7 @@ from .evaluation import as_floats, resize
 from .export import number
 from .perturbations import SUITES, check_shape, find_perturbation, perturb, unknown
 from .plan import Point, points
+from .store import locked
 
 LAYOUTS = ('folder', 'npz', 'cifar-c')
 BATCH = 250
@@ -63,6 +64,7 @@ def corrupt(
 
     Raises:
         ValueError: for unknown names, levels out of range, images that are too small or of several sizes.
+        StoreError: if another process writes into the folder.
         OSError: if something cannot be written; what is written is whole.
     """
     if layout not in LAYOUTS:
@@ -90,15 +92,15 @@ def corrupt(
     for row in rows.values():
         check_shape(tuple(pixels.shape), row, suite)
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    writer: Any = {'folder': _Folders, 'npz': _Npz, 'cifar-c': _CifarC}[layout](out, data, tuple(pixels.shape))
-    with tqdm(total=len(plan) * len(pixels), unit='img', unit_scale=True, disable=not progress) as bar:
-        for point in plan:
-            bar.set_description(str(point), refresh=False)
-            for start in range(0, len(pixels), BATCH):
-                writer.add(point, start, _perturbed(pixels[start : start + BATCH], point, seed, start))
-                bar.update(len(pixels[start : start + BATCH]))
-            writer.finish(point)
+    with locked(out):
+        writer: Any = {'folder': _Folders, 'npz': _Npz, 'cifar-c': _CifarC}[layout](out, data, tuple(pixels.shape))
+        with tqdm(total=len(plan) * len(pixels), unit='img', unit_scale=True, disable=not progress) as bar:
+            for point in plan:
+                bar.set_description(str(point), refresh=False)
+                for start in range(0, len(pixels), BATCH):
+                    writer.add(point, start, _perturbed(pixels[start : start + BATCH], point, seed, start))
+                    bar.update(len(pixels[start : start + BATCH]))
+                writer.finish(point)
     return writer.written
 
 

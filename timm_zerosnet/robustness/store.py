@@ -16,6 +16,7 @@ from typing import Any, Iterator
 
 import numpy as np
 
+from ..output import make_folder
 from .cells import Cell
 from .evaluation import Evaluation
 
@@ -198,8 +199,9 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises:
         StoreError: if another process holds it; names the process.
+        OutputError: if it is a file, or cannot be made.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / LOCK
     with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), 'r+', encoding='ascii') as file:
         try:

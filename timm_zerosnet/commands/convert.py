@@ -1,0 +1,109 @@
+"""``timm-zerosnet convert``: an original project's checkpoint as one of ours."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, Callable
+
+import timm
+import torch
+from safetensors.torch import load_file, save
+from timm.models import load_state_dict
+from torch import Tensor, nn
+
+from .. import pretrained
+from ..checkpoint import ORIGINAL_URLS, checkpoint_filter_fn, unwrap
+from ..output import check_output, replacing
+from ..pretrained import WeightError
+from ..zerosnet import DEPTHS, default_cfgs
+from .info import own_model
+
+EXAMPLES = """
+timm-zerosnet convert ZeroSNet20_Opt.pth.tar zerosnet20.safetensors
+timm-zerosnet convert theirs.pth.tar lmresnet20.safetensors --model lmresnet20
+"""
+
+
+def register(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the command, see ``robustness.commands.register``."""
+    text = "Write an original project's checkpoint as a state dict that a network of ours loads strictly."
+    parser = command('convert', _convert, text, EXAMPLES)
+    parser.add_argument('original', type=Path, metavar='ORIGINAL', help=f'checkpoint of {ORIGINAL_URLS}, or our own')
+    parser.add_argument('out', type=Path, metavar='OUT.safetensors', help='file to write')
+    parser.add_argument('--model', metavar='NAME', help='network it is for; default: the one that it fits')
+
+
+def _convert(args: argparse.Namespace) -> None:
+    check_output(args.out, ('.safetensors',))
+    if args.out.exists() and args.original.exists() and args.out.samefile(args.original):
+        raise ValueError(f'{args.out} is ORIGINAL itself; accepted is another file')
+    name = None if args.model is None else own_model(args.model)[0]
+    pretrained.check_readable(args.original)
+    original = unwrap(load_state_dict(str(args.original)))
+    name = name or _fitting(original, args.original)
+    try:
+        net, entries = converted(original, name)
+    except WeightError as error:
+        raise WeightError(f'{args.original}: {error}') from error
+    with replacing(args.out) as partial:
+        partial.write_bytes(save(entries, metadata={'format': 'pt'}))
+        net.load_state_dict(load_file(partial), strict=True)
+    parameters = sum(p.numel() for p in net.parameters())
+    print(f'{args.out}: {name}, {net.num_classes} classes, {net.in_chans} channels, {parameters:,} parameters')
+    print(f'sha256 {pretrained.sha256(args.out)}')
+
+
+def converted(original: dict[str, Any], name: str) -> tuple[nn.Module, dict[str, Tensor]]:
+    """A network with as many classes and channels as the checkpoint has, and its state dict.
+
+    Args:
+        original: Of ``unwrap``.
+        name: Registered name.
+
+    Raises:
+        WeightError: if the checkpoint is of another network.
+    """
+    shapes = {
+        'num_classes': (('fc.weight', 'head.fc.weight'), 0),
+        'in_chans': (('conv1.weight', 'stem.conv.weight'), 1),
+    }
+    given = {
+        argument: original[key].shape[axis]
+        for argument, (keys, axis) in shapes.items()
+        for key in keys
+        if isinstance(original.get(key), Tensor) and original[key].ndim > axis
+    }
+    net = timm.create_model(name, **given)
+    entries = checkpoint_filter_fn(original, net)
+    own = net.state_dict()
+    missing = own.keys() - entries.keys()
+    if any(not key.endswith('num_batches_tracked') for key in missing):
+        raise WeightError(f'it holds no {", ".join(sorted(missing))}')
+    if strange := [key for key in own if key in entries and entries[key].shape != own[key].shape]:
+        raise WeightError(
+            f'{strange[0]} is {tuple(entries[strange[0]].shape)}, expected {tuple(own[strange[0]].shape)}'
+        )
+    return net, {key: entries.get(key, own[key]).clone(memory_format=torch.contiguous_format) for key in own}
+
+
+def _fitting(original: dict[str, Any], path: Path) -> str:
+    """The one network of ours that a checkpoint fits."""
+    blocks = sum(key.endswith('.conv1.weight') for key in original)
+    block = 'bottleneck' if any(key.endswith('.conv3.weight') for key in original) else 'basic'
+    depths = [depth for depth, row in DEPTHS.items() if sum(row['layers']) == blocks and row['block'] == block]
+    fitting, refused = [], []
+    for depth in depths:
+        for name in (f'zerosnet{depth}', f'zerosnet{depth}_tra', f'preresnet{depth}', f'lmresnet{depth}'):
+            if name in default_cfgs:
+                try:
+                    converted(original, name)
+                    fitting.append(name)
+                except WeightError as error:
+                    refused.append(error)
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise WeightError(f'{path} fits {" and ".join(fitting)}: say which by --model')
+    found = f'{path} holds {len(original)} entries, {blocks} {block} blocks: it fits no network of this package'
+    raise WeightError(f'{found}; accepted are checkpoints of {ORIGINAL_URLS}; --model NAME says what differs')

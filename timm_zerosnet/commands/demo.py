@@ -1,0 +1,27 @@
+"""``timm-zerosnet demo``: see ``timm_zerosnet.demo``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Callable
+
+from ..extras import need
+
+EXAMPLES = 'timm-zerosnet demo --out digits --epochs 5'
+
+
+def register(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the command, see ``robustness.commands.register``."""
+    text = 'Fine-tune a pretrained zerosnet20 on handwritten digits and measure it clean and under noise.'
+    demo = command('demo', _demo, text, EXAMPLES)
+    demo.add_argument('--out', default='timm-zerosnet-demo', help='folder for the plot and the table')
+    demo.add_argument('--seed', type=int, default=0, help='of the split, the order, the new layers and the noise')
+    demo.add_argument('--epochs', type=int, default=3, help='of both trainings')
+
+
+def _demo(args: argparse.Namespace) -> None:
+    need('robustness')
+    from ..demo import run
+
+    run(Path(args.out), seed=args.seed, epochs=args.epochs)

@@ -1,0 +1,209 @@
+"""``timm-zerosnet info``: everything about a network and its weight."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from pathlib import Path
+from typing import Any, Callable
+
+import timm
+import torch
+from torch import nn
+
+from .. import pretrained
+from ..costs import measure
+from ..methods import lm, zerosnet_coefficients
+from ..pretrained import WeightError
+from ..robustness.subjects import Source
+from ..runs import read_yaml
+from ..stability import MultistepMethod, as_fraction
+from ..steps import LMStep, ZeroSNetStep
+from ..zerosnet import default_cfgs
+from .options import add_model_options, print_json, print_table
+from .stability import describe as describe_method
+from .stability import root_texts
+
+CONFIG = ('input_size', 'mean', 'std', 'crop_pct', 'interpolation', 'num_classes', 'license', 'origin_url', 'paper_ids')
+EXAMPLES = """
+timm-zerosnet info zerosnet20
+timm-zerosnet info zerosnet20_tra --checkpoint runs/first/last.pth.tar
+timm-zerosnet info zerosnet20.cifar100 --json
+"""
+
+
+def register(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the command, see ``robustness.commands.register``."""
+    parser = command('info', _info, 'Config, method, stability and weight of a network of this package.', EXAMPLES)
+    parser.add_argument('name', metavar='NAME', help='such as zerosnet20 or zerosnet20.cifar100')
+    add_model_options(parser)
+    parser.add_argument('--json', action='store_true', help='print JSON')
+
+
+def own_model(name: str) -> tuple[str, str]:
+    """Name and tag of a network of this package, the tag its default one if none is given.
+
+    Raises:
+        ValueError: if there is no such network or tag; gives the nearest.
+    """
+    model, _, tag = name.partition('.')
+    if model not in default_cfgs:
+        near = difflib.get_close_matches(model, default_cfgs, 3, 0.4)
+        raise ValueError(
+            f'{name!r} is no network of this package; nearest: {", ".join(near) or "none, see timm-zerosnet list"}'
+        )
+    tags = [other for other in default_cfgs[model].cfgs if other]
+    if tag and tag not in tags:
+        raise ValueError(f'{name!r}: {model} has no tag {tag!r}; accepted: {", ".join(tags) or "none"}')
+    return model, tag or str(default_cfgs[model].tags[0])
+
+
+def _info(args: argparse.Namespace) -> None:
+    found = describe(args.name, args.checkpoint, args.model_kwargs)
+    if args.json:
+        print_json(found)
+    else:
+        _print(found)
+
+
+def describe(name: str, checkpoint: Path | None = None, arguments: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Everything about a network, as JSON takes it.
+
+    Args:
+        name: Registered name, also with tag.
+        checkpoint: Own weights; default the packaged ones, initial values where there are none.
+        arguments: More for ``timm.create_model``.
+
+    Raises:
+        ValueError: for an unknown name.
+        WeightError: for weights that are damaged or do not fit.
+    """
+    model, tag = own_model(name)
+    full = f'{model}.{tag}' if tag else model
+    row = None if checkpoint else pretrained.manifest().get(full)
+    source = Source(full, None, checkpoint, arguments or {})
+    source.check()
+    net = source.open() if row or checkpoint else _initial(source)
+    config = net.pretrained_cfg
+    counted = measure(net.eval(), (net.in_chans, *config['input_size'][1:]))
+    names = config.get('label_names')
+    return {
+        'name': full,
+        'tags': [other for other in default_cfgs[model].cfgs if other],
+        'parameters': counted.parameters,
+        'macs': counted.macs,
+        'classes': net.num_classes,
+        'in_chans': net.in_chans,
+        'layers': [len(stage.blocks) for stage in net.stages],
+        'config': {key: config[key] for key in CONFIG if config.get(key) is not None},
+        'label_names': list(names) if names and len(names) == net.num_classes else None,
+        'method': describe_method(net.method) if not learned(net) else None,
+        'blocks': learned(net) or None,
+        'weights': _weights(full, row, checkpoint),
+    }
+
+
+def _initial(source: Source) -> nn.Module:
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return timm.create_model(source.name, **source.arguments)
+    except TypeError as error:
+        raise ValueError(f'model {source.name} cannot be made: {error}') from error
+
+
+def learned(net: nn.Module) -> list[dict[str, Any]]:
+    """Coefficient, method and verdict of each block that learns its own."""
+    rows = []
+    for s, stage in enumerate(net.stages):
+        for i, block in enumerate(stage.blocks):
+            step = block.step
+            if not isinstance(step, (ZeroSNetStep, LMStep)):
+                continue
+            row: dict[str, Any] = {'block': f'stages.{s}.blocks.{i}'}
+            if isinstance(step, ZeroSNetStep):
+                mu = as_fraction(step.effective_mu().detach().float().numpy()[0])
+                a, b0 = zerosnet_coefficients(mu)
+                method = MultistepMethod(a, (b0,))
+                row |= {'mu': float(mu), 'lambda': float(1 / mu) if mu else None}
+            else:
+                k = as_fraction(step.k.detach().float().numpy()[0])
+                method = lm(k)
+                row |= {'k': float(k)}
+            row |= {
+                'roots': root_texts(method),
+                'parasitic_radius': method.parasitic_radius,
+                'zero_stable': method.is_zero_stable,
+                'order': method.order,
+            }
+            rows.append(row)
+    return rows
+
+
+def _weights(name: str, row: dict[str, Any] | None, checkpoint: Path | None) -> dict[str, Any] | None:
+    if checkpoint is not None:
+        return {'file': str(checkpoint), 'bytes': checkpoint.stat().st_size, 'sha256': pretrained.sha256(checkpoint)}
+    if row is None:
+        return None
+    recipe = pretrained.RECIPES / row['recipe']
+    try:
+        values = read_yaml(recipe)
+    except WeightError:
+        values = None
+    return {'file': pretrained.weight_file(name), **row, 'recipe_arguments': values}
+
+
+def _print(found: dict[str, Any]) -> None:
+    print(found['name'])
+    print(f'  {"tags":18}{", ".join(found["tags"]) or "none"}')
+    for key in ('parameters', 'macs'):
+        print(f'  {key:18}{found[key]:,}')
+    for key in ('classes', 'in_chans', 'layers'):
+        print(f'  {key:18}{_text(found[key])}')
+    _section('config', found['config'])
+    if found['label_names']:
+        print(f'  {"label_names":18}{pretrained.few(found["label_names"], 10)}')
+    if found['method']:
+        kept = ('formula', 'parasitic_radius', 'order', 'error_constant', 'verdict', 'meaning', 'source')
+        _section('method', {'name': found['method']['name'], **{key: found['method'][key] for key in kept}})
+    if found['blocks']:
+        _print_blocks(found)
+    weights = found['weights']
+    if weights is None:
+        print('\nweights\n  none: every value is the initial one')
+        return
+    recipe = weights.get('recipe_arguments')
+    _section('weights', {key: value for key, value in weights.items() if key != 'recipe_arguments'})
+    if recipe:
+        _section(f'recipe {weights["recipe"]}', recipe)
+
+
+def _print_blocks(found: dict[str, Any]) -> None:
+    key = 'k' if 'k' in found['blocks'][0] else 'lambda'
+    unstable = sum(not row['zero_stable'] for row in found['blocks'])
+    count = len(found['blocks'])
+    verdict = f'{unstable} of {count} are not zero-stable' if unstable else f'all {count} are zero-stable'
+    print(f'\nblocks with a {key} of their own: {verdict}')
+    rows = [('  block', key, 'parasitic radius', 'zero-stable')]
+    for row in found['blocks']:
+        value = 'inf' if row[key] is None else f'{row[key]:.4f}'
+        radius = 'none' if row['parasitic_radius'] is None else f'{row["parasitic_radius"]:.4f}'
+        rows.append((f'  {row["block"]}', value, radius, 'yes' if row['zero_stable'] else 'NO'))
+    print_table(rows)
+
+
+def _section(title: str, values: dict[str, Any]) -> None:
+    print(f'\n{title}')
+    width = max(18, 2 + max(map(len, map(str, values))))
+    for key, value in values.items():
+        print(f'  {key:{width}}{_text(value)}')
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ', '.join(f'{key} {_text(entry)}' for key, entry in value.items())
+    if isinstance(value, (list, tuple)):
+        return ' '.join(map(_text, value))
+    if value is None or value == '':
+        return 'none'
+    return f'{value:.4g}' if isinstance(value, float) and value == value and abs(value) < 10 else str(value)

@@ -1,0 +1,83 @@
+"""``timm-zerosnet list``: the networks of this package."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from typing import Any, Callable
+
+import timm
+
+from .. import pretrained
+from ..costs import cost
+from ..zerosnet import default_cfgs
+from .options import print_json, print_table
+
+EXAMPLES = """
+timm-zerosnet list
+timm-zerosnet list 'zerosnet*_tra' '*20.cifar10'
+timm-zerosnet list --pretrained --json
+"""
+
+
+def register(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the command, see ``robustness.commands.register``."""
+    parser = command('list', _list, 'The networks of this package: size, cost and accuracy.', EXAMPLES)
+    parser.add_argument('patterns', nargs='*', metavar='PATTERN', help="timm's filters, such as 'zerosnet*'")
+    parser.add_argument('--pretrained', action='store_true', help='only those with packaged weights')
+    parser.add_argument('--json', action='store_true', help='print JSON')
+
+
+def _list(args: argparse.Namespace) -> None:
+    rows = [_row(name) for name in find(args.patterns, args.pretrained)]
+    if args.json:
+        print_json(rows)
+        return
+    header = ('model', 'parameters', 'MACs (M)', 'input', 'top-1 %', 'top-5 %')
+    print_table([header, *(_cells(row) for row in rows)])
+
+
+def find(patterns: list[str], with_weights: bool = False) -> list[str]:
+    """Names with tags that match any of the patterns, default all.
+
+    Raises:
+        ValueError: for a pattern that matches nothing; gives the nearest names.
+    """
+    known = timm.list_models(module='zerosnet', include_tags=True)
+    for pattern in patterns:
+        if not timm.list_models(pattern, module='zerosnet', include_tags=True) or not pattern:
+            near = difflib.get_close_matches(pattern.strip('*'), [*default_cfgs, *known], 3, 0.4)
+            raise ValueError(
+                f'no network of this package matches {pattern!r}; nearest: '
+                f'{", ".join(near) or "none, timm-zerosnet list names them all"}'
+            )
+    found = timm.list_models(patterns, module='zerosnet', include_tags=True) if patterns else known
+    rows = pretrained.manifest()
+    chosen = [name for name in found if name in rows or not with_weights]
+    if not chosen:
+        raise ValueError(f'none of {", ".join(patterns)} has packaged weights; these have: {", ".join(rows) or "none"}')
+    return chosen
+
+
+def _row(name: str) -> dict[str, Any]:
+    model, _, tag = name.partition('.')
+    cfg = default_cfgs[model].cfgs[tag]
+    weight = pretrained.manifest().get(name)
+    counted = cost(model, cfg.num_classes)
+    return {
+        'model': model,
+        'tag': tag or None,
+        'parameters': counted.parameters,
+        'macs': counted.macs,
+        'input_size': list(cfg.input_size),
+        'num_classes': cfg.num_classes,
+        'top1': weight['top1'] if weight else None,
+        'top5': weight['top5'] if weight else None,
+    }
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    name = row['model'] + (f'.{row["tag"]}' if row['tag'] else '')
+    accuracies = ('-' if row[key] is None else f'{row[key]:.2f}' for key in ('top1', 'top5'))
+    size = 'x'.join(map(str, row['input_size']))
+    return [name, f'{row["parameters"]:,}', f'{row["macs"] / 1e6:,.1f}', size, *accuracies]

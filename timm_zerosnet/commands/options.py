@@ -1,0 +1,74 @@
+"""What several commands share: how they are added, options, printing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import textwrap
+from pathlib import Path
+from typing import Any, Callable, Iterable
+
+from timm.utils import ParseKwargs
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Help that names the defaults which say something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return (
+            action.help if action.default in (None, False) or not action.default else super()._get_help_string(action)
+        )
+
+
+def add_command(
+    group: Any, name: str, run: Callable[[argparse.Namespace], Any] | None, text: str, examples: str = ''
+) -> argparse.ArgumentParser:
+    """A new sub-parser of a group.
+
+    Args:
+        group: Of ``add_subparsers``.
+        name: Of the command.
+        run: Does the work; its result is the exit code, None stands for 0. None for a command of commands.
+        text: What it does.
+        examples: Lines of a shell.
+    """
+    shown = 'examples:\n' + textwrap.indent(examples.strip(), '  ') if examples else None
+    parser = group.add_parser(name, help=text, description=text, epilog=shown, formatter_class=_Help)
+    if run is not None:
+        parser.set_defaults(run=run)
+    return parser
+
+
+class ModelKwargs(ParseKwargs):
+    """``KEY=VALUE ...``, with an error that says so."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        for value in values:
+            if '=' not in value.strip('='):
+                parser.error(f'{option_string} {value}: accepted is KEY=VALUE, such as method=ab3')
+        super().__call__(parser, namespace, values, option_string)
+
+
+def add_model_options(parser: argparse._ActionsContainer) -> None:
+    """``--checkpoint`` and ``--model-kwargs``."""
+    parser.add_argument('--checkpoint', type=Path, metavar='FILE', help='own weights in place of the packaged ones')
+    parser.add_argument(
+        '--model-kwargs', nargs='+', action=ModelKwargs, default={}, metavar='KEY=VALUE', help='such as method=ab3'
+    )
+
+
+def print_json(value: Any) -> None:
+    """JSON that any parser reads."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_table(rows: Iterable[Iterable[Any]], left: int = 1) -> None:
+    """Aligned columns, the first ``left`` of them to the left; the first row is the header."""
+    text = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*text, strict=True)]
+    for row in text:
+        cells = (
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        print('  '.join(cells).rstrip())

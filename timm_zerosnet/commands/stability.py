@@ -1,0 +1,153 @@
+"""``timm-zerosnet stability``: what is known of a linear multistep method."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, Callable
+
+from ..extras import need
+from ..methods import METHODS, parse_method
+from ..multistep_resnet import LARGEST
+from ..output import check_output
+from ..stability import MultistepMethod
+from .options import print_json
+
+PLOTS = ('.png', '.svg', '.pdf')
+TIMES = {1: '', 2: ' (double)', 3: ' (triple)'}
+EXAMPLES = """
+timm-zerosnet stability zerosnet-opt
+timm-zerosnet stability 'zerosnet(-9/5)' --plot zerosnet.png
+timm-zerosnet stability --a 1/3 5/9 1/9 --b 16/9 --json
+"""
+
+
+def register(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the command, see ``robustness.commands.register``."""
+    parser = command('stability', _stability, 'Roots, order and stability of a linear multistep method.', EXAMPLES)
+    parser.add_argument(
+        'method', nargs='?', metavar='METHOD', help=f'{", ".join(METHODS)}, zerosnet(-9/5), optimal(4), lm(1.05), ...'
+    )
+    parser.add_argument('--a', nargs='+', metavar='A', help='weights of the states, newest first, such as 1/3 5/9 1/9')
+    parser.add_argument('--b', nargs='+', metavar='B', help='weights of the slopes, newest first')
+    parser.add_argument('--plot', type=Path, metavar='FILE', help=f'draw it; {", ".join(PLOTS)}')
+    parser.add_argument('--json', action='store_true', help='print JSON')
+
+
+def _stability(args: argparse.Namespace) -> None:
+    method = _method(args)
+    if args.plot is not None:
+        need('robustness')
+        check_output(args.plot, PLOTS)
+        from ..stability_plot import plot
+
+        plot(method, args.plot)
+    if args.json:
+        print_json(describe(method))
+        return
+    print(f'{method.name}: {formula(method)}' if method.name else formula(method))
+    for name, value in _lines(method):
+        print(f'  {name:24}{value}')
+    if args.plot is not None:
+        print(f'  {"plot":24}{args.plot}')
+
+
+def _method(args: argparse.Namespace) -> MultistepMethod:
+    method = _given(args)
+    if max(map(abs, (*method.a, *method.b))) > LARGEST:
+        raise ValueError(f'a coefficient is too large: accepted are those up to {LARGEST:.3g}, as in a network')
+    return method
+
+
+def _given(args: argparse.Namespace) -> MultistepMethod:
+    own = args.a is not None or args.b is not None
+    if args.method is not None and own:
+        raise ValueError(f'METHOD {args.method} and --a, --b: accepted is the one or the other')
+    if args.method is not None:
+        return parse_method(args.method)
+    if args.a is None or args.b is None:
+        raise ValueError('accepted is a METHOD, such as zerosnet-opt, or both --a and --b, such as --a 0 1 --b 2')
+    return MultistepMethod(_numbers(args.a), _numbers(args.b))
+
+
+def _numbers(words: list[str]) -> list[str]:
+    return [number for word in words for number in word.replace(',', ' ').split()]
+
+
+def describe(method: MultistepMethod) -> dict[str, Any]:
+    """All that is known of a method, as JSON takes it; exact numbers are text."""
+    return {
+        'name': method.name or None,
+        'formula': formula(method),
+        'a': [str(c) for c in method.a],
+        'b': [str(c) for c in method.b],
+        'steps': method.steps,
+        'roots': [{'re': z.real, 'im': z.imag, 'modulus': abs(z)} for z in method.roots],
+        'spectral_radius': method.spectral_radius,
+        'parasitic_radius': method.parasitic_radius,
+        'order': method.order,
+        'error_constant': None if method.error_constant is None else str(method.error_constant),
+        'consistent': method.is_consistent,
+        'zero_stable': method.is_zero_stable,
+        'stability_interval': None if method.stability_interval is None else [method.stability_interval, 0.0],
+        'verdict': method.verdict,
+        'meaning': meaning(method),
+        'source': method.source or None,
+    }
+
+
+def formula(method: MultistepMethod) -> str:
+    """The update as it is written in papers."""
+    terms = [(c, f'x[n{-i or ""}]') for i, c in enumerate(method.a)]
+    terms += [(c, f'f(x[n{-j or ""}])') for j, c in enumerate(method.b)]
+    text = ''
+    for c, what in terms:
+        if c:
+            sign = '-' if c < 0 else '+' if text else ''
+            text += f' {sign} ' if text else sign
+            text += what if abs(c) == 1 else f'{abs(c)} {what}'
+    return f'x[n+1] = {text}'
+
+
+def meaning(method: MultistepMethod) -> str:
+    """What the verdict says about a network."""
+    if not method.is_zero_stable:
+        if method.spectral_radius > 1 + 1e-9:
+            return f'a disturbance of the state grows {method.spectral_radius:.4g}-fold from block to block'
+        return 'a disturbance of the state grows with the number of blocks'
+    radius = method.parasitic_radius
+    if radius is None:
+        return 'a disturbance of the state stays bounded'
+    if radius > 1 - 1e-12:
+        return 'weakly stable: a disturbance of the state stays bounded, and its parasitic part does not fade'
+    fades = f'fades by {radius:.4g} a block' if radius else 'there is none'
+    return f'a disturbance of the state stays bounded; parasitic part: {fades}'
+
+
+def _lines(method: MultistepMethod) -> list[tuple[str, Any]]:
+    parasitic, interval = method.parasitic_radius, method.stability_interval
+    lines: list[tuple[str, Any]] = [
+        ('roots', ', '.join(root_texts(method))),
+        ('spectral radius', f'{method.spectral_radius:.6g}'),
+        ('parasitic radius', 'none: 1 is not a root' if parasitic is None else f'{parasitic:.6g}'),
+        ('order', 'none: sum a is not 1' if method.order is None else method.order),
+        ('error constant', 'none' if method.error_constant is None else method.error_constant),
+        ('absolutely stable', 'not at 0' if interval is None else f'{interval or 0:.6g} <= z <= 0 on the real axis'),
+        ('verdict', method.verdict),
+        ('meaning', meaning(method)),
+    ]
+    return lines + ([('source', method.source)] if method.source else [])
+
+
+def root_texts(method: MultistepMethod) -> list[str]:
+    """Each root once, with its multiplicity; of a conjugate pair one line with both."""
+    roots = [complex(round(z.real, 9), round(z.imag, 9)) for z in method.roots]
+    texts = []
+    for z in dict.fromkeys(roots):
+        count = roots.count(z)
+        times = TIMES.get(count, f' ({count}-fold)')
+        if not z.imag:
+            texts.append(f'{z.real + 0:.6g}{times}')
+        elif z.imag > 0:
+            texts.append(f'{z.real + 0:.6g} ± {z.imag:.6g}i (modulus {abs(z):.6g}){times}')
+    return texts

@@ -1,0 +1,76 @@
+"""Parameters and multiply-accumulate operations of the registered networks, without their weights in memory."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+import timm
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from .zerosnet import DEPTHS
+
+FEW = 4  # blocks of a stage from where on each further one costs the same
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Parameters, and MACs of one image of the config's input size."""
+
+    parameters: int
+    macs: int
+
+
+def measure(net: nn.Module, input_size: tuple[int, ...]) -> Cost:
+    """Count a network's operations in one forward pass; on the meta device nothing is computed.
+
+    Args:
+        net: In eval mode.
+        input_size: (C, H, W).
+    """
+    like = next(net.parameters())
+    needed = [p for p in net.parameters() if p.requires_grad]
+    net.requires_grad_(False)  # torch's counter follows gradients, which a forward pass without them has not
+    try:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            net(torch.empty(1, *input_size, device=like.device, dtype=like.dtype))
+    finally:
+        for parameter in needed:
+            parameter.requires_grad_(True)
+    return Cost(sum(p.numel() for p in net.parameters()), counter.get_total_flops() // 2)
+
+
+def cost(model: str, num_classes: int) -> Cost:
+    """Cost of a registered network; deep ones are extended from shallow ones, exactly.
+
+    Args:
+        model: Name without tag.
+        num_classes: Width of its classifier.
+    """
+    (depth,) = map(int, re.findall(r'\d+', model))
+    shape = DEPTHS[depth]
+    layers = shape['layers']
+    if shape['stem'] == 'imagenet':
+        return _count(model, num_classes, layers)
+    shallow = model.replace(str(depth), '20' if shape['block'] == 'basic' else '164')
+    if layers[0] <= FEW:
+        return _count(shallow, num_classes, layers)
+    few, more = (_count(shallow, num_classes, (n,) * len(layers)) for n in (FEW, FEW + 1))
+    times = layers[0] - FEW
+    return Cost(few.parameters + times * (more.parameters - few.parameters), few.macs + times * (more.macs - few.macs))
+
+
+def _count(model: str, num_classes: int, layers: tuple[int, ...]) -> Cost:
+    backbone, features = _backbone(model, layers)
+    if not num_classes:
+        return backbone
+    return Cost(backbone.parameters + (features + 1) * num_classes, backbone.macs + features * num_classes)
+
+
+@lru_cache
+def _backbone(model: str, layers: tuple[int, ...]) -> tuple[Cost, int]:
+    net = timm.create_model(model, num_classes=0, layers=layers, device='meta').eval()
+    return measure(net, net.pretrained_cfg['input_size']), int(net.head_hidden_size)
