@@ -43,6 +43,13 @@ def test_there_are_examples():
     )
 
 
+@pytest.mark.parametrize('path', [*DOCUMENTS, ROOT / 'CONTRIBUTING.md'], ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
+    text = re.sub(r'```.*?```', '', path.read_text(encoding='utf-8'), flags=re.DOTALL)
+    for link in re.findall(r'\]\(([^)#]+)', text):
+        assert link.startswith('https://') or (path.parent / link).is_file(), link
+
+
 @pytest.mark.parametrize('block', EXAMPLES)
 def test_example_runs(block, tmp_path):
     environment = {'PATH': '/usr/bin:/bin', 'HOME': str(tmp_path / 'none')}
