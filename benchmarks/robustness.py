@@ -29,7 +29,7 @@ from timm_zerosnet.robustness.tables import decided
 from timm_zerosnet.tables import DATA_NAMES
 
 RESULTS = Path(__file__).parent / 'results'
-KEPT = ('report.html', 'table.md', 'cells.csv', 'summary.json')
+KEPT = ('report.html', 'table.md', 'cells.csv')
 SEEDS = range(3)
 BASELINE = 'preresnet20.cifar10'
 
@@ -132,8 +132,13 @@ def measure(part: Part, args: argparse.Namespace) -> tuple[list[dict[str, Any]],
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Floats with six digits."""
+    """Replace the rows of the parts that were measured; floats have six digits."""
     texts = [{key: f'{value:.6g}' if isinstance(value, float) else value for key, value in row.items()} for row in rows]
+    if path.is_file():
+        with path.open(newline='', encoding='utf-8') as file:
+            texts += [row for row in csv.DictReader(file) if row['part'] not in {row['part'] for row in rows}]
+    order = [part.name for part in PARTS]
+    texts.sort(key=lambda row: order.index(row['part']))
     with path.open('w', newline='', encoding='utf-8') as file:
         writer = csv.DictWriter(file, list(texts[0]), lineterminator='\n')
         writer.writeheader()
@@ -152,16 +157,16 @@ def main() -> None:
     parser.add_argument('--batch-size', type=int)
     parser.add_argument('--workers', type=int, default=min(2, os.cpu_count() or 1))
     args = parser.parse_args()
-    rows, pairs = [], []
+    rows: list[dict[str, Any]] = []
+    pairs: list[dict[str, Any]] = []
     for part in PARTS:
-        if args.part and part.name not in args.part:
-            continue
-        found = measure(part, args)
-        rows += found[0]
-        pairs += found[1]
-    if not args.part:
-        write(RESULTS / 'robustness.csv', rows)
-        write(RESULTS / 'robustness-pairs.csv', pairs)
+        if not args.part or part.name in args.part:
+            one, two = measure(part, args)
+            rows += one
+            pairs += two
+    for name, found in (('robustness', rows), ('robustness-pairs', pairs)):
+        if found:
+            write(RESULTS / f'{name}.csv', found)
 
 
 if __name__ == '__main__':
