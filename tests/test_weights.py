@@ -147,6 +147,15 @@ def test_tables_are_those_of_the_manifest(document):
     assert all(f'`{name}`' in text for name in ROWS)
 
 
+def test_pairs_are_those_of_the_results():
+    with (ROOT / 'benchmarks' / 'results' / 'robustness-pairs.csv').open(newline='', encoding='utf-8') as file:
+        rows = [row for row in csv.DictReader(file) if row['part'] in tables.PARTS]
+    lines = tables.pairs_table().splitlines()[2:]
+    assert len(lines) == len(rows) >= 2
+    for line, row in zip(lines, rows, strict=True):
+        assert f'| `{row["a"]}` | `{row["b"]}` |' in line and f'{float(row["difference"]):+.2f} |' in line
+
+
 @pytest.mark.parametrize(
     'document, field, value',
     [

@@ -71,6 +71,7 @@ def reproduction_block(rows: Rows | None = None) -> str:
     return '```console\n' + '\n'.join(commands) + '\n```'
 
 
+PAIRS = Path(__file__).parent.parent / 'benchmarks' / 'results' / 'robustness-pairs.csv'
 PARTS = {
     'cifar10-zerosnet': 'CIFAR-10, suite `zerosnet`',
     'cifar10-noise': 'CIFAR-10, noise of `cifar-c`',
@@ -80,7 +81,7 @@ PARTS = {
 
 def pairs_table(path: Path | None = None) -> str:
     """Paired differences under noise, of ``benchmarks/results/robustness-pairs.csv`` by default."""
-    path = path or pretrained.PACKAGE.parent / 'benchmarks' / 'results' / 'robustness-pairs.csv'
+    path = path or PAIRS
     with path.open(newline='', encoding='utf-8') as file:
         rows = [row for row in csv.DictReader(file) if row['part'] in PARTS]
     return _markdown(
