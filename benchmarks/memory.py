@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import resource
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from networks import build, image_size
+from networks import build, image_size, write_csv
 from throughput import eager_step, processor, train_step
 from tqdm import tqdm
 
@@ -127,10 +126,7 @@ def main() -> None:
     for row in rows:
         print(f'{row["model"]:20} {row["mode"]:19} {row["peak_mib"]:>9} MiB  {row["ratio"]} x  {row["step_seconds"]} s')
     if args.csv:
-        with args.csv.open('w', newline='', encoding='utf-8') as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator='\n')
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(args.csv, rows)
     if args.plot:
         plot(rows, args.plot)
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from networks import write_csv
+
 import timm_zerosnet  # noqa: F401
 from timm_zerosnet.pretrained import manifest
 from timm_zerosnet.robustness import SUITES
@@ -139,10 +141,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
             texts += [row for row in csv.DictReader(file) if row['part'] not in {row['part'] for row in rows}]
     order = [part.name for part in PARTS]
     texts.sort(key=lambda row: order.index(row['part']))
-    with path.open('w', newline='', encoding='utf-8') as file:
-        writer = csv.DictWriter(file, list(texts[0]), lineterminator='\n')
-        writer.writeheader()
-        writer.writerows(texts)
+    write_csv(path, texts)
     print(path)
 
 

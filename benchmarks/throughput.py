@@ -12,7 +12,6 @@ read and write. Columns of timm's benchmark.py keep their names.
 from __future__ import annotations
 
 import argparse
-import csv
 import gc
 import os
 import platform
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import torch
-from networks import build, image_size
+from networks import build, image_size, write_csv
 from timm.utils import reparameterize_model
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -274,10 +273,7 @@ def main() -> None:
             f'{100 * float(row["gflops_share"]):.0f} % of GFLOP/s, {100 * float(row["traffic_share"]):.0f} % of GB/s'
         )
     if args.csv:
-        with args.csv.open('w', newline='', encoding='utf-8') as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator='\n')
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(args.csv, rows)
     if args.plot:
         plot(rows, args.plot)
 
