@@ -30,7 +30,7 @@ class NaiveStep(nn.Module):
     def scale(self, weight: Tensor) -> Tensor:
         return weight
 
-    def forward(self, slope: Tensor, states: List[Tensor], slopes: List[Tensor]) -> Tensor:
+    def forward(self, slope: Tensor, states: List[Tensor], slopes: List[Tensor], inplace: bool) -> Tensor:
         x = torch.mul(1, torch.mul(self.b0, slope))
         for weight, state in zip(self.a, states, strict=False):
             x = x + torch.mul(weight, state)

@@ -66,7 +66,10 @@ class MultistepBlock(nn.Module):
                 old_slopes.append(proj(slopes[j]))
             slopes = old_slopes
         slope = self.drop_path(self.slope(pre))
-        x = self.step(slope, terms, slopes)
+        inplace = True
+        if not torch.jit.is_scripting():
+            inplace = not (_is_watched(getattr(self, self.last)) or _is_watched(self.drop_path))
+        x = self.step(slope, terms, slopes, inplace)
         kept = states if self.keeps_raw else terms
         return [x] + kept[: self.keep_states], ([slope] + slopes)[: self.keep_slopes]
 
@@ -84,6 +87,11 @@ class MultistepBlock(nn.Module):
         last.weight = nn.Parameter(self.step.scale(last.weight).detach(), last.weight.requires_grad)
         self.step = fixed(self.step)
         return self
+
+
+def _is_watched(module: nn.Module) -> bool:
+    """Whether a hook may hold what the module returns."""
+    return bool(module._forward_hooks or module._backward_hooks)
 
 
 class BasicBlock(MultistepBlock):

@@ -1,7 +1,7 @@
 """The update of a block, ``x[n+1] = sum_i a[i] x[n-i] + sum_j b[j] f(x[n-j])``, with fixed or learned coefficients.
 
 A step has ``scale(weight)``, which the branch applies to its last weight so that ``b[0]`` costs no pass over the
-activations, and ``forward(slope, states, slopes)``, which adds the history to the slope.
+activations, and ``forward(slope, states, slopes, inplace)``, which adds the history to the slope.
 """
 
 from typing import List, Sequence
@@ -30,12 +30,11 @@ class FixedStep(nn.Module):
     def scale(self, weight: Tensor) -> Tensor:
         return weight if self.keeps_slopes or self.b0 == 1.0 else weight * self.b0
 
-    def forward(self, slope: Tensor, states: List[Tensor], slopes: List[Tensor]) -> Tensor:
-        fresh = self.keeps_slopes
-        x = slope * self.b0 if fresh else slope
+    def forward(self, slope: Tensor, states: List[Tensor], slopes: List[Tensor], inplace: bool = False) -> Tensor:
+        fresh = self.keeps_slopes or inplace
+        x = slope * self.b0 if self.keeps_slopes else slope
         for i, c in enumerate(self.a):
             if c != 0:
-                # not in place on the slope: hooks and feature extractors may hold it
                 x = x.add_(states[i], alpha=c) if fresh else x.add(states[i], alpha=c)
                 fresh = True
         for j, c in enumerate(self.b):
@@ -71,9 +70,9 @@ class ZeroSNetStep(nn.Module):
         _, b0 = zerosnet_coefficients(self.effective_mu())
         return weight * b0
 
-    def forward(self, slope: Tensor, states: List[Tensor], slopes: List[Tensor]) -> Tensor:
+    def forward(self, slope: Tensor, states: List[Tensor], slopes: List[Tensor], inplace: bool = False) -> Tensor:
         a, _ = zerosnet_coefficients(self.effective_mu())
-        return _weighted_sum(slope, states, [a[0], a[1], a[2]])
+        return _weighted_sum(slope, states, [a[0], a[1], a[2]], inplace)
 
     def extra_repr(self) -> str:
         return f'constrain={self.constrain}'
@@ -93,8 +92,8 @@ class LMStep(nn.Module):
     def scale(self, weight: Tensor) -> Tensor:
         return weight
 
-    def forward(self, slope: Tensor, states: List[Tensor], slopes: List[Tensor]) -> Tensor:
-        return _weighted_sum(slope, states, [self.k, 1 - self.k])
+    def forward(self, slope: Tensor, states: List[Tensor], slopes: List[Tensor], inplace: bool = False) -> Tensor:
+        return _weighted_sum(slope, states, [self.k, 1 - self.k], inplace)
 
 
 @torch.no_grad()
@@ -109,10 +108,10 @@ def fixed(step: nn.Module) -> FixedStep:
     return FixedStep([k, 1 - k], [1.0])
 
 
-def _weighted_sum(x: Tensor, states: List[Tensor], a: List[Tensor]) -> Tensor:
-    x = x.addcmul(states[0].to(x.dtype), a[0].to(x.dtype))  # not in place on the slope, see FixedStep
-    for i, c in enumerate(a[1:]):
-        x = x.addcmul_(states[i + 1].to(x.dtype), c.to(x.dtype))
+def _weighted_sum(x: Tensor, states: List[Tensor], a: List[Tensor], inplace: bool) -> Tensor:
+    for i, c in enumerate(a):
+        state, weight = states[i].to(x.dtype), c.to(x.dtype)
+        x = x.addcmul_(state, weight) if inplace or i > 0 else x.addcmul(state, weight)
     return x
 
 
