@@ -66,7 +66,7 @@ def _run(arguments: list[str]) -> None:
         _start(read_recipe(recipe, script, parser), record, script, parser, arguments)
     else:
         # locked before it is read: another process may be writing its checkpoint
-        with only_writer(Path(run)) if _is_primary() and Path(run).is_dir() else nullcontext():
+        with only_writer(Path(run)) if _is_primary() and Path(run, 'args.yaml').is_file() else nullcontext():
             _go_on(find_continuation(Path(run), recipe, record, script, parser), script, parser, arguments)
 
 
