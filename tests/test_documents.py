@@ -84,6 +84,7 @@ def command_files(folder):
             path = folder / 'photos' / label / f'{i}{k}.png'
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(path)
+    np.savez(folder / 'cifar10.npz', x_test=SAMPLE['x_test'][:20], y_test=SAMPLE['y_test'][:20])
     state_dict, _, _ = load('cifar-ZeroSNet20_Tra-scalar_-1.5')
     torch.save({'state_dict': state_dict}, folder / 'ZeroSNet20_Tra.pth.tar')
 
@@ -114,7 +115,18 @@ def test_commands_print_what_their_page_shows(tmp_path, monkeypatch, capsys):
             assert cli.main(words) == 0, line
             seen.add(f'README {words[0]}')
     assert seen >= {'README stability', 'README list', 'README predict'}
-    assert seen >= {'stability', 'list', 'info', 'predict', 'convert', 'robustness', 'corrupt', 'weights', 'publish'}
+    assert seen >= {
+        'stability',
+        'list',
+        'info',
+        'predict',
+        'convert',
+        'robustness',
+        'compare',
+        'corrupt',
+        'weights',
+        'publish',
+    }
     assert (tmp_path / 'ab3.png').is_file() and (tmp_path / 'ours.safetensors').is_file()
 
 
