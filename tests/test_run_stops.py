@@ -86,8 +86,9 @@ def test_kill_at_any_moment(folder, whole, tmp_path, capsys):
     for share in (0, 0.2, 0.3):
         process = start(command(folder, out), tmp_path / 'log')
         wait_for(out, process, count + int(share * CELLS))
-        time.sleep(chance.uniform(0, 0.3))
+        time.sleep(chance.uniform(0, 0.1))
         if share == 0.2:  # while that one is at work
+            os.kill(process.pid, signal.SIGSTOP)
             assert cli.main(command(folder, out)) == 2
             error = capsys.readouterr().err.strip().splitlines()[-1]
             assert str(out) in error and f'in use by another run (process {process.pid})' in error
