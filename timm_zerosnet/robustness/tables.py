@@ -33,9 +33,20 @@ def summary_lines(plan: dict[str, Any], analysis: Analysis) -> list[str]:
         'one. Noise sd: of the mean error over noise seeds.'
     )
     if baseline:
-        over = sorted({name for found in analysis.summaries.values() for name in found.mce_over})
-        legend += f' mCE and relative mCE: {markdown(baseline)} is 100; over {", ".join(over) or "nothing"}.'
+        legend += f' {markdown(mce_legend(baseline, analysis))}'
     return [*lines, '', legend, '', *_pairs(analysis)]
+
+
+def mce_legend(baseline: str, analysis: Analysis) -> str:
+    """What the two kinds of mCE average: a baseline that a corruption helps has no relative one under it."""
+    found = analysis.summaries.values()
+    over, relative = (
+        ', '.join(sorted({name for names in lists for name in names})) or 'nothing'
+        for lists in ([s.mce_over for s in found], [s.relative_mce_over for s in found])
+    )
+    if over == relative:
+        return f'mCE and relative mCE: {baseline} is 100; over {over}.'
+    return f'mCE: {baseline} is 100; over {over}. Relative mCE: over {relative}.'
 
 
 def _pairs(analysis: Analysis) -> list[str]:
