@@ -32,3 +32,10 @@ def test_each_mce_names_what_it_averages():
         assert 'mCE: base is 100; over const, randn. Relative mCE: over randn.' in text
     for text in said(alike):
         assert 'mCE and relative mCE: base is 100; over const, randn.' in text
+
+
+def test_an_interval_may_end_at_0_or_100():
+    findings = made({'right': model('right', 40, 40, 40), 'wrong': model('wrong', 0, 0, 0)}, PLAN)
+    text, _ = said(findings)
+    assert 'on 100.00 % (91.24 to 100.00) over all corruptions' in text
+    assert 'on 0.00 % (0.00 to 8.76) over all corruptions' in text

@@ -82,8 +82,7 @@ def finding(name: str, analysis: Analysis) -> str:
         parts.append(f'right on {found.clean.value:.2f} % of the clean images')
     if found.mean_error.value is not None:
         error = found.mean_error
-        right = Estimate(100 - error.value, error.high and 100 - error.high, error.low and 100 - error.low)
-        parts.append(f'on {_with_interval(right)} over all corruptions')
+        parts.append(f'on {_share_right(error)} over all corruptions')
     if found.worst_corruption is not None and found.worst_accuracy.value is not None:
         parts.append(f'at worst on {found.worst_accuracy.value:.2f} % ({found.worst_corruption} {found.worst_level:g})')
     text = ', '.join(parts) or 'incomplete'
@@ -141,9 +140,10 @@ def gone(rows: Sequence[Row]) -> dict[tuple[str, str, str], tuple[int, str]]:
     return {key: (len(cells), some(cells, MOST)) for key, cells in found.items()}
 
 
-def _with_interval(found: Estimate) -> str:
-    interval = '' if found.low is None or found.high is None else f' ({found.low:.2f} to {found.high:.2f})'
-    return f'{found.value:.2f} %{interval}'
+def _share_right(error: Estimate) -> str:
+    assert error.value is not None
+    interval = '' if error.low is None or error.high is None else f' ({100 - error.high:.2f} to {100 - error.low:.2f})'
+    return f'{100 - error.value:.2f} %{interval}'
 
 
 def _bottom(analysis: Analysis) -> float:
