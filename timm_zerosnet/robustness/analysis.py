@@ -74,6 +74,7 @@ def analyse_cells(
 ) -> Analysis:
     """As ``analyse``, for models whose cells ``read`` gives by name."""
     points = _points(plan)
+    classes = {model['name']: model['class_mapping'] for model in plan['models']}
     baseline = plan['baseline']
     found: str | Baseline | None = baseline and check_baseline(names, plan['suite'], baseline)
     inside = found if isinstance(found, str) else None
@@ -96,7 +97,7 @@ def analyse_cells(
             kinds = {architecture(name), architecture(reference)}
             cells = [cell for other in summaries if architecture(other) in kinds for cell in read(other)]
             if _common(cells, name, reference):
-                comparisons.append(compare(cells, name, reference, plan=points, **options))
+                comparisons.append(compare(cells, name, reference, classes=classes, plan=points, **options))
     return Analysis(summaries, levels, tables, tuple(comparisons), reference, training_spread(summaries.values()))
 
 
@@ -118,9 +119,11 @@ def compare_run(folder: str | Path, a: str, b: str, other: str | Path | None = N
     if one['suite'] != two['suite']:
         raise ValueError(f'{folder} is a run of suite {one["suite"]}, {other} of {two["suite"]}: accepted is one suite')
     ids = {model: side.entry['ids'] for side in sides for model in side.cells}
+    classes = {side.name: side.entry['class_mapping'] for side in sides}
     cells = [cell for own in {**sides[0].cells, **sides[1].cells}.values() for cell in own]
     plan = dict.fromkeys([*sides[0].points, *sides[1].points])
-    return replace(compare(cells, sides[0].name, sides[1].name, ids, plan=plan), notes=_notes(one, two))
+    found = compare(cells, sides[0].name, sides[1].name, ids, classes=classes, plan=plan)
+    return replace(found, notes=_notes(one, two))
 
 
 @dataclass(frozen=True)
