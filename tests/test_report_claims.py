@@ -1,12 +1,18 @@
 """What report.html, table.md and summary.json say besides the numbers: no more than the cells hold."""
 
+import json
+
 import numpy as np
+import timm
 from made_cells import cell
 from made_reports import made
 from test_report import Page, words
+from test_run import DATA, FEW
 
 from timm_zerosnet.robustness.cells import CLEAN
 from timm_zerosnet.robustness.report import report_html
+from timm_zerosnet.robustness.run import run
+from timm_zerosnet.robustness.subjects import Source
 from timm_zerosnet.robustness.tables import summary_lines
 
 PLAN = [(CLEAN, 0.0, None), ('const', 0.1, None), ('randn', 0.1, 0)]
@@ -39,3 +45,28 @@ def test_an_interval_may_end_at_0_or_100():
     text, _ = said(findings)
     assert 'on 100.00 % (91.24 to 100.00) over all corruptions' in text
     assert 'on 0.00 % (0.00 to 8.76) over all corruptions' in text
+
+
+def test_a_pair_that_lacks_cells_is_marked():
+    report = made({'a': model('a', 20, 15, 10), 'b': model('b', 20, 20, 20)[:-1]}, PLAN)
+    for text in said(report):
+        assert '(incomplete)' in text and '2 of 3 cells' in text and 'other noise' not in text
+    statistics = report[2].document()
+    assert [pair['complete'] for pair in statistics['comparisons']] == [False]
+    assert {name: found['complete'] for name, found in statistics['models'].items()} == {'a': True, 'b': False}
+    whole = made({'a': model('a', 20, 15, 10), 'b': model('b', 20, 20, 20)}, PLAN)
+    assert not any('incomplete' in text for text in said(whole))
+    assert [pair['complete'] for pair in whole[2].document()['comparisons']] == [True]
+
+
+def test_a_pair_of_two_sizes_did_not_see_the_same_noise(tmp_path):
+    large = Source('large', timm.create_model('preresnet20', pretrained=True), preprocessing={'input_size': (48, 48)})
+    run(['zerosnet20', large], DATA, tmp_path, **FEW)
+    note = 'the two did not see the same noise: their inputs are 3x48x48 and 3x32x32'
+    page = words(Page((tmp_path / 'report.html').read_text()).texts['pairs'])
+    table = (tmp_path / 'table.md').read_text()
+    for text in (page, table):
+        assert '(other noise) ' in text and note in text
+    assert 'with the same noise where nothing else is said' in page
+    (pair,) = json.loads((tmp_path / 'summary.json').read_text())['statistics']['comparisons']
+    assert pair['notes'] == [note]

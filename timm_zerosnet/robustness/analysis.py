@@ -48,10 +48,12 @@ class Analysis:
         """Plain values, for JSON."""
         return plain(
             {
-                'models': self.summaries,
+                'models': {
+                    name: {**plain(found), 'complete': found.complete} for name, found in self.summaries.items()
+                },
                 'levels': [row for rows in self.levels.values() for row in rows.values()],
                 'reference': self.reference,
-                'comparisons': self.comparisons,
+                'comparisons': [{**plain(found), 'complete': found.complete} for found in self.comparisons],
                 'trainings': self.trainings,
             }
         )
@@ -74,7 +76,8 @@ def analyse_cells(
 ) -> Analysis:
     """As ``analyse``, for models whose cells ``read`` gives by name."""
     points = _points(plan)
-    classes = {model['name']: model['class_mapping'] for model in plan['models']}
+    entries = {model['name']: {**model, 'ids': ()} for model in plan['models']}
+    classes = {name: entry['class_mapping'] for name, entry in entries.items()}
     baseline = plan['baseline']
     found: str | Baseline | None = baseline and check_baseline(names, plan['suite'], baseline)
     inside = found if isinstance(found, str) else None
@@ -97,7 +100,8 @@ def analyse_cells(
             kinds = {architecture(name), architecture(reference)}
             cells = [cell for other in summaries if architecture(other) in kinds for cell in read(other)]
             if _common(cells, name, reference):
-                comparisons.append(compare(cells, name, reference, classes=classes, plan=points, **options))
+                pair = compare(cells, name, reference, classes=classes, plan=points, **options)
+                comparisons.append(replace(pair, notes=_notes(entries[name], entries[reference])))
     return Analysis(summaries, levels, tables, tuple(comparisons), reference, training_spread(summaries.values()))
 
 
@@ -155,9 +159,9 @@ def _notes(*entries: dict[str, Any]) -> tuple[str, ...]:
     places = [{id: i for i, id in enumerate(entry['ids'])} for entry in entries]
     if sizes[0] != sizes[1]:
         shapes = ' and '.join('x'.join(map(str, size)) for size in sizes)
-        return (f'**the two did not see the same noise**: their inputs are {shapes}',)
+        return (f'the two did not see the same noise: their inputs are {shapes}',)
     if any(places[1].get(id, i) != i for id, i in places[0].items()):
-        return ('**the two did not see the same noise**: their images are in another order',)
+        return ('the two did not see the same noise: their images are in another order',)
     return ()
 
 

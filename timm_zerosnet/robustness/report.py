@@ -15,7 +15,7 @@ from .grids import CellKey, some
 from .levels import LevelRow
 from .rows import Row, number
 from .samples import Samples
-from .tables import SUMMARY, decided, mce_legend
+from .tables import SUMMARY, decided, marks, mce_legend
 
 TEMPLATE = Path(__file__).with_name('report.html.jinja')
 MOST = 40  # cells that are named for each reason
@@ -67,6 +67,7 @@ def report_html(plan: dict[str, Any], rows: Sequence[Row], analysis: Analysis, s
             for i, (name, tables) in enumerate(analysis.reliability.items())
         },
         alpha=ALPHA,
+        marks=marks,
         place=place,
         difference_text=difference_text,
     )

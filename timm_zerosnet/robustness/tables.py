@@ -61,7 +61,7 @@ def _pairs(analysis: Analysis) -> list[str]:
         assert row is not None
         better, worse = decided(found)
         cells = [
-            f'{row.difference:+.2f}',
+            f'{row.difference:+.2f}' + ''.join(f' ({mark})' for mark in marks(found)),
             f'{row.low:+.2f} to {row.high:+.2f}',
             p_text(row.p_holm),
             f'{row.smallest:.2f}',
@@ -74,7 +74,16 @@ def _pairs(analysis: Analysis) -> list[str]:
         f'{ALPHA} (Holm). These are sets of weights; about architectures they say as much as there are training '
         f'seeds: {markdown(", ".join(seeds))}.'
     )
+    for found in pairs:
+        lost = [f'{found.cells} of {found.expected} cells'] * bool(found.missing)
+        if reasons := [*lost, *found.notes]:
+            legend += f' {markdown(found.a)}: {"; ".join(reasons)}.'
     return [*lines, '', legend, '']
+
+
+def marks(found: Comparison) -> list[str]:
+    """What a reader must know before the difference."""
+    return ['incomplete'] * bool(found.missing) + ['other noise'] * bool(found.notes)
 
 
 def decided(found: Comparison) -> tuple[int, int]:
