@@ -70,3 +70,10 @@ def test_a_pair_of_two_sizes_did_not_see_the_same_noise(tmp_path):
     assert 'with the same noise where nothing else is said' in page
     (pair,) = json.loads((tmp_path / 'summary.json').read_text())['statistics']['comparisons']
     assert pair['notes'] == [note]
+
+
+def test_level_0_is_no_noise():
+    cells = [*model('a', 20, 15, 10), cell('a', 'const', 0.0, np.ones(40)), cell('a', 'randn', 0.0, np.ones(40), 0)]
+    _, _, found = made({'a': cells}, [*PLAN, ('const', 0.0, None), ('randn', 0.0, 0)])
+    clean, noisy = found.reliability['a']
+    assert (clean[:, 0].sum(), noisy[:, 0].sum(), noisy[:, 2].sum()) == (40, 80, 25)

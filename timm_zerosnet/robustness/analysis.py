@@ -31,7 +31,7 @@ class Analysis:
         summaries: By model, in the order of the run.
         levels: Accuracy with its interval by model, corruption and level, over the noise seeds; clean is level 0.
         reliability: By model the table of ``statistics.reliability`` of its clean cell (None where it has none), and of
-            all its other cells together.
+            all its noisy cells together.
         comparisons: Every other model with ``reference``, paired by image.
         reference: The baseline where it is a model of the run, otherwise the first one.
         trainings: Spread over the training seeds of each architecture.
@@ -180,7 +180,7 @@ def _reliability(cells: Sequence[Cell]) -> tuple[np.ndarray | None, np.ndarray]:
         table = reliability(cell.result.confidence, cell.result.correct, BINS)
         if cell.corruption == CLEAN:
             clean = table
-        else:
+        elif cell.level:
             other += table
     return clean, other
 
