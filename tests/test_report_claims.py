@@ -77,3 +77,9 @@ def test_level_0_is_no_noise():
     _, _, found = made({'a': cells}, [*PLAN, ('const', 0.0, None), ('randn', 0.0, 0)])
     clean, noisy = found.reliability['a']
     assert (clean[:, 0].sum(), noisy[:, 0].sum(), noisy[:, 2].sum()) == (40, 80, 25)
+
+
+def test_a_baseline_without_a_result_is_said():
+    for text in said(made({'a': model('a', 20, 15, 10), 'base': []}, PLAN, failed=['base'], baseline='base')):
+        assert 'No mCE: the baseline base has no result.' in text
+    assert not any('No mCE' in text for text in said(made({'a': model('a', 20, 15, 10)}, PLAN)))

@@ -39,7 +39,6 @@ def report_html(plan: dict[str, Any], rows: Sequence[Row], analysis: Analysis, s
     limits = _limits([row for found in analysis.comparisons for row in (found.overall, *found.rows) if row])
     overall = {found.a: found.overall for found in analysis.comparisons if found.overall}
     reach = max(map(abs, _limits(overall.values())))
-    baseline = next((s.baseline for s in analysis.summaries.values() if s.baseline), None)
     return environment.from_string(TEMPLATE.read_text(encoding='utf-8')).render(
         plan=plan,
         analysis=analysis,
@@ -49,8 +48,8 @@ def report_html(plan: dict[str, Any], rows: Sequence[Row], analysis: Analysis, s
         count={status: sum(row.status == status for row in rows) for status in ('ok', 'failed', 'missing')},
         findings={name: finding(name, analysis) for name in names},
         trainings=training_findings(analysis),
-        baseline=baseline,
-        mce_legend=mce_legend(baseline, analysis) if baseline else '',
+        baseline=next((s.baseline for s in analysis.summaries.values() if s.baseline), None),
+        mce_legend=mce_legend(plan, analysis),
         summary_header=SUMMARY[1:],
         swatches={name: swatch(i) for i, name in enumerate(names)},
         curves={

@@ -32,14 +32,17 @@ def summary_lines(plan: dict[str, Any], analysis: Analysis) -> list[str]:
         'accuracy against level, clean included. ECE: calibration error. Flips: predictions that are not the clean '
         'one. Noise sd: of the mean error over noise seeds.'
     )
-    if baseline:
-        legend += f' {markdown(mce_legend(baseline, analysis))}'
+    if note := mce_legend(plan, analysis):
+        legend += f' {markdown(note)}'
     return [*lines, '', legend, '', *_pairs(analysis)]
 
 
-def mce_legend(baseline: str, analysis: Analysis) -> str:
+def mce_legend(plan: dict[str, Any], analysis: Analysis) -> str:
     """What the two kinds of mCE average: a baseline that a corruption helps has no relative one under it."""
     found = analysis.summaries.values()
+    baseline = next((s.baseline for s in found if s.baseline), None)
+    if baseline is None:
+        return f'No mCE: the baseline {plan["baseline"]} has no result.' if plan['baseline'] else ''
     over, relative = (
         ', '.join(sorted({name for names in lists for name in names})) or 'nothing'
         for lists in ([s.mce_over for s in found], [s.relative_mce_over for s in found])
