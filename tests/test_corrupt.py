@@ -44,6 +44,14 @@ def test_a_model_sees_the_files_as_it_sees_the_suite(tmp_path):
     assert np.array_equal(files.loss, suite.loss)
 
 
+def test_official_files_are_measured(tmp_path):
+    corrupt(DATA, tmp_path, suite='cifar-c', layout='cifar-c', corruptions=['pixelate'])
+    found = load_official(tmp_path, 'pixelate', 4)
+    files = evaluate('zerosnet20', found.images, found.labels)
+    suite = evaluate('zerosnet20', DATA.images, DATA.labels, perturbation='pixelate', level=4, suite='cifar-c')
+    assert np.array_equal(files.loss, suite.loss)
+
+
 def test_folders(tmp_path):
     data = LabelledImages(DATA.images, DATA.labels % 3, ('a', '<b>', 'c', 'none'))
     first = corrupt(data, tmp_path / '1', suite='zerosnet', corruptions=['randn', 'const'], levels=[0.1, 0.2])
