@@ -226,6 +226,15 @@ def test_arguments_of_a_model(command, tmp_path):
     assert code == 2 and 'own.pth (3 bytes) cannot be read as a checkpoint' in error
 
 
+def test_a_random_classifier_is_not_measured(command, tmp_path):
+    for words in (['--num-classes', '12'], ['--model-kwargs', 'num_classes=12']):
+        code, _, error = command(*words)
+        assert code == 2 and 'num_classes=12 has a random classifier, its weights have 10 classes' in error
+    assert command('--num-classes', '10')[0] == 0
+    torch.save(timm.create_model('zerosnet20', num_classes=12).state_dict(), tmp_path / 'own.pth')
+    assert command('--num-classes', '12', '--checkpoint', tmp_path / 'own.pth')[0] == 0
+
+
 def test_other_settings_are_new_cells(command):
     assert command()[1].startswith('2 cells measured')
     for words in (['--mean', '0.5', '--std', '0.25'], ['--crop-pct', '0.9'], ['--amp', '--device', 'cpu']):

@@ -75,7 +75,7 @@ class Source:
             with torch.random.fork_rng(devices=[]):
                 if self.checkpoint is not None:
                     return self._with_checkpoint(self.checkpoint)
-                return timm.create_model(self.name, pretrained=True, **self.arguments)
+                net = timm.create_model(self.name, pretrained=True, **self.arguments)
         except WeightError as error:
             if self.checkpoint is None:
                 raise
@@ -85,6 +85,13 @@ class Source:
             raise ModelError(
                 f'model {self.name}{origin} cannot be made: {type(error).__name__}: {one_line(error)}'
             ) from error
+        wanted, trained = self.arguments.get('num_classes'), net.pretrained_cfg.get('num_classes')
+        if wanted and trained and wanted != trained:
+            raise ModelError(
+                f'model {self.name} with num_classes={wanted} has a random classifier, its weights have {trained} '
+                'classes: accepted are those, or a checkpoint of yours'
+            )
+        return net
 
     def _with_checkpoint(self, path: Path) -> nn.Module:
         arguments = dict(self.arguments)
