@@ -336,13 +336,17 @@ def test_a_class_map_is_the_way_out(command, tmp_path):
         assert float(rows(tmp_path / 'out')[0]['top1']) > 70
     for text, message in (
         ('{"Hound": 5}', 'lacks hound, lorry of the data set (did you mean hound by Hound?)'),
-        ('{"hound": 5, "lorry": 10}', 'labels from 5 to 10, the model 10 classes'),
+        ('{"hound": 5, "lorry": 10}', 'the class map has labels from 5 to 10, the model 10 classes'),
+        ('{"hound": 5, "lorry": 9, "hound": 3}', 'it has hound more than once'),
         ('{"hound": "dog"}', 'is no class map: accepted are JSON'),
         ('{', 'is not a readable class map'),
     ):
         (tmp_path / 'map.json').write_text(text)
         code, _, error = command('--class-map', tmp_path / 'map.json', data=folder)
         assert code == 2 and message in error
+    (tmp_path / 'map.txt').write_text('hound\nlorry\nhound\n')
+    code, _, error = command('--class-map', tmp_path / 'map.txt', data=folder)
+    assert code == 2 and 'it has hound more than once' in error
 
 
 def test_labels_beyond_the_classes(command, tmp_path):
