@@ -83,3 +83,12 @@ def test_a_baseline_without_a_result_is_said():
     for text in said(made({'a': model('a', 20, 15, 10), 'base': []}, PLAN, failed=['base'], baseline='base')):
         assert 'No mCE: the baseline base has no result.' in text
     assert not any('No mCE' in text for text in said(made({'a': model('a', 20, 15, 10)}, PLAN)))
+
+
+def test_no_mce_has_its_reason():
+    perfect = made({'m': model('m', 20, 15, 10), 'base': model('base', 40, 40, 40)}, PLAN, baseline='base')
+    for text in said(perfect):
+        assert (
+            'base is 100; over nothing (base makes no errors under it). Relative mCE: over nothing (base makes no'
+            in text
+        )

@@ -44,8 +44,9 @@ def mce_legend(plan: dict[str, Any], analysis: Analysis) -> str:
     if baseline is None:
         return f'No mCE: the baseline {plan["baseline"]} has no result.' if plan['baseline'] else ''
     over, relative = (
-        ', '.join(sorted({name for names in lists for name in names})) or 'nothing'
-        for lists in ([s.mce_over for s in found], [s.relative_mce_over for s in found])
+        ', '.join(sorted({name for _, names in pairs for name in names}))
+        or f'nothing ({"; ".join(dict.fromkeys(estimate.reason for estimate, _ in pairs))})'
+        for pairs in ([(s.mce, s.mce_over) for s in found], [(s.relative_mce, s.relative_mce_over) for s in found])
     )
     if over == relative:
         return f'mCE and relative mCE: {baseline} is 100; over {over}.'
