@@ -54,6 +54,7 @@ def made(models, points, *, suite='zerosnet', failed=(), baseline=None, subset='
                 'parameters': 1000,
                 'weights_sha256': '2' * 64,
                 'preprocessing': {'input_size': [3, 32, 32], 'crop_pct': 1.0},
+                'class_mapping': {str(label): label for label in range(10)},
             }
             for name in models
         ],

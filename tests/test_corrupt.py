@@ -10,7 +10,7 @@ from PIL import Image
 from timm_zerosnet import cli
 from timm_zerosnet.robustness import SUITES, evaluate, perturb
 from timm_zerosnet.robustness.corrupt import corrupt
-from timm_zerosnet.robustness.data import LabelledImages, load_labelled, load_official
+from timm_zerosnet.robustness.data import DataError, LabelledImages, load_labelled, load_official
 
 FILE = Path(__file__).parent / 'data' / 'cifar10_test_200.npz'
 SAMPLE = load_labelled(FILE)
@@ -41,6 +41,14 @@ def test_a_model_sees_the_files_as_it_sees_the_suite(tmp_path):
     found = load_labelled(tmp_path / 'shot_noise-4.npz')
     files = evaluate('zerosnet20', found.images, found.labels)
     suite = evaluate('zerosnet20', DATA.images, DATA.labels, perturbation='shot_noise', level=4, suite='cifar-c')
+    assert np.array_equal(files.loss, suite.loss)
+
+
+def test_official_files_are_measured(tmp_path):
+    corrupt(DATA, tmp_path, suite='cifar-c', layout='cifar-c', corruptions=['pixelate'])
+    found = load_official(tmp_path, 'pixelate', 4)
+    files = evaluate('zerosnet20', found.images, found.labels)
+    suite = evaluate('zerosnet20', DATA.images, DATA.labels, perturbation='pixelate', level=4, suite='cifar-c')
     assert np.array_equal(files.loss, suite.loss)
 
 
@@ -118,6 +126,17 @@ def test_bad_input(words, message, tmp_path, capsys):
     error = capsys.readouterr().err
     assert message in error and 'Traceback' not in error
     assert not list(tmp_path.rglob('*.p*'))
+
+
+@pytest.mark.parametrize('layout', ['folder', 'cifar-c'])
+def test_images_without_a_label_have_no_folder(layout, tmp_path):
+    """A label of -1 is not the last class."""
+    data = LabelledImages(DATA.images, np.where(np.arange(12) < 2, -1, DATA.labels))
+    with pytest.raises(DataError, match='take .*npz'):
+        corrupt(data, tmp_path, suite='cifar-c', layout=layout, corruptions=['contrast'])
+    assert [path.name for path in tmp_path.iterdir()] == ['run.lock']
+    (written,) = corrupt(data, tmp_path, suite='cifar-c', layout='npz', corruptions=['contrast'], levels=[1])
+    assert np.array_equal(load_labelled(written).labels, data.labels)
 
 
 def test_unknown_interpolation(tmp_path, capsys):

@@ -53,6 +53,7 @@ def test_npz(shape, dtype, tmp_path):
         ({'x_test': IMAGES, 'y_test': np.ones(30)}, r'y_test float64 \(30,\): accepted'),
         ({'x_test': IMAGES / 255, 'y_test': np.arange(30)}, r'x_test float64 \(30, 8, 6, 3\) and'),
         ({'x_test': IMAGES[0], 'y_test': np.arange(8)}, r'x_test uint8 \(8, 6, 3\)'),
+        ({'x_test': IMAGES.transpose(0, 3, 1, 2), 'y_test': np.arange(30)}, r'x_test uint8 \(30, 3, 8, 6\)'),
         ({'x_test': IMAGES, 'y_test': np.array([Path('a')] * 30)}, 'is not a readable npz file: .*allow_pickle'),
     ],
 )
@@ -83,7 +84,7 @@ def test_missing_data(name, tmp_path):
 
 
 @pytest.mark.parametrize('split', ['', 'validation', 'val', 'test'])
-@pytest.mark.parametrize('suffix', ['.png', '.bmp', '.PNG'])
+@pytest.mark.parametrize('suffix', ['.png', '.bmp', '.PNG', '.tga', '.jp2'])
 def test_folder(split, suffix, tmp_path):
     write_folder(tmp_path / split, ['a', 'b'], suffix=suffix)
     if split:
@@ -91,6 +92,16 @@ def test_folder(split, suffix, tmp_path):
     (tmp_path / split / 'a' / 'notes.txt').write_text('no image')
     (tmp_path / split / '.hidden').mkdir()
     assert_holds(load_labelled(tmp_path), IMAGES[:6], [0] * 3 + [1] * 3)
+
+
+def test_no_picture_is_passed_over(tmp_path):
+    """Whatever Pillow opens counts, and is named where it is broken."""
+    write_folder(tmp_path, ['a', 'b'])
+    Image.fromarray(IMAGES[0]).save(tmp_path / 'a' / 'x.gif')
+    assert len(load_labelled(tmp_path).labels) == 7
+    (tmp_path / 'b' / 'x.jfif').write_bytes(b'no picture')
+    with pytest.raises(DataError, match=r'1 of 8 images cannot be read:\n.*x\.jfif'):
+        load_labelled(tmp_path)
 
 
 def test_folders_are_mapped_by_name(tmp_path):
@@ -137,7 +148,7 @@ def test_flat_and_empty_folders_are_refused(tmp_path):
             load_labelled(tmp_path)
         Image.fromarray(IMAGES[0]).save(tmp_path / 'flat.png')
     (tmp_path / 'a').mkdir()
-    with pytest.raises(DataError, match=r'holds no images \(\.png, '):
+    with pytest.raises(DataError, match='holds no images: accepted are'):
         load_labelled(tmp_path)
 
 

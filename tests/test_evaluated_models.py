@@ -10,6 +10,7 @@ from torch import nn
 
 import timm_zerosnet  # noqa: F401
 from timm_zerosnet.robustness import evaluate
+from timm_zerosnet.robustness.evaluation import data_config, resize
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
 LABELS = np.arange(12) % 10
@@ -240,3 +241,11 @@ def test_module_of_another_precision(dtype, tolerance, net):
     expected = evaluate(net, IMAGES, LABELS)
     found = evaluate(net.to(dtype), IMAGES, LABELS)
     assert found.loss.dtype == np.float32 and np.allclose(found.loss, expected.loss, atol=tolerance)
+
+
+@pytest.mark.parametrize('crop, same', [(1.0, True), (0.875, False)])
+def test_an_image_of_the_models_size_is_untouched_where_its_config_keeps_all_of_it(crop, same):
+    net = timm.create_model('zerosnet20', pretrained_cfg_overlay=dict(crop_pct=crop))
+    pixels = resize(IMAGES, data_config(net, None, None))
+    assert pixels.shape == (12, 3, 32, 32)
+    assert np.array_equal(pixels.permute(0, 2, 3, 1).numpy(), IMAGES) == same

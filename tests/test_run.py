@@ -226,6 +226,15 @@ def test_arguments_of_a_model(command, tmp_path):
     assert code == 2 and 'own.pth (3 bytes) cannot be read as a checkpoint' in error
 
 
+def test_a_random_classifier_is_not_measured(command, tmp_path):
+    for words in (['--num-classes', '12'], ['--model-kwargs', 'num_classes=12']):
+        code, _, error = command(*words)
+        assert code == 2 and 'num_classes=12 has a random classifier, its weights have 10 classes' in error
+    assert command('--num-classes', '10')[0] == 0
+    torch.save(timm.create_model('zerosnet20', num_classes=12).state_dict(), tmp_path / 'own.pth')
+    assert command('--num-classes', '12', '--checkpoint', tmp_path / 'own.pth')[0] == 0
+
+
 def test_other_settings_are_new_cells(command):
     assert command()[1].startswith('2 cells measured')
     for words in (['--mean', '0.5', '--std', '0.25'], ['--crop-pct', '0.9'], ['--amp', '--device', 'cpu']):
@@ -327,13 +336,17 @@ def test_a_class_map_is_the_way_out(command, tmp_path):
         assert float(rows(tmp_path / 'out')[0]['top1']) > 70
     for text, message in (
         ('{"Hound": 5}', 'lacks hound, lorry of the data set (did you mean hound by Hound?)'),
-        ('{"hound": 5, "lorry": 10}', 'labels from 5 to 10, the model 10 classes'),
+        ('{"hound": 5, "lorry": 10}', 'the class map has labels from 5 to 10, the model 10 classes'),
+        ('{"hound": 5, "lorry": 9, "hound": 3}', 'it has hound more than once'),
         ('{"hound": "dog"}', 'is no class map: accepted are JSON'),
         ('{', 'is not a readable class map'),
     ):
         (tmp_path / 'map.json').write_text(text)
         code, _, error = command('--class-map', tmp_path / 'map.json', data=folder)
         assert code == 2 and message in error
+    (tmp_path / 'map.txt').write_text('hound\nlorry\nhound\n')
+    code, _, error = command('--class-map', tmp_path / 'map.txt', data=folder)
+    assert code == 2 and 'it has hound more than once' in error
 
 
 def test_labels_beyond_the_classes(command, tmp_path):

@@ -4,8 +4,10 @@ import json
 
 import numpy as np
 import pytest
+import timm
 from PIL import Image
 from test_run import CELLS, DATA, FEW, IMAGES, LABELS
+from torch import nn
 
 from timm_zerosnet import cli
 from timm_zerosnet.robustness import Evaluation, compare
@@ -17,6 +19,7 @@ from timm_zerosnet.robustness.run import run
 from timm_zerosnet.robustness.store import read_run
 from timm_zerosnet.robustness.subjects import Source
 from timm_zerosnet.robustness.summary import summarise
+from timm_zerosnet.zerosnet import CIFAR10_LABELS
 
 POINTS = [
     ('clean', 0, None),
@@ -129,14 +132,14 @@ def test_images_in_another_order_are_paired_by_their_pixels(whole, tmp_path):
     found = compare_run(whole, 'zerosnet20', 'zerosnet20', tmp_path)
     rows = {(row.corruption, row.level): row for row in found.rows}
     assert found.images == 40 and rows['const', 0.1].only_a == rows['const', 0.1].only_b == rows['clean', 0].only_a == 0
-    assert found.notes == ('**the two did not see the same noise**: their images are in another order',)
+    assert found.notes == ('the two did not see the same noise: their images are in another order',)
 
 
 def test_models_of_two_sizes_do_not_see_the_same_noise(whole, tmp_path):
     run([Source('zerosnet20', preprocessing={'input_size': (48, 48)})], DATA, tmp_path, **FEW)
     (note,) = compare_run(whole, 'zerosnet20', 'zerosnet20', tmp_path).notes
-    assert note == '**the two did not see the same noise**: their inputs are 3x32x32 and 3x48x48'
-    assert note in comparison_markdown(compare_run(whole, 'zerosnet20', 'zerosnet20', tmp_path))
+    assert note == 'the two did not see the same noise: their inputs are 3x32x32 and 3x48x48'
+    assert f'**{note}**' in comparison_markdown(compare_run(whole, 'zerosnet20', 'zerosnet20', tmp_path))
 
 
 def test_runs_of_two_suites_or_other_images_are_not_compared(whole, tmp_path):
@@ -146,6 +149,36 @@ def test_runs_of_two_suites_or_other_images_are_not_compared(whole, tmp_path):
     run(['zerosnet20'], LabelledImages(255 - IMAGES, LABELS), tmp_path / 'images', **FEW)
     with pytest.raises(ValueError, match='share no image'):
         compare_run(whole, 'zerosnet20', 'zerosnet20', tmp_path / 'images')
+
+
+class Reordered(nn.Module):
+    """zerosnet20 with its outputs, and their names, the other way round."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = timm.create_model('zerosnet20', pretrained=True)
+        self.pretrained_cfg = {**self.net.pretrained_cfg, 'label_names': self.net.pretrained_cfg['label_names'][::-1]}
+        self.num_classes = 10
+
+    def forward(self, x):
+        return self.net(x).flip(1)
+
+
+def test_models_may_number_the_classes_differently(tmp_path, capsys):
+    """As those of ImageNet-1k and ImageNet-12k do: the names of their outputs say which class is which."""
+    data = LabelledImages(IMAGES, LABELS, CIFAR10_LABELS)
+    run(['zerosnet20', Source('reordered', Reordered())], data, tmp_path / 'both', **FEW)
+    assert cli.main(['compare', str(tmp_path / 'both'), 'zerosnet20', 'reordered']) == 0
+    assert '| overall |' in capsys.readouterr().out
+    run([Source('reordered', Reordered())], data, tmp_path / 'other', **FEW)
+    found = compare_run(tmp_path / 'both', 'zerosnet20', 'reordered', tmp_path / 'other')
+    assert found.overall.only_a == found.overall.only_b == 0 and found.rows[0].accuracy_a > 50
+
+
+def test_other_labels_of_the_same_images_are_noticed(whole, tmp_path):
+    run([Source('reordered', Reordered())], LabelledImages(IMAGES, 9 - LABELS), tmp_path, **FEW)
+    with pytest.raises(ValueError, match='are both right on .* images and name other classes'):
+        compare_run(whole, 'zerosnet20', 'reordered', tmp_path)
 
 
 def test_equal_images_have_ids_of_their_own():

@@ -31,7 +31,7 @@ class Analysis:
         summaries: By model, in the order of the run.
         levels: Accuracy with its interval by model, corruption and level, over the noise seeds; clean is level 0.
         reliability: By model the table of ``statistics.reliability`` of its clean cell (None where it has none), and of
-            all its other cells together.
+            all its noisy cells together.
         comparisons: Every other model with ``reference``, paired by image.
         reference: The baseline where it is a model of the run, otherwise the first one.
         trainings: Spread over the training seeds of each architecture.
@@ -48,10 +48,12 @@ class Analysis:
         """Plain values, for JSON."""
         return plain(
             {
-                'models': self.summaries,
+                'models': {
+                    name: {**plain(found), 'complete': found.complete} for name, found in self.summaries.items()
+                },
                 'levels': [row for rows in self.levels.values() for row in rows.values()],
                 'reference': self.reference,
-                'comparisons': self.comparisons,
+                'comparisons': [{**plain(found), 'complete': found.complete} for found in self.comparisons],
                 'trainings': self.trainings,
             }
         )
@@ -74,6 +76,8 @@ def analyse_cells(
 ) -> Analysis:
     """As ``analyse``, for models whose cells ``read`` gives by name."""
     points = _points(plan)
+    entries = {model['name']: {**model, 'ids': ()} for model in plan['models']}
+    classes = {name: entry['class_mapping'] for name, entry in entries.items()}
     baseline = plan['baseline']
     found: str | Baseline | None = baseline and check_baseline(names, plan['suite'], baseline)
     inside = found if isinstance(found, str) else None
@@ -96,7 +100,8 @@ def analyse_cells(
             kinds = {architecture(name), architecture(reference)}
             cells = [cell for other in summaries if architecture(other) in kinds for cell in read(other)]
             if _common(cells, name, reference):
-                comparisons.append(compare(cells, name, reference, plan=points, **options))
+                pair = compare(cells, name, reference, classes=classes, plan=points, **options)
+                comparisons.append(replace(pair, notes=_notes(entries[name], entries[reference])))
     return Analysis(summaries, levels, tables, tuple(comparisons), reference, training_spread(summaries.values()))
 
 
@@ -118,9 +123,11 @@ def compare_run(folder: str | Path, a: str, b: str, other: str | Path | None = N
     if one['suite'] != two['suite']:
         raise ValueError(f'{folder} is a run of suite {one["suite"]}, {other} of {two["suite"]}: accepted is one suite')
     ids = {model: side.entry['ids'] for side in sides for model in side.cells}
+    classes = {side.name: side.entry['class_mapping'] for side in sides}
     cells = [cell for own in {**sides[0].cells, **sides[1].cells}.values() for cell in own]
     plan = dict.fromkeys([*sides[0].points, *sides[1].points])
-    return replace(compare(cells, sides[0].name, sides[1].name, ids, plan=plan), notes=_notes(one, two))
+    found = compare(cells, sides[0].name, sides[1].name, ids, classes=classes, plan=plan)
+    return replace(found, notes=_notes(one, two))
 
 
 @dataclass(frozen=True)
@@ -152,9 +159,9 @@ def _notes(*entries: dict[str, Any]) -> tuple[str, ...]:
     places = [{id: i for i, id in enumerate(entry['ids'])} for entry in entries]
     if sizes[0] != sizes[1]:
         shapes = ' and '.join('x'.join(map(str, size)) for size in sizes)
-        return (f'**the two did not see the same noise**: their inputs are {shapes}',)
+        return (f'the two did not see the same noise: their inputs are {shapes}',)
     if any(places[1].get(id, i) != i for id, i in places[0].items()):
-        return ('**the two did not see the same noise**: their images are in another order',)
+        return ('the two did not see the same noise: their images are in another order',)
     return ()
 
 
@@ -173,7 +180,7 @@ def _reliability(cells: Sequence[Cell]) -> tuple[np.ndarray | None, np.ndarray]:
         table = reliability(cell.result.confidence, cell.result.correct, BINS)
         if cell.corruption == CLEAN:
             clean = table
-        else:
+        elif cell.level:
             other += table
     return clean, other
 

@@ -119,6 +119,7 @@ def compare(
     b: str,
     image_ids: Mapping[str, Sequence] | None = None,
     *,
+    classes: Mapping[str, Mapping[str, int]] | None = None,
     suite: str | None = None,
     plan: Iterable[tuple[str, float, int | None]] | None = None,
     resamples: int = RESAMPLES,
@@ -134,6 +135,7 @@ def compare(
         a, b: Models of it; a name without its tag will do where only one model has it.
         image_ids: For each of the two models, an id for each of its images in their order; needed where their numbers
             differ. Without it, both saw the same images in the same order.
+        classes: For each of the two models, its output by class name, where they number the classes differently.
         suite: Which suite; needed where there are several.
         plan: (corruption, level, seed) of every cell that a model should have; default: the whole suite.
         resamples: Of the bootstrap.
@@ -156,7 +158,7 @@ def compare(
     }
     if not pairs:
         raise ValueError(f'{one.model} and {two.model} have no cell in common')
-    _same_labels(one, two, pairs, keep)
+    _same_labels(one, two, pairs, keep, classes or {})
     outcomes = {level: _outcomes(one, two, level, seeds, keep) for level, seeds in pairs.items()}
     weights = _weights(pairs)
     columns = [(right[0] - right[1]).mean(1) for right in outcomes.values()]
@@ -216,16 +218,33 @@ def _common_images(one: Grid, two: Grid, image_ids: Mapping[str, Sequence] | Non
     return np.array([places[0][id] for id in common]), np.array([places[1][id] for id in common])
 
 
-def _same_labels(one: Grid, two: Grid, pairs: dict, keep: tuple[np.ndarray, np.ndarray]) -> None:
+def _same_labels(
+    one: Grid, two: Grid, pairs: dict, keep: tuple[np.ndarray, np.ndarray], classes: Mapping[str, Mapping[str, int]]
+) -> None:
     """Where both are right, both predict the label: if these differ, they did not see the same images."""
+    names = [_names(classes.get(grid.model, {})) for grid in (one, two)]
     for level, seeds in pairs.items():
         x, y = one.levels[level][seeds[0]], two.levels[level][seeds[0]]
         both = x.correct[keep[0]] & y.correct[keep[1]]
-        if wrong := np.count_nonzero(both & (x.predicted[keep[0]] != y.predicted[keep[1]])):
+        labels = np.stack([x.predicted[keep[0]][both], y.predicted[keep[1]][both]])
+        found, counts = np.unique(labels, axis=1, return_counts=True)
+        wrong = sum(
+            count
+            for a, b, count in zip(*found.tolist(), counts.tolist(), strict=True)
+            if a != b and not names[0].get(a, set()) & names[1].get(b, set())
+        )
+        if wrong:
             raise ValueError(
                 f'{one.model} and {two.model} are both right on {wrong} images and name other classes: accepted are '
                 'models on the same images, in the same order or with ids'
             )
+
+
+def _names(outputs: Mapping[str, int]) -> dict[int, set[str]]:
+    names: dict[int, set[str]] = {}
+    for name, output in outputs.items():
+        names.setdefault(output, set()).add(name)
+    return names
 
 
 def _outcomes(

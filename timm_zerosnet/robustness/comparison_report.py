@@ -60,7 +60,7 @@ def _basis(found: Comparison, rows: Sequence[Difference]) -> list[str]:
         lines.append(f'**incomplete**: missing {missing_text(found, 40)}; the rows rest on what both have')
     seeds = sorted({seed for row in rows for seed in row.seeds})
     lines.append(f'noise seeds {", ".join(map(str, seeds))}' if seeds else 'no noise seeds: nothing here is random')
-    return [*lines, *found.notes]
+    return [*lines, *(f'**{note}**' for note in found.notes)]
 
 
 def _cells(row: Difference) -> list[str]:

@@ -118,6 +118,10 @@ class _Folders:
         self.out, self.data = out, data
         self.written: list[Path] = []
         self.digits = len(str(len(data.labels) - 1))
+        if data.labels.min() < 0:
+            raise DataError(
+                f'layout folder has a folder for each label from 0 on, not for {data.labels.min()}: take npz'
+            )
         width = len(str(data.labels.max()))
         self.classes = data.classes or [f'{label:0{width}}' for label in range(data.labels.max() + 1)]
 

@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from ..pretrained import few, one_line
 
-SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.ppm', '.tif', '.tiff')
 TORCHVISION = {'torch/cifar10': 'CIFAR10', 'torch/cifar100': 'CIFAR100'}
 
 Item = TypeVar('Item')
@@ -160,14 +159,17 @@ def load_labelled(
         raise DataError(f'{path} holds no class folders; expected is one folder of images for each class')
     classes = [folder.name for folder in folders]
     labels = list(range(len(classes))) if class_names is None else map_by_name(classes, class_names, path)
+    suffixes = _suffixes()
     files = [
         (file, label)
         for folder, label in zip(folders, labels, strict=True)
         for file in sorted(folder.rglob('*'))
-        if file.suffix.lower() in SUFFIXES
+        if file.suffix.lower() in suffixes
     ]
     if not files:
-        raise DataError(f'{path} holds no images ({", ".join(SUFFIXES)})')
+        raise DataError(
+            f'{path} holds no images: accepted are files with a suffix that Pillow opens, such as .png and .jpg'
+        )
     wanted = files[:limit]
     read = tqdm(
         ahead(_read, (file for file, _ in wanted), workers),
@@ -192,6 +194,12 @@ def load_labelled(
         tuple(classes) if class_names is None else None,
         len(files),
     )
+
+
+def _suffixes() -> set[str]:
+    """Of all pictures that Pillow opens: one that was passed over would be missing from the results without a word."""
+    known = Image.registered_extensions()
+    return {suffix for suffix, kind in known.items() if kind in Image.OPEN}
 
 
 def _read(file: Path) -> Image.Image | str:
@@ -289,10 +297,11 @@ def _load_npz(path: Path, limit: int | None) -> LabelledImages:
     if x is None or y is None:
         missing = [name for name, value in (('x_test', x), ('y_test', y)) if value is None]
         raise DataError(f'{path} lacks {" and ".join(missing)}; it holds {", ".join(names) or "nothing"}')
-    if x.dtype != np.uint8 or x.ndim != 4 or not np.issubdtype(y.dtype, np.integer) or y.size != len(x):
+    fits = x.dtype == np.uint8 and x.ndim == 4 and x.shape[-1] in (1, 3)
+    if not fits or not np.issubdtype(y.dtype, np.integer) or y.size != len(x):
         raise DataError(
             f'{path} has x_test {x.dtype} {x.shape} and y_test {y.dtype} {y.shape}: accepted are uint8 images '
-            '(N, H, W, 3) and N integers'
+            '(N, H, W, 3), or 1 for grey ones, and N integers'
         )
     if not len(x):
         raise DataError(f'{path} holds no images')

@@ -15,7 +15,7 @@ from .grids import CellKey, some
 from .levels import LevelRow
 from .rows import Row, number
 from .samples import Samples
-from .tables import SUMMARY, decided
+from .tables import SUMMARY, decided, marks, mce_legend
 
 TEMPLATE = Path(__file__).with_name('report.html.jinja')
 MOST = 40  # cells that are named for each reason
@@ -49,7 +49,7 @@ def report_html(plan: dict[str, Any], rows: Sequence[Row], analysis: Analysis, s
         findings={name: finding(name, analysis) for name in names},
         trainings=training_findings(analysis),
         baseline=next((s.baseline for s in analysis.summaries.values() if s.baseline), None),
-        mce_over=sorted({name for found in analysis.summaries.values() for name in found.mce_over}),
+        mce_legend=mce_legend(plan, analysis),
         summary_header=SUMMARY[1:],
         swatches={name: swatch(i) for i, name in enumerate(names)},
         curves={
@@ -66,6 +66,7 @@ def report_html(plan: dict[str, Any], rows: Sequence[Row], analysis: Analysis, s
             for i, (name, tables) in enumerate(analysis.reliability.items())
         },
         alpha=ALPHA,
+        marks=marks,
         place=place,
         difference_text=difference_text,
     )
@@ -81,8 +82,7 @@ def finding(name: str, analysis: Analysis) -> str:
         parts.append(f'right on {found.clean.value:.2f} % of the clean images')
     if found.mean_error.value is not None:
         error = found.mean_error
-        right = Estimate(100 - error.value, error.high and 100 - error.high, error.low and 100 - error.low)
-        parts.append(f'on {_with_interval(right)} over all corruptions')
+        parts.append(f'on {_share_right(error)} over all corruptions')
     if found.worst_corruption is not None and found.worst_accuracy.value is not None:
         parts.append(f'at worst on {found.worst_accuracy.value:.2f} % ({found.worst_corruption} {found.worst_level:g})')
     text = ', '.join(parts) or 'incomplete'
@@ -140,9 +140,10 @@ def gone(rows: Sequence[Row]) -> dict[tuple[str, str, str], tuple[int, str]]:
     return {key: (len(cells), some(cells, MOST)) for key, cells in found.items()}
 
 
-def _with_interval(found: Estimate) -> str:
-    interval = '' if found.low is None or found.high is None else f' ({found.low:.2f} to {found.high:.2f})'
-    return f'{found.value:.2f} %{interval}'
+def _share_right(error: Estimate) -> str:
+    assert error.value is not None
+    interval = '' if error.low is None or error.high is None else f' ({100 - error.high:.2f} to {100 - error.low:.2f})'
+    return f'{100 - error.value:.2f} %{interval}'
 
 
 def _bottom(analysis: Analysis) -> float:

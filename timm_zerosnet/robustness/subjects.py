@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import difflib
 import hashlib
 import inspect
@@ -75,7 +76,7 @@ class Source:
             with torch.random.fork_rng(devices=[]):
                 if self.checkpoint is not None:
                     return self._with_checkpoint(self.checkpoint)
-                return timm.create_model(self.name, pretrained=True, **self.arguments)
+                net = timm.create_model(self.name, pretrained=True, **self.arguments)
         except WeightError as error:
             if self.checkpoint is None:
                 raise
@@ -85,6 +86,13 @@ class Source:
             raise ModelError(
                 f'model {self.name}{origin} cannot be made: {type(error).__name__}: {one_line(error)}'
             ) from error
+        wanted, trained = self.arguments.get('num_classes'), net.pretrained_cfg.get('num_classes')
+        if wanted and trained and wanted != trained:
+            raise ModelError(
+                f'model {self.name} with num_classes={wanted} has a random classifier, its weights have {trained} '
+                'classes: accepted are those, or a checkpoint of yours'
+            )
+        return net
 
     def _with_checkpoint(self, path: Path) -> nn.Module:
         arguments = dict(self.arguments)
@@ -227,6 +235,8 @@ def class_indices(subject: Subject, data: LabelledImages, given: Mapping[str, in
             f'{where} has {len(classes)} class folders, the model {subject.classes} classes without names{advice}'
         )
     low, high = min(indices), max(indices)
+    if given is not None:
+        where = f'for model {subject.name}, the class map'
     if low < 0 or (subject.classes is not None and high >= subject.classes):
         raise DataError(
             f'{where} has labels from {low} to {high}, the model {subject.classes} classes: accepted are 0 to '
@@ -239,11 +249,12 @@ def read_class_map(path: Path) -> dict[str, int]:
     """A class map: JSON ``{"class of the data": index}``, or as timm has it, a text file whose line k names class k.
 
     Raises:
-        DataError: if it is neither.
+        DataError: if it is neither, or has a class twice.
     """
     try:
         text = path.read_text(encoding='utf-8')
-        found = json.loads(text) if path.suffix == '.json' else {n: i for i, n in enumerate(text.splitlines()) if n}
+        named = [(name, i) for i, name in enumerate(text.splitlines()) if name]
+        found = json.loads(text, object_pairs_hook=_once) if path.suffix == '.json' else _once(named)
     except (OSError, ValueError) as error:
         raise DataError(f'{path} is not a readable class map: {one_line(error)}') from error
     if not isinstance(found, dict) or not found or not all(type(index) is int for index in found.values()):
@@ -252,3 +263,10 @@ def read_class_map(path: Path) -> dict[str, int]:
             'line k names class k'
         )
     return found
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    twice = [name for name, count in collections.Counter(name for name, _ in pairs).items() if count > 1]
+    if twice:
+        raise ValueError(f'it has {few(twice)} more than once')
+    return dict(pairs)

@@ -32,10 +32,25 @@ def summary_lines(plan: dict[str, Any], analysis: Analysis) -> list[str]:
         'accuracy against level, clean included. ECE: calibration error. Flips: predictions that are not the clean '
         'one. Noise sd: of the mean error over noise seeds.'
     )
-    if baseline:
-        over = sorted({name for found in analysis.summaries.values() for name in found.mce_over})
-        legend += f' mCE and relative mCE: {markdown(baseline)} is 100; over {", ".join(over) or "nothing"}.'
+    if note := mce_legend(plan, analysis):
+        legend += f' {markdown(note)}'
     return [*lines, '', legend, '', *_pairs(analysis)]
+
+
+def mce_legend(plan: dict[str, Any], analysis: Analysis) -> str:
+    """What the two kinds of mCE average: a baseline that a corruption helps has no relative one under it."""
+    found = analysis.summaries.values()
+    baseline = next((s.baseline for s in found if s.baseline), None)
+    if baseline is None:
+        return f'No mCE: the baseline {plan["baseline"]} has no result.' if plan['baseline'] else ''
+    over, relative = (
+        ', '.join(sorted({name for _, names in pairs for name in names}))
+        or f'nothing ({"; ".join(dict.fromkeys(estimate.reason for estimate, _ in pairs))})'
+        for pairs in ([(s.mce, s.mce_over) for s in found], [(s.relative_mce, s.relative_mce_over) for s in found])
+    )
+    if over == relative:
+        return f'mCE and relative mCE: {baseline} is 100; over {over}.'
+    return f'mCE: {baseline} is 100; over {over}. Relative mCE: over {relative}.'
 
 
 def _pairs(analysis: Analysis) -> list[str]:
@@ -50,7 +65,7 @@ def _pairs(analysis: Analysis) -> list[str]:
         assert row is not None
         better, worse = decided(found)
         cells = [
-            f'{row.difference:+.2f}',
+            f'{row.difference:+.2f}' + ''.join(f' ({mark})' for mark in marks(found)),
             f'{row.low:+.2f} to {row.high:+.2f}',
             p_text(row.p_holm),
             f'{row.smallest:.2f}',
@@ -63,7 +78,16 @@ def _pairs(analysis: Analysis) -> list[str]:
         f'{ALPHA} (Holm). These are sets of weights; about architectures they say as much as there are training '
         f'seeds: {markdown(", ".join(seeds))}.'
     )
+    for found in pairs:
+        lost = [f'{found.cells} of {found.expected} cells'] * bool(found.missing)
+        if reasons := [*lost, *found.notes]:
+            legend += f' {markdown(found.a)}: {"; ".join(reasons)}.'
     return [*lines, '', legend, '']
+
+
+def marks(found: Comparison) -> list[str]:
+    """What a reader must know before the difference."""
+    return ['incomplete'] * bool(found.missing) + ['other noise'] * bool(found.notes)
 
 
 def decided(found: Comparison) -> tuple[int, int]:
