@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from kinds import KINDS, create, each_kind, images, is_imagenet, same, settle
+from kinds import KINDS, create, each_kind, images, is_imagenet, newer_torch, same, settle
 from torch.export import Dim
 
 BATCHES = (1, 2, 7, 33)
@@ -47,6 +47,7 @@ def test_torchscript(name, kwargs):
                 same(reloaded(module)(images(name, batch)), model(images(name, batch)))
 
 
+@newer_torch
 @each_kind
 def test_torch_export_takes_any_batch_and_size(name):
     model = settle(create(name), name)
@@ -66,6 +67,7 @@ def test_fx(name):
     same(torch.fx.symbolic_trace(model)(images(name, 3)), model(images(name, 3)))
 
 
+@newer_torch
 @each_kind
 def test_onnx_takes_any_batch_and_size(name, tmp_path):
     onnxruntime = pytest.importorskip('onnxruntime')
@@ -101,6 +103,7 @@ class Counter:
         return module.forward
 
 
+@newer_torch
 @each_kind
 def test_graphs_do_not_grow_with_batches_modes_or_blocks(name):
     counts = []

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from kinds import newer_torch
 from timm.utils import reparameterize_model
 from torch import nn
 
@@ -64,6 +65,7 @@ def test_float32_script_and_export(network):
     assert torch.allclose(torch.export.export(fused, (images,)).module()(images), expected, **close)
 
 
+@newer_torch
 def test_onnx_of_a_fused_network():
     onnxruntime = pytest.importorskip('onnxruntime')
     pytest.importorskip('onnxscript')
