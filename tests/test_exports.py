@@ -137,7 +137,7 @@ def test_inductor_agrees():
 @pytest.mark.parametrize(
     'script, arguments',
     [
-        ('benchmark.py', '--device cpu --batch-size 4 --num-warm-iter 1 --num-bench-iter 2 --bench both'),
+        ('benchmark.py', '--device cpu --batch-size 4 --num-warm-iter 1 --num-bench-iter 5 --bench both'),
         ('inference.py', '--data-dir images --device cpu --batch-size 2 --label-type index'),
         ('validate.py', '--data-dir images --device cpu --batch-size 2 --num-classes 10'),
         ('onnx_export.py', 'model.onnx --num-classes 10'),
@@ -153,7 +153,7 @@ def test_scripts_of_timm(script, arguments, name, tmp_path):
     for i in range(10):
         folder = tmp_path / 'images' / f'class{i}'
         folder.mkdir(parents=True)
-        Image.fromarray(np.full((32, 32, 3), 25 * i, dtype=np.uint8)).save(folder / '0.png')
+        Image.fromarray(np.full((32, 32, 3), 25 * i, dtype=np.uint8)).save(folder / f'{i}.png')
     words = [*arguments.split(), '--model', name]
     if script in ('inference.py', 'validate.py'):
         words.append('--pretrained')
