@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import shlex
 import shutil
 import stat
@@ -115,6 +116,13 @@ def content(folder):
 
 def manifest(folder):
     return json.loads((folder / 'manifest.json').read_text(encoding='utf-8'))
+
+
+def test_command_of_contributing(run, folder, capsys):
+    text = (Path(__file__).parent.parent / 'CONTRIBUTING.md').read_text(encoding='utf-8')
+    add, tables = re.search(r'```console\n(timm-zerosnet weights add .*?)```', text, re.DOTALL)[1].splitlines()
+    assert cli.main(shlex.split(add.replace('RUN', str(run.folder)).replace('TEST', str(SAMPLE)))[1:]) == 0
+    assert manifest(folder)[NEW]['recipe'] == 'short.yaml' and tables == 'timm-zerosnet weights tables'
 
 
 @pytest.mark.parametrize('umask', [0o022, 0o027], ids=oct)

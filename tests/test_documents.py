@@ -14,12 +14,12 @@ import torch
 from golden_weights import load
 from PIL import Image
 
-from timm_zerosnet import cli
+from timm_zerosnet import cli, pretrained
 from timm_zerosnet.zerosnet import CIFAR10_LABELS as LABELS
 
 ROOT = Path(__file__).resolve().parent.parent
 STAND_IN = Path(__file__).with_name('stand_in')
-DOCUMENTS = [ROOT / 'README.md', ROOT / 'MODEL_CARD.md', *sorted((ROOT / 'docs').glob('*.md'))]
+DOCUMENTS = [*(ROOT / f'{name}.md' for name in ('README', 'MODEL_CARD', 'CONTRIBUTING')), *(ROOT / 'docs').glob('*.md')]
 NO_NETWORK = """
 import socket
 def refuse(*args, **kwargs):
@@ -43,7 +43,26 @@ def test_there_are_examples():
     )
 
 
-@pytest.mark.parametrize('path', [*DOCUMENTS, ROOT / 'CONTRIBUTING.md'], ids=lambda path: path.name)
+@pytest.mark.parametrize('path', DOCUMENTS, ids=lambda path: path.name)
+def test_every_block_is_run(path):
+    """By the tests below, tests/test_adding.py and tests/test_publishing.py (CONTRIBUTING); case b15."""
+    text = path.read_text(encoding='utf-8')
+    assert set(re.findall(r'```(.+)', text)) <= {'python', 'console', 'bibtex'}
+    assert len(re.findall('^```$', text, re.MULTILINE)) == len(re.findall(r'```\w', text))
+    if blocks(path, 'console'):
+        assert path.stem in ('README', 'MODEL_CARD', 'CONTRIBUTING', 'commands', 'fine-tuning', 'robustness')
+
+
+def test_installs_of_the_readme():
+    """What follows ``&&`` is run elsewhere: tests/test_demo.py, and pytest is running."""
+    project = (ROOT / 'pyproject.toml').read_text(encoding='utf-8')
+    lines = [line for block in blocks(ROOT / 'README.md', 'console') for line in block.splitlines() if 'pip' in line]
+    found = [re.fullmatch(r'pip install -e "\.\[(\w+)\]" && (.+)', line).groups() for line in lines]
+    assert found == [('robustness', 'timm-zerosnet demo'), ('dev', 'pytest')]
+    assert all(f'\n{extra} = [' in project for extra, _ in found)
+
+
+@pytest.mark.parametrize('path', DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(path):
     text = re.sub(r'```.*?```', '', path.read_text(encoding='utf-8'), flags=re.DOTALL)
     for link in re.findall(r'\]\(([^)#]+)', text):
@@ -131,13 +150,17 @@ def test_commands_print_what_their_page_shows(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.timeout(600)
-def test_train_commands_of_the_readme_run(tmp_path):
-    lines = [line for block in blocks(ROOT / 'README.md', 'console') for line in block.splitlines()]
+@pytest.mark.parametrize('document', ['README', 'MODEL_CARD'])
+def test_train_commands_run(document, tmp_path):
+    lines = [line for block in blocks(ROOT / f'{document}.md', 'console') for line in block.splitlines()]
     lines = [line for line in lines if line.split()[1:2] in (['train'], ['validate'])]
-    assert len(lines) == 3
+    assert len(lines) == 3 if document == 'README' else len(lines) == len(pretrained.manifest())
     write_images(tmp_path / 'data', 10)
+    write_images(tmp_path / 'data100', 100)
     for line in lines:
-        line = line.replace('--dataset torch/cifar10', '').replace('--dataset-download', '')
+        line = line.replace('--dataset torch/cifar100', '--data-dir data100').replace('--dataset torch/cifar10', '')
+        line = line.replace('--data-dir data100 --dataset-download --data-dir data', '--data-dir data100')
+        line = line.replace('--dataset-download', '')
         _, *words = shlex.split(line)
         small = ['--epochs', '1', '--batch-size', '10', '--warmup-epochs', '0'] if 'short' in words else []
         done = subprocess.run(
@@ -148,7 +171,7 @@ def test_train_commands_of_the_readme_run(tmp_path):
             env={**os.environ, 'PYTHONPATH': str(ROOT), 'TIMM_SCRIPTS': str(STAND_IN), 'OMP_NUM_THREADS': '1'},
         )
         assert done.returncode == 0, f'{line}\n{done.stdout}\n{done.stderr}'
-    assert (tmp_path / 'runs' / 'first' / 'last.pth.tar').is_file()
+    assert document == 'MODEL_CARD' or (tmp_path / 'runs' / 'first' / 'last.pth.tar').is_file()
 
 
 @pytest.mark.timeout(900)

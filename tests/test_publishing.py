@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import stat
+from pathlib import Path
 
 import huggingface_hub
 import pytest
@@ -67,6 +68,15 @@ def packaged(name):
 def test_dry_run_writes_a_folder_for_each_weight(folders):
     assert {path.name for path in folders.iterdir()} == set(ROWS)
     assert all({path.name for path in folder.iterdir()} == FILES for folder in folders.iterdir())
+
+
+def test_commands_of_contributing(tmp_path, monkeypatch, capsys):
+    text = (Path(__file__).parent.parent / 'CONTRIBUTING.md').read_text(encoding='utf-8')
+    dry, real = re.search(r'```console\n(timm-zerosnet publish .*?)```', text, re.DOTALL)[1].splitlines()
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(dry.split()[1:]) == 0
+    assert {path.name for path in (tmp_path / 'timm-zerosnet-hub' / 'ORG').iterdir()} == set(ROWS)
+    assert dry == f'{real} --dry-run'
 
 
 @every_weight

@@ -53,7 +53,7 @@ def main():
         scheduler.step_update(start * STEPS)
     saver = None
     if utils.is_primary(args):
-        folder = utils.get_outdir(args.output, args.experiment)
+        folder = utils.get_outdir(args.output or './output/train', args.experiment or f'now-{args.model}')
         Path(folder, 'args.yaml').write_text(text)
         saver = utils.CheckpointSaver(model, optimizer, args, checkpoint_dir=folder, recovery_dir=folder, max_history=1)
     best = None
