@@ -5,8 +5,8 @@
 
 Figures are medians with quartiles over ``--repeat`` repetitions after a warm-up. ``ratio`` is the rate over that of the
 baseline in the same mode, or of ``--against MODEL MODE``. ``gflops_share`` and ``traffic_share`` are fractions of what
-this machine does in a large convolution and a large copy, measured in the same run; traffic counts what eager kernels
-read and write. Columns of timm's benchmark.py keep their names.
+this machine does in a large convolution and a large copy, measured in the same run; traffic counts what eager float32
+kernels read and write. Columns of timm's benchmark.py keep their names.
 """
 
 from __future__ import annotations
@@ -28,7 +28,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-MODES = ('infer', 'infer-fused', 'infer-compiled', 'infer-fused-compiled', 'train', 'train-compiled')
+MODES = tuple(
+    kind + precision + how
+    for precision in ('', '-bf16')
+    for kind, ways in (('infer', ('', '-fused', '-compiled', '-fused-compiled')), ('train', ('', '-compiled')))
+    for how in ways
+)
 VIEWS = (
     'view',
     'transpose',
@@ -71,10 +76,26 @@ def contender(name: str, mode: str, args: argparse.Namespace, batch: int, size: 
     cost = _cost(network, images[:2], kind, batch)
     if 'fused' in how:
         network = reparameterize_model(network.eval())
-    step = train_step(network, images) if kind == 'train' else _infer(network, images, args, 'compiled' in how)
-    if kind == 'train' and 'compiled' in how:
-        step = train_step(torch.compile(network, fullgraph=True), images)
+    if 'bf16' in how:
+        network = Autocast(network, torch.device(args.device).type)
+    if kind == 'infer':
+        step = _infer(network, images, args, 'compiled' in how)
+    else:
+        network = torch.compile(network, fullgraph=True, mode=args.compile_mode) if 'compiled' in how else network
+        step = train_step(network, images)
     return step, {'param_count': round(parameters / 1e6, 2), 'gmacs': cost[0] / 2e9 / batch, 'traffic': cost[1]}
+
+
+class Autocast(nn.Module):
+    """A network in mixed precision with bfloat16; the logits are float32."""
+
+    def __init__(self, network: nn.Module, device_type: str) -> None:
+        super().__init__()
+        self.network, self.device_type = network, device_type
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(self.device_type, torch.bfloat16):
+            return self.network(x).float()
 
 
 def _cost(network: nn.Module, images: Tensor, kind: str, batch: int) -> tuple[float, float]:
@@ -102,7 +123,7 @@ def _infer(network: nn.Module, images: Tensor, args: argparse.Namespace, compile
     if not compiled:
         return eager_step(network, images)
     network.eval().requires_grad_(False)
-    fast = torch.compile(network, fullgraph=True)
+    fast = torch.compile(network, fullgraph=True, mode=args.compile_mode)
     with torch._inductor.config.patch(freezing=True), torch.no_grad():
         fast(images)
 
@@ -160,7 +181,7 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
         contenders = {}
         for name in args.models:
             for mode in args.modes:
-                if ':' in name and 'fused' in mode:  # a way of ours
+                if ':' in name and 'fused' in mode:  # ours alone
                     continue
                 bar.set_description(f'{name} {mode} ready', refresh=True)
                 contenders[name, mode] = contender(name, mode, args, batch, size or image_size(name))
@@ -255,6 +276,7 @@ def main() -> None:
     parser.add_argument('--batch-size', nargs='+', type=int, default=[128])
     parser.add_argument('--img-size', nargs='+', type=int, help="default: the model's own")
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--compile-mode', choices=('default', 'reduce-overhead', 'max-autotune'), default='default')
     parser.add_argument('--channels-last', action='store_true')
     parser.add_argument('--reference', type=Path, metavar='DIR', help="checkout of the authors' implementation")
     parser.add_argument('--baseline', metavar='NAME', help='default: the first model')

@@ -53,7 +53,7 @@ def test_networks_that_cannot_be_built(name, message, networks):
 
 
 def test_throughput_in_small(tmp_path):
-    words = '--models zerosnet20 zerosnet20:naive --modes infer infer-fused train --img-size 16 --batch-size 2 4'
+    words = '--models zerosnet20 zerosnet20:naive --modes infer infer-fused train-bf16 --img-size 16 --batch-size 2 4'
     more = '--repeat 3 --warmup 1 --seconds 0.01 --device cpu --csv out.csv --plot out.svg'
     done = run('throughput.py', *words.split(), *more.split(), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -67,8 +67,17 @@ def test_throughput_in_small(tmp_path):
         assert row['model'] != 'zerosnet20' or row['ratio'] == '1.000'
     costs = {(row['model'], row['mode'], row['batch_size']): float(row['gmacs']) for row in found}
     assert costs['zerosnet20', 'infer', '2'] == costs['zerosnet20', 'infer', '4'] == pytest.approx(0.0413 / 4, rel=0.02)
-    assert costs['zerosnet20', 'train', '2'] > 2 * costs['zerosnet20', 'infer', '2']
+    assert costs['zerosnet20', 'train-bf16', '2'] > 2 * costs['zerosnet20', 'infer', '2']
     assert '<svg' in (tmp_path / 'out.svg').read_text(encoding='utf-8')
+
+
+def test_startup_in_small(tmp_path):
+    done = run('startup.py', '--repeats', '3', '--model', 'zerosnet20', 'resnet18', '--out', 'out.csv', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = {row['what']: row for row in rows(tmp_path / 'out.csv')}
+    assert list(found)[3:] == ["create_model('zerosnet20', pretrained=True)", "create_model('resnet18')"]
+    assert all(float(row['ms']) > 0 for row in found.values())
+    assert 0 < float(found['modules of the plugin in it']['ratio']) < 1
 
 
 def test_memory_in_small(tmp_path):
