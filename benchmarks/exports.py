@@ -22,6 +22,7 @@ import torch
 from timm.utils import reparameterize_model
 from torch import Tensor, nn
 from torch.export import Dim
+from tqdm import tqdm
 
 import timm_zerosnet  # noqa: F401
 
@@ -38,7 +39,10 @@ NETWORKS = {
     'multistep_resnet20': {'method': 'ab3'},
 }
 BATCHES = (1, 2, 7, 33)
-SIZES = ((28, 28), (32, 32), (33, 33), (48, 32), (64, 64))
+SIZES = {
+    'cifar': ((32, 32), (28, 28), (33, 33), (48, 32), (64, 64)),
+    'imagenet': ((64, 64), (40, 40), (65, 65), (128, 96)),
+}
 DYNAMIC = {'x': {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}}
 Module = Callable[[Tensor], Tensor]
 
@@ -92,14 +96,16 @@ PATHS: dict[str, Callable[[nn.Module, Tensor], Module]] = {
 HEAD = """# Exports
 
 Every network leaves Python by every path of torch's. The table has the largest difference of a logit from the eager
-network's, relative to the largest logit, over batches of {batches} images and sizes {sizes}: the exported
-network is one, its batch and size are dynamic. `fused` is ONNX after `timm.utils.reparameterize_model`, which folds
-batch norms and b0 into the convolutions. Networks with random weights whose norms have seen a batch; torch {torch}.
-`python benchmarks/exports.py` measures it again.
+network's, relative to the largest logit, over batches of {batches} images and sizes {cifar}
+(ImageNet style: {imagenet}): the exported network is one, its batch and size are
+dynamic. `fused` is ONNX after `timm.utils.reparameterize_model`, which folds batch norms and b0 into the convolutions.
+Networks with random weights whose norms have seen a batch; torch {torch}. `python benchmarks/exports.py` measures it
+again.
 
 """
 TAIL = """
-Exported networks take any size from 2 pixels, odd ones too: nothing need be a multiple of four. Exporting with dynamic
+CIFAR-style networks then take any size from 2 pixels, odd ones too: nothing need be a multiple of four. ImageNet-style
+ones, which halve the size five times, take any from 33 pixels if the example has at least 64. Exporting with dynamic
 sizes needs torch 2.6.
 
 ```python
@@ -134,16 +140,21 @@ def network(name: str) -> nn.Module:
     torch.manual_seed(0)
     model = timm.create_model(name, **NETWORKS[name])
     with torch.no_grad():
-        model.train()(torch.randn(8, 3, 32, 32))
+        model.train()(torch.randn(8, 3, *sizes(name)[0]))
     return model.eval()
 
 
+def sizes(name: str) -> tuple[tuple[int, int], ...]:
+    """Those of its style; the example has the first."""
+    return SIZES['cifar' if timm.get_pretrained_cfg(name).input_size[-1] == 32 else 'imagenet']
+
+
 @torch.no_grad()
-def difference(module: Module, model: nn.Module) -> float:
+def difference(module: Module, model: nn.Module, name: str) -> float:
     """Largest over all batches and sizes."""
     worst = 0.0
     for batch in BATCHES:
-        for size in SIZES:
+        for size in sizes(name):
             images = torch.randn(batch, 3, *size)
             expected = model(images)
             worst = max(worst, ((module(images) - expected).abs().max() / expected.abs().max()).item())
@@ -152,12 +163,12 @@ def difference(module: Module, model: nn.Module) -> float:
 
 def measure(name: str) -> dict[str, str]:
     """A row: the difference for each path."""
-    model, example = network(name), torch.randn(2, 3, 32, 32)
+    model, example = network(name), torch.randn(2, 3, *sizes(name)[0])
     row = {'network': name}
-    for path, make in PATHS.items():
-        row[path] = f'{difference(make(copy.deepcopy(model), example), model):.1e}'
+    for path, make in tqdm(PATHS.items(), desc=name, leave=False):
+        row[path] = f'{difference(make(copy.deepcopy(model), example), model, name):.1e}'
     fused = reparameterize_model(copy.deepcopy(model))
-    row['fused'] = f'{difference(onnx(fused, example), model):.1e}'
+    row['fused'] = f'{difference(onnx(fused, example), model, name):.1e}'
     return row
 
 
@@ -169,8 +180,8 @@ def write(rows: list[dict[str, str]]) -> None:
         writer.writerows(rows)
     lines = [list(rows[0]), ['---'] * len(rows[0]), *([f'`{row["network"]}`', *list(row.values())[1:]] for row in rows)]
     table = '\n'.join(f'| {" | ".join(line)} |' for line in lines)
-    sizes = ', '.join(f'{height} x {width}' for height, width in SIZES)
-    head = HEAD.format(batches=', '.join(map(str, BATCHES)), sizes=sizes, torch=torch.__version__.split('+')[0])
+    texts = {style: ', '.join(f'{height} x {width}' for height, width in found) for style, found in SIZES.items()}
+    head = HEAD.format(batches=', '.join(map(str, BATCHES)), torch=torch.__version__.split('+')[0], **texts)
     DOCUMENT.write_text(f'{head}{table}\n{TAIL}', encoding='utf-8')
     print(RESULTS, DOCUMENT, sep='\n')
 

@@ -43,6 +43,7 @@ def inputs(tmp_path_factory):
     torch.save({'state_dict': {**original, 'bn.bias': torch.full((64,), float('nan'))}}, folder / 'nan.pth')
     torch.save({'state_dict': {**original, 'bn.bias': torch.zeros(3)}}, folder / 'shape.pth')
     torch.save({'state_dict': {'weight': torch.zeros(2)}}, folder / 'other.pth')
+    torch.save({'arch': 'multistep_resnet20', 'state_dict': original}, folder / 'other_arch.pth')
     torch.save([1, 2], folder / 'list.pth')
     (folder / 'text.pth').write_text('no checkpoint')
     (folder / 'cut.safetensors').write_bytes(Path(pretrained.weight_file('zerosnet20.cifar10')).read_bytes()[:9999])
@@ -101,7 +102,7 @@ REFUSED = [
     ('stability --a 1', 'or both --a and --b'),
     ('stability --a 1/0 --b 1', "coefficient '1/0' is not a finite number; accepted: an int"),
     ('stability --a 0 --b 1', 'accepted is at least one coefficient, not all of them zero'),
-    ('stability --a 1e400 --b 1', 'a coefficient is too large: accepted are those up to 3.4e+38'),
+    ('stability --a 1e400 --b 1', '1e400 1: a coefficient is too large: accepted are those up to 3.4e+38'),
     ("stability 'zerosnet(0)'", 'lambda=0: accepted is any number but 0'),
     ("stability 'optimal(99)'", 'optimal(99): accepted is an integer number of steps from 2 to 64'),
     ('stability euler --plot x.bmp', "x.bmp ends with '.bmp'; accepted: .png, .svg, .pdf"),
@@ -133,6 +134,10 @@ REFUSED = [
     ('predict good.png --model zerosnet20 --model-kwargs method', '--model-kwargs method: accepted is KEY=VALUE'),
     ('predict good.png --model zerosnet20 --model-kwargs in_chans=4', 'model zerosnet20 takes 4 channels: accepted'),
     ('predict good.png --model zerosnet20 --model-kwargs num_classes=0', 'the model has num_classes=0'),
+    ('predict good.png --model zerosnet20 --model-kwargs features_only=True', 'features_only=True for model zeros'),
+    ('info zerosnet20 --model-kwargs features_only=True', 'features_only=True for model zerosnet20.cifar10: accepted'),
+    ('info zerosnet20 --model-kwargs pretrained=False', 'pretrained=False for model zerosnet20.cifar10: accepted are'),
+    ('info zerosnet20 --checkpoint other_arch.pth', 'other_arch.pth: it is of multistep_resnet20, not of zerosnet20'),
     # list
     ("list 'zerosnet21*'", "no network of this package matches 'zerosnet21*'; nearest: zerosnet"),
     ("list zerosnet20 ''", "no network of this package matches ''"),
@@ -160,7 +165,19 @@ REFUSED = [
     ('convert shape.pth out.safetensors --model zerosnet20', 'shape.pth: the state dict does not fit zerosnet20'),
     ('convert theirs.pth out.safetensors --model zerosnet32', 'theirs.pth: the state dict does not fit zerosnet32'),
     ('convert theirs.pth out.safetensors --model zeronet20', "'zeronet20' is no network of this package; nearest: zer"),
+    ('convert theirs.pth out.safetensors --model-kwargs colour=red', 'cannot be made: '),
+    ('convert theirs.pth out.safetensors --average ema', 'theirs.pth holds no average of weights: accepted is --aver'),
+    ('convert nan.pth out.safetensors', 'nearest is zerosnet20: 1 entries of the state dict for zerosnet20 hold'),
+    # compare
+    ('compare', 'the following arguments are required: DIR, A, B'),
+    ('compare two zerosnet20 preresnet20', 'two holds no run: cells.sqlite is missing'),
     # robustness and corrupt
+    (f'{ROBUSTNESS} --data ten.npz --limit 0', 'a limit of 0 images: accepted is an integer >= 1'),
+    (f'{ROBUSTNESS} --data ten.npz --suite imagenet-c', 'suite imagenet-c is for 64 px and more'),
+    (
+        f'{ROBUSTNESS} --data ten.npz --model-kwargs features_only=True',
+        'features_only=True for model zerosnet20: accep',
+    ),
     (f'{ROBUSTNESS} --data none', 'none is neither an npz file nor a folder'),
     (f'{ROBUSTNESS} --data flat', 'flat holds no class folders; expected is one folder of images for each class'),
     (f'{ROBUSTNESS} --data floats.npz', 'floats.npz has x_test float64 (2, 32, 32, 3)'),
@@ -218,14 +235,14 @@ def test_refused(line, message, inputs, monkeypatch, capsys):
     monkeypatch.setenv('TIMM_SCRIPTS', str(STAND_IN))
     before = content(inputs)
     code, error = run(shlex.split(line), capsys)
-    left = [name for name in set(content(inputs)) - set(before) if not name.startswith('out')]
-    made = [path for path in (inputs / 'out').rglob('*') if path.is_file() and path.name not in ('run.lock',)]
+    left = set(content(inputs)) - set(before)
+    made = (inputs / 'out').exists()
     shutil.rmtree(inputs / 'out', ignore_errors=True)
     assert code == 2 and 'Traceback' not in error
     *usage, last = error.splitlines()
     assert message in last, error
     assert last.startswith(('timm-zerosnet: ', 'timm-zerosnet train: ', 'timm-zerosnet validate: ')) or usage
-    assert not left and all(path.name == 'cells.sqlite' for path in made)
+    assert not left and not made
     assert {name: value for name, value in content(inputs).items() if name in before} == before
 
 
@@ -408,12 +425,32 @@ def test_two_processes_corrupt_into_one_folder(inputs, tmp_path, monkeypatch, ca
     assert [path.name for path in tmp_path.iterdir()] == ['run.lock']
 
 
-@pytest.mark.parametrize('target, code, message', [('/dev/full', 2, 'No space left on device'), ('| true', 141, '')])
+@pytest.mark.parametrize(
+    'target, code, message', [('>/dev/full', 2, 'No space left on device'), ('| true', 141, ''), ('>&-', 0, '')]
+)
 def test_output_that_nobody_takes(target, code, message):
     if not Path('/dev/full').exists():
         pytest.skip('no /dev/full here')
     command = f'{shlex.quote(sys.executable)} -m timm_zerosnet.cli stability euler --json'
-    line = f'set -o pipefail; {command} {target if target.startswith("|") else f"> {target}"}'
+    line = f'set -o pipefail; {command} {target}'
     done = subprocess.run(['bash', '-c', line], capture_output=True, text=True)
     assert done.returncode in (code, 0 if target.startswith('|') else code)  # the reader may be gone too late
     assert 'Traceback' not in done.stderr and 'Exception ignored' not in done.stderr and message in done.stderr
+
+
+@pytest.mark.parametrize('encoding', ['ascii', 'utf-8:strict'])
+def test_output_that_takes_few_characters(encoding, inputs):
+    name = os.fsdecode('ß'.encode() + b'\xff.png')
+    shutil.copy(inputs / 'good.png', inputs / name)
+    try:
+        for words in (['predict', name, '--model', 'zerosnet20', '--json'], ['stability', 'all-ones']):
+            done = subprocess.run(
+                [sys.executable, '-m', 'timm_zerosnet.cli', *words],
+                cwd=inputs,
+                env={**os.environ, 'PYTHONIOENCODING': encoding},
+                capture_output=True,
+            )
+            assert done.returncode == 0 and b'codec' not in done.stderr
+            assert words[0] == 'stability' or json.loads(done.stdout)[0]['file'] == name
+    finally:
+        (inputs / name).unlink()

@@ -18,7 +18,7 @@ from timm_zerosnet import cli, pretrained
 from timm_zerosnet.commands import listing
 from timm_zerosnet.commands import stability as stability_command
 from timm_zerosnet.costs import cost
-from timm_zerosnet.methods import METHODS, lm, momentum, zerosnet
+from timm_zerosnet.methods import METHODS, lm, momentum, parse_method, zerosnet
 from timm_zerosnet.stability import MultistepMethod
 from timm_zerosnet.zerosnet import CIFAR10_LABELS, default_cfgs
 
@@ -56,6 +56,7 @@ def test_stability_of_coefficients(command):
     assert (found['order'], found['error_constant'], found['stability_interval']) == (2, '5/12', [-1, 0])
     assert json.loads(command('stability', '--a', '1,0', '--b=3/2,-1/2', '--json')) == found
     assert json.loads(command('stability', '--a', '1', '--b', '1.5', '-5e-1', '--json')) == found
+    assert 'x[n+1] = -x[n] + 2 x[n-1] + f(x[n])' in command('stability', '--a', '-1,2', '--b', '1')
 
 
 @pytest.mark.parametrize(
@@ -93,6 +94,7 @@ def test_roots_in_words(method, expected):
         (lm(2), 'grows with the number of blocks'),
         (METHODS['zerosnet-opt'], 'fades by 0.3333 a block'),
         (MultistepMethod(['1/2'], [1]), 'stays bounded'),
+        (parse_method('zerosnet(0.33333333333)'), 'grows with the number of blocks'),
     ],
 )
 def test_meaning(method, words):
@@ -263,6 +265,27 @@ def test_convert_takes_our_own_with_other_classes_and_channels(command, tmp_path
     )
 
 
+@pytest.mark.parametrize('entry, average', [('state_dict', 'state_dict_ema'), ('model', 'model_ema')])
+def test_convert_takes_the_weights_unless_the_average_is_asked_for(entry, average, command, tmp_path):
+    states = [timm.create_model('zerosnet20').state_dict() for _ in range(2)]
+    states = [{key: value + i for key, value in state.items()} for i, state in enumerate(states)]
+    torch.save({entry: states[0], average: states[1]}, tmp_path / 'run.pth.tar')
+    for wanted, options in ((0, []), (0, ['--average', 'raw']), (1, ['--average', 'ema'])):
+        command('convert', tmp_path / 'run.pth.tar', tmp_path / 'out.safetensors', *options)
+        found = load_file(tmp_path / 'out.safetensors')
+        assert all(torch.equal(value, states[wanted][key]) for key, value in found.items())
+        said = 'also holds their average: --average ema' in command.__dict__['notes']
+        assert said == (not options)
+
+
+def test_convert_believes_a_checkpoint_that_says_what_it_is_of(command, tmp_path):
+    net = timm.create_model('multistep_resnet20', method='zerosnet(-3)')
+    torch.save({'arch': 'multistep_resnet20', 'state_dict': net.state_dict()}, tmp_path / 'run.pth.tar')
+    words = ['convert', tmp_path / 'run.pth.tar', tmp_path / 'out.safetensors']
+    assert ': multistep_resnet20, ' in command(*words, '--model-kwargs', 'method=zerosnet(-3)')
+    assert ': zerosnet20, ' in command(*words, '--model', 'zerosnet20')  # who names one has to know
+
+
 # predict
 
 
@@ -324,7 +347,7 @@ def test_predict_with_a_grey_model(files, command, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'name', 'stability list info predict convert demo robustness corrupt weights publish train validate'.split()
+    'name', 'stability list info predict convert demo robustness compare corrupt weights publish train validate'.split()
 )
 def test_help_has_examples(name, capsys):
     try:
@@ -332,6 +355,7 @@ def test_help_has_examples(name, capsys):
     except SystemExit as end:
         assert end.code == 0
     text = capsys.readouterr().out
+    assert name in set(re.findall(r'^    (\w+)\s', cli._parser().format_help(), re.MULTILINE)) and f' {name} ' in text
     assert name == 'weights' or re.search(rf'(?m)examples?:\s+timm-zerosnet {name}', text)
 
 

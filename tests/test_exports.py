@@ -5,7 +5,6 @@ import io
 import os
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -40,11 +39,9 @@ def reloaded(module):
 def test_torchscript(name, kwargs):
     """Case a29."""
     model = settle(create(name, **kwargs), name)
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        for module in (torch.jit.script(copy.deepcopy(model)), torch.jit.trace(model, images(name))):
-            for batch in (1, 3):
-                same(reloaded(module)(images(name, batch)), model(images(name, batch)))
+    for module in (torch.jit.script(copy.deepcopy(model)), torch.jit.trace(model, images(name))):
+        for batch in (1, 3):
+            same(reloaded(module)(images(name, batch)), model(images(name, batch)))
 
 
 @newer_torch
@@ -73,16 +70,14 @@ def test_onnx_takes_any_batch_and_size(name, tmp_path):
     onnxruntime = pytest.importorskip('onnxruntime')
     pytest.importorskip('onnxscript')
     model = settle(create(name), name)
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        torch.onnx.export(
-            model,
-            (images(name, size=sizes(name)[0]),),
-            tmp_path / 'model.onnx',
-            dynamo=True,
-            dynamic_shapes=dynamic(),
-            verbose=False,
-        )
+    torch.onnx.export(
+        model,
+        (images(name, size=sizes(name)[0]),),
+        tmp_path / 'model.onnx',
+        dynamo=True,
+        dynamic_shapes=dynamic(),
+        verbose=False,
+    )
     session = onnxruntime.InferenceSession(tmp_path / 'model.onnx')
     entry = session.get_inputs()[0].name
     for batch in BATCHES:

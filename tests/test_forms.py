@@ -104,10 +104,6 @@ def test_odd_sizes_single_images_copies_and_modes(name):
         assert not torch.equal(model.eval()(x), together)
 
 
-jit = pytest.mark.filterwarnings('ignore:.*torch.jit:FutureWarning', 'ignore:.*torch.jit:DeprecationWarning')
-
-
-@jit
 @each_kind
 def test_script_trace_and_fx(name):
     model = settle(create(name), name)
@@ -123,7 +119,6 @@ def test_script_trace_and_fx(name):
             same(torch.jit.script(net)(x), net(x))
 
 
-@jit
 @pytest.mark.parametrize('name', ['zerosnet20', 'zerosnet20_tra', 'multistep_resnet20'])
 def test_scripted_network_trains(name):
     model, x = create(name), images(name)

@@ -60,6 +60,18 @@ def test_sixteen_bits_of_colour(tmp_path):
     assert notes == ['16 bits a channel become 8'] and same(image, COLOUR)
 
 
+@pytest.mark.parametrize('suffix', ['png', 'jpg', 'bmp', 'tif', 'webp', 'ppm'])
+def test_sixteen_in_a_size_is_no_sixteen_bits(suffix, tmp_path):
+    for size in ((160, 120), (116, 90), (16, 16)):
+        assert read_image(saved(Image.new('RGB', size, 'red'), tmp_path / f'x.{suffix}'), 3)[1] == []
+
+
+def test_sixteen_bits_of_a_ppm(tmp_path):
+    (tmp_path / 'x.ppm').write_bytes(b'P6 2 2 65535\n' + (np.arange(12) * 257).astype('>u2').tobytes())
+    image, notes = read_image(tmp_path / 'x.ppm', 3)
+    assert notes == ['16 bits a channel become 8'] and same(image, np.arange(12).reshape(2, 2, 3))
+
+
 @pytest.mark.parametrize('scale, words', [(1 / 255, 'floats in [0, 1]'), (1, 'floats in [0, 255]')])
 def test_floats(scale, words, tmp_path):
     image, notes = read_image(saved(Image.fromarray(GREY.astype(np.float32) * scale), tmp_path / 'x.tif'), 1)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import torch
+from timm.models import is_model_in_modules
 from torch import Tensor, nn
 
 from .pretrained import WeightError, few
+from .runs import read_checkpoint
 
 ORIGINAL_URLS = "the ZeroSNet authors' CIFAR and ImageNet networks and LM-ResNet's MResNet.py"
 
-_WRAPPERS = ('state_dict', 'model')
+_WRAPPERS = ('state_dict', 'model', 'model_state_dict', 'net')
+_AVERAGES = ('state_dict_ema', 'model_ema')  # timm's names
 _PREFIXES = ('module.', '_orig_mod.')
 
 _TERMS = {'': '0', '_x': '0', '_l': '1', '_ll': '2'}
@@ -40,6 +44,29 @@ def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[s
         state_dict = _convert_original(state_dict, own, [len(stage.blocks) for stage in model.stages])
     _refuse_mismatch(state_dict, own, model)
     return dict(state_dict)
+
+
+def check_architecture(path: Path, name: str) -> None:
+    """Refuse a checkpoint that says itself to be of another network of this package: the weights alone need not tell.
+
+    Raises:
+        WeightError: naming both.
+    """
+    told = architecture(path)
+    if told is not None and is_model_in_modules(name, ['zerosnet']) and told != name.partition('.')[0]:
+        raise WeightError(f'it is of {told}, not of {name}')
+
+
+def architecture(path: Path) -> str | None:
+    """The network of this package that a checkpoint of train.py says to be of; None if it says nothing of the kind."""
+    told = None if path.suffix == '.safetensors' else read_checkpoint(path).get('arch')
+    name = told.partition('.')[0] if isinstance(told, str) else ''
+    return name if name and is_model_in_modules(name, ['zerosnet']) else None
+
+
+def averages(path: Path) -> list[str]:
+    """Entries of a checkpoint that hold an average of the weights (EMA), beside the weights themselves."""
+    return [] if path.suffix == '.safetensors' else [key for key in _AVERAGES if key in read_checkpoint(path)]
 
 
 def unwrap(state_dict: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import io
 import os
 import re
 import sys
@@ -36,6 +37,10 @@ def main(arguments: list[str] | None = None) -> int:
     when interrupted, 141 when the reader of its output has gone.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    if sys.stdout is None:  # it was closed
+        sys.stdout = open(os.devnull, 'w')
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')  # a terminal need not know every character
     try:
         if arguments[:1] in (['train'], ['validate']):
             from . import train, validate
@@ -59,8 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _with_fractions(arguments: list[str]) -> list[str]:
-    """Arguments among which argparse takes ``-1/2`` and ``-1e-3`` for numbers, not for options: they get a blank."""
-    return [f' {word}' if re.fullmatch(r'-[\d.]+(/\d+|[eE][-+]?\d+)', word) else word for word in arguments]
+    """Arguments among which argparse takes ``-1/2``, ``-1e-3`` and ``-1,2`` for numbers: they get a blank."""
+    return [f' {word}' if re.fullmatch(r'-\.?\d[-+\d.,/eE]*[/eE,][-+\d.,/eE]*', word) else word for word in arguments]
 
 
 def _close_stdout() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -57,7 +58,7 @@ def _convert(image: Image.Image, channels: int) -> tuple[Image.Image, list[str]]
     notes = []
     if (frames := getattr(image, 'n_frames', 1)) > 1:
         notes.append(f'the first of {frames} frames is taken')
-    deep = any('16' in str(tile) for tile in getattr(image, 'tile', ()))
+    deep = any(_is_deep(tile[0], tile[3]) for tile in getattr(image, 'tile', ()))
     image.load()
     if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)
@@ -75,6 +76,14 @@ def _convert(image: Image.Image, channels: int) -> tuple[Image.Image, list[str]]
     if channels == 1 and image.mode not in GREY and _has_colours(image):
         notes.append('colours become grey')
     return image.convert('L' if channels == 1 else 'RGB'), notes
+
+
+def _is_deep(codec: str, arguments: Any) -> bool:
+    """Whether Pillow decodes more than 8 bits: its raw mode says so, of a PPM the largest value."""
+    values = arguments if isinstance(arguments, tuple) else (arguments,)
+    if codec.startswith('ppm'):
+        return values[-1] > 255
+    return any(isinstance(value, str) and ';16' in value for value in values)
 
 
 def _has_colours(image: Image.Image) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any, Callable
 
@@ -13,11 +14,12 @@ from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from .. import pretrained
-from ..checkpoint import ORIGINAL_URLS, checkpoint_filter_fn, unwrap
+from ..checkpoint import ORIGINAL_URLS, architecture, averages, checkpoint_filter_fn, unwrap
 from ..output import check_output, replacing
 from ..pretrained import WeightError
 from ..zerosnet import DEPTHS, default_cfgs
 from .info import own_model
+from .options import ModelKwargs
 
 EXAMPLES = """
 timm-zerosnet convert ZeroSNet20_Opt.pth.tar zerosnet20.safetensors
@@ -31,7 +33,13 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
     parser = command('convert', _convert, text, EXAMPLES)
     parser.add_argument('original', type=Path, metavar='ORIGINAL', help=f'checkpoint of {ORIGINAL_URLS}, or our own')
     parser.add_argument('out', type=Path, metavar='OUT.safetensors', help='file to write')
-    parser.add_argument('--model', metavar='NAME', help='network it is for; default: the one that it fits')
+    parser.add_argument('--model', metavar='NAME', help='network it is for; default: what it says, or fits')
+    parser.add_argument(
+        '--model-kwargs', nargs='+', action=ModelKwargs, default={}, metavar='KEY=VALUE', help='such as method=ab3'
+    )
+    parser.add_argument(
+        '--average', choices=('raw', 'ema'), help='which weights of a checkpoint that has both; default: raw'
+    )
 
 
 def _convert(args: argparse.Namespace) -> None:
@@ -40,10 +48,10 @@ def _convert(args: argparse.Namespace) -> None:
         raise ValueError(f'{args.out} is ORIGINAL itself; accepted is another file')
     name = None if args.model is None else own_model(args.model)[0]
     pretrained.check_readable(args.original)
-    original = unwrap(load_state_dict(str(args.original)))
-    name = name or _fitting(original, args.original)
+    original = _weights(args.original, args.average)
+    name = name or architecture(args.original) or _fitting(original, args.original)
     try:
-        net, entries = converted(original, name)
+        net, entries = converted(original, name, args.model_kwargs)
     except WeightError as error:
         raise WeightError(f'{args.original}: {error}') from error
     with replacing(args.out) as partial:
@@ -54,12 +62,24 @@ def _convert(args: argparse.Namespace) -> None:
     print(f'sha256 {pretrained.sha256(args.out)}')
 
 
-def converted(original: dict[str, Any], name: str) -> tuple[nn.Module, dict[str, Tensor]]:
+def _weights(path: Path, average: str | None) -> dict[str, Any]:
+    held = averages(path)
+    if average == 'ema' and not held:
+        raise WeightError(f'{path} holds no average of weights: accepted is --average raw')
+    if held and average is None:
+        print(f'timm-zerosnet: {path} also holds their average: --average ema takes that', file=sys.stderr)
+    return unwrap(load_state_dict(str(path), use_ema=average == 'ema'))
+
+
+def converted(
+    original: dict[str, Any], name: str, arguments: dict[str, Any] | None = None
+) -> tuple[nn.Module, dict[str, Tensor]]:
     """A network with as many classes and channels as the checkpoint has, and its state dict.
 
     Args:
         original: Of ``unwrap``.
         name: Registered name.
+        arguments: More for ``timm.create_model``.
 
     Raises:
         WeightError: if the checkpoint is of another network.
@@ -74,7 +94,10 @@ def converted(original: dict[str, Any], name: str) -> tuple[nn.Module, dict[str,
         for key in keys
         if isinstance(original.get(key), Tensor) and original[key].ndim > axis
     }
-    net = timm.create_model(name, **given)
+    try:
+        net = timm.create_model(name, **{**given, **(arguments or {})})
+    except TypeError as error:
+        raise ValueError(f'model {name} cannot be made: {pretrained.one_line(error)}') from error
     entries = checkpoint_filter_fn(original, net)
     own = net.state_dict()
     missing = own.keys() - entries.keys()
@@ -92,7 +115,8 @@ def _fitting(original: dict[str, Any], path: Path) -> str:
     blocks = sum(key.endswith('.conv1.weight') for key in original)
     block = 'bottleneck' if any(key.endswith('.conv3.weight') for key in original) else 'basic'
     depths = [depth for depth, row in DEPTHS.items() if sum(row['layers']) == blocks and row['block'] == block]
-    fitting, refused = [], []
+    fitting: list[str] = []
+    refused: list[str] = []
     for depth in depths:
         for name in (f'zerosnet{depth}', f'zerosnet{depth}_tra', f'preresnet{depth}', f'lmresnet{depth}'):
             if name in default_cfgs:
@@ -100,10 +124,11 @@ def _fitting(original: dict[str, Any], path: Path) -> str:
                     converted(original, name)
                     fitting.append(name)
                 except WeightError as error:
-                    refused.append(error)
+                    refused.append(f'{name}: {error}')
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
         raise WeightError(f'{path} fits {" and ".join(fitting)}: say which by --model')
     found = f'{path} holds {len(original)} entries, {blocks} {block} blocks: it fits no network of this package'
-    raise WeightError(f'{found}; accepted are checkpoints of {ORIGINAL_URLS}; --model NAME says what differs')
+    nearest = f'nearest is {min(refused, key=len)}' if refused else f'it has {pretrained.few(original)}'
+    raise WeightError(f'{found}; {nearest}; accepted are checkpoints of {ORIGINAL_URLS}')

@@ -46,7 +46,7 @@ def find(patterns: list[str], with_weights: bool = False) -> list[str]:
     known = timm.list_models(module='zerosnet', include_tags=True)
     for pattern in patterns:
         if not timm.list_models(pattern, module='zerosnet', include_tags=True) or not pattern:
-            near = difflib.get_close_matches(pattern.strip('*'), [*default_cfgs, *known], 3, 0.4)
+            near = difflib.get_close_matches(pattern.strip('*'), dict.fromkeys([*default_cfgs, *known]), 3, 0.4)
             raise ValueError(
                 f'no network of this package matches {pattern!r}; nearest: '
                 f'{", ".join(near) or "none, timm-zerosnet list names them all"}'

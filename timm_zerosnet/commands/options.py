@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import textwrap
 from pathlib import Path
 from typing import Any, Callable, Iterable
@@ -58,8 +59,13 @@ def add_model_options(parser: argparse._ActionsContainer) -> None:
 
 
 def print_json(value: Any) -> None:
-    """JSON that any parser reads."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    """JSON that any parser reads; characters that the output cannot take are escaped."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(sys.stdout.encoding or 'utf-8')
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2, allow_nan=False)
+    print(text)
 
 
 def print_table(rows: Iterable[Iterable[Any]], left: int = 1) -> None:

@@ -44,11 +44,13 @@ def _predict(args: argparse.Namespace) -> int:
         raise ValueError(f'--topk {args.topk}: accepted is at least 1')
     source = Source(args.model, None, args.checkpoint, args.model_kwargs)
     source.check()
-    names = None if args.class_map is None else {i: name for name, i in read_class_map(args.class_map).items()}
+    names = None if args.class_map is None else _outputs(read_class_map(args.class_map))
     net = source.open()
     subject = describe(source, net)
     classes = subject.classes
-    if classes is None or (args.topk or 1) > classes:
+    if classes is None:
+        raise ModelError(f'model {args.model} does not say how many classes it has')
+    if (args.topk or 1) > classes:
         raise ValueError(f'--topk {args.topk}: accepted is 1 to {classes}, the classes of {args.model}')
     if names is None:
         names = dict(enumerate(subject.label_names or ()))
@@ -68,6 +70,14 @@ def _predict(args: argparse.Namespace) -> int:
         print_json(results)
     broken = sum('error' in result for result in results)
     return 0 if not broken else 2 if broken == len(results) else 1
+
+
+def _outputs(class_map: dict[str, int]) -> dict[int, str]:
+    """The name of each output; several that share one stand side by side."""
+    names: dict[int, str] = {}
+    for name, i in class_map.items():
+        names[i] = f'{names[i]} / {name}' if i in names else name
+    return names
 
 
 def _results(

@@ -55,7 +55,10 @@ def _stability(args: argparse.Namespace) -> None:
 def _method(args: argparse.Namespace) -> MultistepMethod:
     method = _given(args)
     if max(map(abs, (*method.a, *method.b))) > LARGEST:
-        raise ValueError(f'a coefficient is too large: accepted are those up to {LARGEST:.3g}, as in a network')
+        given = args.method or ' '.join((*args.a, *args.b))
+        raise ValueError(
+            f'{given}: a coefficient is too large: accepted are those up to {LARGEST:.3g}, as in a network'
+        )
     return method
 
 
@@ -112,7 +115,7 @@ def formula(method: MultistepMethod) -> str:
 def meaning(method: MultistepMethod) -> str:
     """What the verdict says about a network."""
     if not method.is_zero_stable:
-        if method.spectral_radius > 1 + 1e-9:
+        if method.spectral_radius > 1.0005:  # what four digits tell from 1
             return f'a disturbance of the state grows {method.spectral_radius:.4g}-fold from block to block'
         return 'a disturbance of the state grows with the number of blocks'
     radius = method.parasitic_radius
@@ -125,18 +128,24 @@ def meaning(method: MultistepMethod) -> str:
 
 
 def _lines(method: MultistepMethod) -> list[tuple[str, Any]]:
-    parasitic, interval = method.parasitic_radius, method.stability_interval
+    parasitic = method.parasitic_radius
     lines: list[tuple[str, Any]] = [
         ('roots', ', '.join(root_texts(method))),
         ('spectral radius', f'{method.spectral_radius:.6g}'),
         ('parasitic radius', 'none: 1 is not a root' if parasitic is None else f'{parasitic:.6g}'),
         ('order', 'none: sum a is not 1' if method.order is None else method.order),
         ('error constant', 'none' if method.error_constant is None else method.error_constant),
-        ('absolutely stable', 'not at 0' if interval is None else f'{interval or 0:.6g} <= z <= 0 on the real axis'),
+        ('absolutely stable', _interval(method.stability_interval)),
         ('verdict', method.verdict),
         ('meaning', meaning(method)),
     ]
     return lines + ([('source', method.source)] if method.source else [])
+
+
+def _interval(low: float | None) -> str:
+    if not low:
+        return 'not at 0' if low is None else 'only at z = 0 on the real axis'
+    return f'{low:.6g} <= z <= 0 on the real axis'
 
 
 def root_texts(method: MultistepMethod) -> list[str]:

@@ -90,7 +90,8 @@ def _robustness_options(parser: argparse.ArgumentParser) -> None:
 
 def _compare_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('folder', metavar='DIR', help='the --out of a run')
-    parser.add_argument('models', nargs=2, metavar=('A', 'B'), help='two models of it')
+    parser.add_argument('a', metavar='A', help='a model of it')
+    parser.add_argument('b', metavar='B', help='another')
     parser.add_argument('--with', dest='other', metavar='DIR', help='take B from this run; images are paired by pixels')
     parser.add_argument('--json', action='store_true', help='for programs')
 
@@ -179,7 +180,7 @@ def _robustness(args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace) -> None:
-    a, b = args.models
+    a, b = args.a, args.b
     found = compare_run(args.folder, a, b, args.other)
     print(json.dumps(plain(found), indent=2) if args.json else comparison_markdown(found), end='\n' * args.json)
 

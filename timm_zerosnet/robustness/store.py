@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -197,10 +198,13 @@ def read_cells(store: Store, plan: dict[str, Any], model: str) -> list[Cell]:
 def locked(folder: Path) -> Iterator[None]:
     """Hold the folder for one run; the lock ends with the process, however that ends.
 
+    A folder that was made for a run which ended before its first cell is removed.
+
     Raises:
         StoreError: if another process holds it; names the process.
         OutputError: if it is a file, or cannot be made.
     """
+    new = not folder.exists()
     make_folder(folder)
     path = folder / LOCK
     with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), 'r+', encoding='ascii') as file:
@@ -214,7 +218,23 @@ def locked(folder: Path) -> Iterator[None]:
         file.truncate()
         file.write(f'{os.getpid()}\n')
         file.flush()
-        yield
+        try:
+            yield
+        except BaseException:
+            if new and _is_empty(folder):
+                shutil.rmtree(folder)
+            raise
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether it has nothing but the lock and a store without cells."""
+    names = {path.name for path in folder.iterdir()}
+    if names - {LOCK, NAME}:
+        return False
+    if NAME not in names:
+        return True
+    with closing(sqlite3.connect(folder / NAME)) as base:
+        return base.execute('SELECT count(*) FROM cells').fetchone() == (0,)
 
 
 def _lock(descriptor: int) -> None:

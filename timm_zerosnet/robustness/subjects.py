@@ -18,7 +18,7 @@ from timm.data import ImageNetInfo, infer_imagenet_subset
 from timm.models import get_pretrained_cfg, load_checkpoint, load_state_dict
 from torch import Tensor, nn
 
-from ..checkpoint import checkpoint_filter_fn
+from ..checkpoint import check_architecture, checkpoint_filter_fn
 from ..multistep_resnet import MultistepResNet
 from ..preflight import model_config
 from ..pretrained import WeightError, check_readable, few, one_line
@@ -57,7 +57,14 @@ class Source:
         Raises:
             ScriptError: naming the nearest names.
             WeightError: saying what is wrong with the file.
+            ModelError: for an argument that leaves no classifier.
         """
+        for argument in ('features_only', 'pretrained', 'checkpoint_path'):
+            if self.arguments.get(argument) is not None:
+                raise ModelError(
+                    f'{argument}={self.arguments[argument]} for model {self.name}: accepted are arguments of the '
+                    'network that leave it a classifier, such as in_chans=1'
+                )
         if self.module is None:
             model_config(self.name)
         if self.checkpoint is not None:
@@ -96,6 +103,7 @@ class Source:
 
     def _with_checkpoint(self, path: Path) -> nn.Module:
         arguments = dict(self.arguments)
+        check_architecture(path, self.name)
         if timm.is_model(self.name):
             config, weights = get_pretrained_cfg(self.name), load_state_dict(str(path), use_ema=False)
             for argument, layer, axis in (('num_classes', config.classifier, 0), ('in_chans', config.first_conv, 1)):
@@ -252,7 +260,7 @@ def read_class_map(path: Path) -> dict[str, int]:
         DataError: if it is neither, or has a class twice.
     """
     try:
-        text = path.read_text(encoding='utf-8')
+        text = path.read_text(encoding='utf-8-sig')
         named = [(name, i) for i, name in enumerate(text.splitlines()) if name]
         found = json.loads(text, object_pairs_hook=_once) if path.suffix == '.json' else _once(named)
     except (OSError, ValueError) as error:
