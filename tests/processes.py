@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ def start(arguments: list[Any], log: Path, file_limit: int | None = None) -> Any
 def _command(arguments: list[str], log: str, file_limit: int | None) -> None:
     from timm_zerosnet.cli import main
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & ignores it
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(output, stream)

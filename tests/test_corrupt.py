@@ -103,7 +103,8 @@ def test_command(tmp_path, capsys):
         ('8', '1.png'),
         ('8', '2.png'),
     ]
-    assert Image.open(paths[0]).size == (64, 64)
+    with Image.open(paths[0]) as image:
+        assert image.size == (64, 64)
 
 
 @pytest.mark.parametrize(

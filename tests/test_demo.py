@@ -16,12 +16,14 @@ COMMAND = [sys.executable, '-m', 'timm_zerosnet.cli']
 def test_demo_fine_tunes_measures_and_draws(tmp_path):
     done = subprocess.run([*COMMAND, 'demo', '--out', str(tmp_path / 'out')], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    rows = list(csv.DictReader((tmp_path / 'out/digits.csv').open()))
+    with (tmp_path / 'out/digits.csv').open(newline='') as file:
+        rows = list(csv.DictReader(file))
     assert [row['noise'] for row in rows] == ['clean', *(f'{name} {level:+g}' for name, level in demo.NOISE)]
     clean = rows[0]
     assert float(clean['fine-tuned']) > 95 and float(clean['fine-tuned']) > float(clean['from scratch']) > 30
     assert f'{float(clean["fine-tuned"]):.2f}' in done.stdout and 'digits.png' in done.stdout
-    assert Image.open(tmp_path / 'out/digits.png').size[0] > 600
+    with Image.open(tmp_path / 'out/digits.png') as image:
+        assert image.size[0] > 600
     assert '100%' in done.stderr  # progress
     assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['digits.csv', 'digits.png']
 

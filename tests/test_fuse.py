@@ -1,6 +1,5 @@
 """Networks made ready for inference by timm's ``reparameterize_model``: fewer norms, the same logits."""
 
-
 import numpy as np
 import pytest
 import timm

@@ -209,6 +209,7 @@ def training(scripts, images, tmp_path):
     finally:
         if process.poll() is None:
             kill(process)
+        process.stderr.close()
 
 
 def test_two_do_not_train_in_one_folder(training, capsys):

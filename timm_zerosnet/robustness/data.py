@@ -286,10 +286,10 @@ def _load_npz(path: Path, limit: int | None) -> LabelledImages:
     if not path.is_file():
         raise DataError(f'{path} does not exist')
     try:
-        arrays = np.load(path)
-        if not isinstance(arrays, np.lib.npyio.NpzFile):
-            raise ValueError('it is one array without a name')
-        with arrays:
+        with open(path, 'rb') as file:  # numpy leaves a damaged one open
+            arrays = np.load(file)
+            if not isinstance(arrays, np.lib.npyio.NpzFile):
+                raise ValueError('it is one array without a name')
             names = arrays.files
             x, y = (arrays[name] if name in names else None for name in ('x_test', 'y_test'))
     except Exception as error:  # numpy, zipfile and zlib each raise their own
