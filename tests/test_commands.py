@@ -274,7 +274,7 @@ def test_convert_takes_the_weights_unless_the_average_is_asked_for(entry, averag
         command('convert', tmp_path / 'run.pth.tar', tmp_path / 'out.safetensors', *options)
         found = load_file(tmp_path / 'out.safetensors')
         assert all(torch.equal(value, states[wanted][key]) for key, value in found.items())
-        said = 'also holds their average: --average ema' in command.__dict__['notes']
+        said = 'also holds an average of the weights: --average ema' in command.__dict__['notes']
         assert said == (not options)
 
 

@@ -70,6 +70,9 @@ def test_sixteen_bits_of_a_ppm(tmp_path):
     (tmp_path / 'x.ppm').write_bytes(b'P6 2 2 65535\n' + (np.arange(12) * 257).astype('>u2').tobytes())
     image, notes = read_image(tmp_path / 'x.ppm', 3)
     assert notes == ['16 bits a channel become 8'] and same(image, np.arange(12).reshape(2, 2, 3))
+    for text in ('P1 2 2 0 1 1 0', 'P2 2 2 255 0 9 9 0', 'P3 1 1 255 1 2 3'):
+        (tmp_path / 'plain.ppm').write_text(text)
+        assert read_image(tmp_path / 'plain.ppm', 3)[1] == []
 
 
 @pytest.mark.parametrize('scale, words', [(1 / 255, 'floats in [0, 1]'), (1, 'floats in [0, 255]')])

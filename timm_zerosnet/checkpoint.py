@@ -52,8 +52,8 @@ def check_architecture(path: Path, name: str) -> None:
     Raises:
         WeightError: naming both.
     """
-    told = architecture(path)
-    if told is not None and is_model_in_modules(name, ['zerosnet']) and told != name.partition('.')[0]:
+    told = architecture(path) if is_model_in_modules(name, ['zerosnet']) else None
+    if told is not None and told != name.partition('.')[0]:
         raise WeightError(f'it is of {told}, not of {name}')
 
 

@@ -82,7 +82,7 @@ def _is_deep(codec: str, arguments: Any) -> bool:
     """Whether Pillow decodes more than 8 bits: its raw mode says so, of a PPM the largest value."""
     values = arguments if isinstance(arguments, tuple) else (arguments,)
     if codec.startswith('ppm'):
-        return values[-1] > 255
+        return any(isinstance(value, int) and value > 255 for value in values)
     return any(isinstance(value, str) and ';16' in value for value in values)
 
 

@@ -67,7 +67,7 @@ def _weights(path: Path, average: str | None) -> dict[str, Any]:
     if average == 'ema' and not held:
         raise WeightError(f'{path} holds no average of weights: accepted is --average raw')
     if held and average is None:
-        print(f'timm-zerosnet: {path} also holds their average: --average ema takes that', file=sys.stderr)
+        print(f'timm-zerosnet: {path} also holds an average of the weights: --average ema takes that', file=sys.stderr)
     return unwrap(load_state_dict(str(path), use_ema=average == 'ema'))
 
 

@@ -186,7 +186,7 @@ def _print_blocks(found: dict[str, Any]) -> None:
     print(f'\nblocks with a {key} of their own: {verdict}')
     rows = [('  block', key, 'parasitic radius', 'zero-stable')]
     for row in found['blocks']:
-        value = 'inf' if row[key] is None else f'{row[key]:.4f}'
+        value = 'inf' if row[key] is None else f'{row[key]:.4f}' if abs(row[key]) < 1e6 else f'{row[key]:.4g}'
         radius = 'none' if row['parasitic_radius'] is None else f'{row["parasitic_radius"]:.4f}'
         rows.append((f'  {row["block"]}', value, radius, 'yes' if row['zero_stable'] else 'NO'))
     print_table(rows)

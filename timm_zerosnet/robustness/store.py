@@ -233,8 +233,11 @@ def _is_empty(folder: Path) -> bool:
         return False
     if NAME not in names:
         return True
-    with closing(sqlite3.connect(folder / NAME)) as base:
-        return base.execute('SELECT count(*) FROM cells').fetchone() == (0,)
+    try:
+        with closing(sqlite3.connect(folder / NAME)) as base:
+            return base.execute('SELECT count(*) FROM cells').fetchone() == (0,)
+    except sqlite3.Error:
+        return False
 
 
 def _lock(descriptor: int) -> None:
