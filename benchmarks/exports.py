@@ -96,11 +96,11 @@ PATHS: dict[str, Callable[[nn.Module, Tensor], Module]] = {
 HEAD = """# Exports
 
 Every network leaves Python by every path of torch's. The table has the largest difference of a logit from the eager
-network's, relative to the largest logit, over batches of {batches} images and sizes {cifar}
-(ImageNet style: {imagenet}): the exported network is one, its batch and size are
-dynamic. `fused` is ONNX after `timm.utils.reparameterize_model`, which folds batch norms and b0 into the convolutions.
-Networks with random weights whose norms have seen a batch; torch {torch}. `python benchmarks/exports.py` measures it
-again.
+network's, relative to the largest logit, over batches of {batches} images and sizes
+{cifar} (ImageNet style: {imagenet}):
+the exported network is one, its batch and size are dynamic. `fused` is ONNX after `timm.utils.reparameterize_model`,
+which folds batch norms and b0 into the convolutions. Networks with random weights whose norms have seen a batch; torch
+{torch}. `python benchmarks/exports.py` measures it again.
 
 """
 TAIL = """
@@ -164,12 +164,21 @@ def difference(module: Module, model: nn.Module, name: str) -> float:
 def measure(name: str) -> dict[str, str]:
     """A row: the difference for each path."""
     model, example = network(name), torch.randn(2, 3, *sizes(name)[0])
-    row = {'network': name}
+    row = {'network': f'`{name}`', 'torch': torch.__version__.split('+')[0]}
     for path, make in tqdm(PATHS.items(), desc=name, leave=False):
         row[path] = f'{difference(make(copy.deepcopy(model), example), model, name):.1e}'
     fused = reparameterize_model(copy.deepcopy(model))
     row['fused'] = f'{difference(onnx(fused, example), model, name):.1e}'
     return row
+
+
+def document(rows: list[dict[str, str]]) -> str:
+    """docs/exports.md."""
+    header = [name for name in rows[0] if name != 'torch']
+    lines = [header, ['---'] * len(header), *([row[name] for name in header] for row in rows)]
+    texts = {style: ', '.join(f'{height} x {width}' for height, width in found) for style, found in SIZES.items()}
+    head = HEAD.format(batches=', '.join(map(str, BATCHES)), torch=rows[0]['torch'], **texts)
+    return head + '\n'.join(f'| {" | ".join(line)} |' for line in lines) + f'\n{TAIL}'
 
 
 def write(rows: list[dict[str, str]]) -> None:
@@ -178,11 +187,7 @@ def write(rows: list[dict[str, str]]) -> None:
         writer = csv.DictWriter(file, rows[0], lineterminator='\n')
         writer.writeheader()
         writer.writerows(rows)
-    lines = [list(rows[0]), ['---'] * len(rows[0]), *([f'`{row["network"]}`', *list(row.values())[1:]] for row in rows)]
-    table = '\n'.join(f'| {" | ".join(line)} |' for line in lines)
-    texts = {style: ', '.join(f'{height} x {width}' for height, width in found) for style, found in SIZES.items()}
-    head = HEAD.format(batches=', '.join(map(str, BATCHES)), torch=torch.__version__.split('+')[0], **texts)
-    DOCUMENT.write_text(f'{head}{table}\n{TAIL}', encoding='utf-8')
+    DOCUMENT.write_text(document(rows), encoding='utf-8')
     print(RESULTS, DOCUMENT, sep='\n')
 
 

@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -57,7 +58,7 @@ def _peak() -> int:
 
 
 def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row for each model and mode: medians over the repetitions."""
+    """A row for each model and mode: medians of the peaks, the fastest step."""
     rows: list[dict[str, Any]] = []
     for name in tqdm(args.models, unit='model'):
         for mode in args.modes:
@@ -68,8 +69,8 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
                     command, env={**os.environ, **SETTINGS}, stdout=subprocess.PIPE, text=True, check=True
                 )
                 found.append(json.loads(done.stdout))
-            found.sort(key=lambda each: each['peak_mib'])
-            middle = found[len(found) // 2]
+            peaks = sorted(each['peak_mib'] for each in found)
+            middle = statistics.median(peaks)
             base = next((row for row in rows if row['mode'] == mode), None)
             rows.append(
                 {
@@ -77,10 +78,10 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
                     'mode': mode,
                     'batch_size': args.batch_size,
                     'img_size': args.img_size or image_size(name),
-                    'peak_mib': f'{middle["peak_mib"]:.1f}',
-                    'peak_mib_low': f'{found[0]["peak_mib"]:.1f}',
-                    'peak_mib_high': f'{found[-1]["peak_mib"]:.1f}',
-                    'ratio': f'{middle["peak_mib"] / float(base["peak_mib"]):.3f}' if base else '1.000',
+                    'peak_mib': f'{middle:.1f}',
+                    'peak_mib_low': f'{peaks[0]:.1f}',
+                    'peak_mib_high': f'{peaks[-1]:.1f}',
+                    'ratio': f'{middle / float(base["peak_mib"]):.3f}' if base else '1.000',
                     'step_seconds': f'{min(each["seconds"] for each in found):.3f}',
                     'repeat': args.repeat,
                     'device': torch.cuda.get_device_name() if args.device != 'cpu' else processor(),

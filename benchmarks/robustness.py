@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument('--data-dir', type=Path, required=True, help="folder of torchvision's data sets, or NAME.npz")
     parser.add_argument('--download', action='store_true', help='fetch them')
     parser.add_argument(
-        '--part', nargs='+', choices=[part.name for part in PARTS], help='measure these, write no tables'
+        '--part', nargs='+', choices=[part.name for part in PARTS], help='measure these alone; their rows are replaced'
     )
     parser.add_argument('--runs', type=Path, default=Path('robustness-runs'), help='folder of the stores')
     parser.add_argument('--batch-size', type=int)

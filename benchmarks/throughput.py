@@ -73,7 +73,7 @@ def contender(name: str, mode: str, args: argparse.Namespace, batch: int, size: 
     images = torch.rand(batch, 3, size, size, device=args.device)
     if args.channels_last and not name.startswith('authors:'):  # theirs in the layout they have
         network, images = network.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
-    cost = _cost(network, images[:2], kind, batch)
+    cost = _cost(network, images, kind, batch)
     if 'fused' in how:
         network = reparameterize_model(network.eval())
     if 'bf16' in how:
@@ -99,14 +99,20 @@ class Autocast(nn.Module):
 
 
 def _cost(network: nn.Module, images: Tensor, kind: str, batch: int) -> tuple[float, float]:
-    """Floating-point operations and bytes of a whole step, from two images."""
+    """Floating-point operations and bytes of a whole step, from two and four images."""
     network.train(kind == 'train')
-    step = train_step(network, images) if kind == 'train' else torch.no_grad()(lambda: network(images))
-    with FlopCounterMode(display=False) as flops:
+    moved = []
+    for count in (2, 4):
+        few = torch.cat([images[:1]] * count)
+        step = train_step(network, few) if kind == 'train' else torch.no_grad()(lambda few=few: network(few))
         step()
-    with Traffic() as traffic:
-        step()
-    return flops.get_total_flops() * batch / 2, traffic.bytes * batch / 2
+        with FlopCounterMode(display=False) as flops:
+            step()
+        with Traffic() as traffic:
+            step()
+        moved.append(traffic.bytes)
+    # weights and the optimizer's step move as much in any batch
+    return flops.get_total_flops() * batch / 4, moved[0] + (moved[1] - moved[0]) * (batch - 2) / 2
 
 
 def eager_step(network: nn.Module, images: Tensor) -> Callable[[], Any]:
@@ -287,6 +293,8 @@ def main() -> None:
     parser.add_argument('--csv', type=Path)
     parser.add_argument('--plot', type=Path)
     args = parser.parse_args()
+    if args.warmup < 1:
+        parser.error(f'--warmup {args.warmup}: accepted is at least 1')
     rows = measure(args)
     for row in rows:
         print(

@@ -54,6 +54,7 @@ def environment(folder: Path, pins: tuple[str, ...]) -> Path:
 
 def run_tests(python: Path, report: Path, tests: list[str]) -> dict[str, str]:
     """Counts of a pytest run, or of the one of timm's that it wraps."""
+    report.unlink(missing_ok=True)
     options = ['-q', '-p', 'no:cacheprovider', '-o', 'junit_logging=all', f'--junitxml={report}']
     environment = {**os.environ, 'TIMM_ZEROSNET_REQUIRE_TIMM_TESTS': '1'}
     subprocess.run([python, '-m', 'pytest', *options, *tests], cwd=ROOT, env=environment)
@@ -62,8 +63,7 @@ def run_tests(python: Path, report: Path, tests: list[str]) -> dict[str, str]:
     passed = int(suite.get('tests', 0)) - failed - skipped
     wrapped = re.search('test_models.py: (.*)', report.read_text(encoding='utf-8'))
     if wrapped:
-        passed, skipped = _count('passed', wrapped[1]), _count('skipped', wrapped[1])
-        failed += _count('failed', wrapped[1])
+        passed, skipped, failed = (_count(kind, wrapped[1]) for kind in ('passed', 'skipped', 'failed'))
     seconds = f'{float(suite.get("time", 0)):.0f}'
     return {'passed': str(passed), 'skipped': str(skipped), 'failed': str(failed), 'seconds': seconds}
 
@@ -79,15 +79,20 @@ def installed(python: Path, package: str) -> str:
     return subprocess.run([python, '-c', code], capture_output=True, text=True, check=True).stdout.strip()
 
 
+def document(rows: list[dict[str, str]]) -> str:
+    """docs/versions.md."""
+    shown = [column for column in COLUMNS if column != 'seconds']
+    lines = [shown, ['---'] * len(shown), *([row[column] for column in shown] for row in rows)]
+    return HEAD + '\n'.join(f'| {" | ".join(line)} |' for line in lines) + '\n'
+
+
 def write(rows: list[dict[str, str]]) -> None:
     """The csv and the document."""
     with RESULTS.open('w', newline='', encoding='utf-8') as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator='\n')
         writer.writeheader()
         writer.writerows(rows)
-    shown = [column for column in COLUMNS if column != 'seconds']
-    lines = [shown, ['---'] * len(shown), *([row[column] for column in shown] for row in rows)]
-    DOCUMENT.write_text(HEAD + '\n'.join(f'| {" | ".join(line)} |' for line in lines) + '\n', encoding='utf-8')
+    DOCUMENT.write_text(document(rows), encoding='utf-8')
     print(RESULTS, DOCUMENT, sep='\n')
 
 
@@ -96,17 +101,18 @@ def main() -> None:
     parser.add_argument('--only', nargs='+', choices=PAIRS, default=list(PAIRS))
     parser.add_argument('--environments', type=Path, default=Path('environments'))
     args = parser.parse_args()
+    environments = args.environments.resolve()
     rows = []
     if RESULTS.is_file():
         with RESULTS.open(newline='', encoding='utf-8') as file:
             rows = list(csv.DictReader(file))
     for name in args.only:
-        python = environment(args.environments.resolve() / name, PAIRS[name])
+        python = environment(environments / name, PAIRS[name])
         versions = {package: installed(python, package) for package in ('timm', 'torch')}
         rows = [row for row in rows if (row['timm'], row['torch']) != tuple(versions.values())]
         own = [str(ROOT / 'tests' / f'test_{each}.py') for each in OURS.split()]
         for tests, files in (('ours', own), ("timm's", [str(ROOT / 'tests' / 'test_timm_suite.py')])):
-            found = run_tests(python, args.environments / f'{name}.xml', files)
+            found = run_tests(python, environments / f'{name}.xml', files)
             rows.append({**versions, 'tests': tests, **found})
         write(sorted(rows, key=lambda row: (row['timm'], row['torch'], row['tests'])))
 

@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import stat
+import threading
 from importlib.metadata import version
 from pathlib import Path
 
@@ -116,6 +117,26 @@ def content(folder):
 
 def manifest(folder):
     return json.loads((folder / 'manifest.json').read_text(encoding='utf-8'))
+
+
+def test_of_two_at_once_one_waits(run, folder):
+    fcntl = pytest.importorskip('fcntl')
+    descriptor = os.open(folder, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    thread = threading.Thread(target=run.add)
+    try:
+        thread.start()
+        thread.join(1)
+        rows = json.loads((folder / 'manifest.json').read_text(encoding='utf-8'))
+        (folder / 'manifest.json').write_text(json.dumps({**rows, 'preresnet20.cifar10': rows[OLD]}), encoding='utf-8')
+    finally:
+        os.close(descriptor)
+    thread.join(200)
+    assert set(json.loads((folder / 'manifest.json').read_text(encoding='utf-8'))) == {
+        OLD,
+        NEW,
+        'preresnet20.cifar10',
+    }
 
 
 def test_command_of_contributing(run, folder, capsys):

@@ -89,6 +89,7 @@ def run(words, capsys):
 
 ROBUSTNESS = 'robustness --model zerosnet20 --out out'
 WEIGHTS = 'weights add theirs.pth --log none.csv --data ten.npz'
+VALIDATE = 'validate --model zerosnet20 --num-classes 2'
 TRAIN = 'train good.yaml --model zerosnet20'
 
 REFUSED = [
@@ -135,6 +136,8 @@ REFUSED = [
     ('predict good.png --model zerosnet20 --model-kwargs in_chans=4', 'model zerosnet20 takes 4 channels: accepted'),
     ('predict good.png --model zerosnet20 --model-kwargs num_classes=0', 'the model has num_classes=0'),
     ('predict good.png --model zerosnet20 --model-kwargs features_only=True', 'features_only=True for model zeros'),
+    ('info zerosnet32 --model-kwargs norm_layer=foo', 'model zerosnet32.cifar10 cannot be made: KeyError'),
+    ('convert theirs.pth out.safetensors --model-kwargs norm_layer=foo', 'cannot be made: KeyError'),
     ('info zerosnet20 --model-kwargs features_only=True', 'features_only=True for model zerosnet20.cifar10: accepted'),
     ('info zerosnet20 --model-kwargs pretrained=False', 'pretrained=False for model zerosnet20.cifar10: accepted are'),
     ('info zerosnet20 --checkpoint other_arch.pth', 'other_arch.pth: it is of multistep_resnet20, not of zerosnet20'),
@@ -192,6 +195,7 @@ REFUSED = [
     ('corrupt ten.npz --out good.png', 'good.png is a file; accepted is a folder'),
     ('corrupt ten.npz --out out --layout zip', "unknown layout 'zip'"),
     ('corrupt ten.npz --out out --size 0', 'size=0'),
+    ('corrupt ten.npz --out out --crop-pct 0.9', 'crop_pct=0.9 without a size: accepted is both or neither'),
     ('corrupt ten.npz --out out --limit -1', 'a limit of -1 images: accepted is an integer >= 1'),
     # weights and publish
     ('weights', 'the following arguments are required: ACTION'),
@@ -223,6 +227,7 @@ REFUSED = [
     ('validate --model zerosnet21 --data-dir two', "timm knows no model 'zerosnet21'"),
     ('validate --model zerosnet20 --data-dir none', '--data-dir none does not exist'),
     ('validate --model zerosnet20 --data-dir two --num-classes 2 --checkpoint other.pth', 'other.pth'),
+    (f'{VALIDATE} --data-dir two --checkpoint other.pth --model-kwargs norm_layer=foo', 'zerosnet20 cannot be made: '),
     # demo
     ('demo --out out --epochs 0', 'epochs=0: accepted are a seed from 0 to 2**32 - 1, at least one epoch'),
     ('demo --out good.png', 'good.png is a file; accepted is a folder'),

@@ -71,6 +71,14 @@ def test_throughput_in_small(tmp_path):
     assert '<svg' in (tmp_path / 'out.svg').read_text(encoding='utf-8')
 
 
+@pytest.mark.parametrize('name', ['exports', 'versions'])
+def test_document_is_that_of_the_results(name):
+    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.document(rows(module.RESULTS)) == module.DOCUMENT.read_text(encoding='utf-8')
+
+
 def test_startup_in_small(tmp_path):
     done = run('startup.py', '--repeats', '3', '--model', 'zerosnet20', 'resnet18', '--out', 'out.csv', cwd=tmp_path)
     assert done.returncode == 0, done.stderr

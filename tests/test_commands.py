@@ -46,7 +46,7 @@ def test_stability_prints_what_the_method_is(name, command):
     roots = np.array([complex(root['re'], root['im']) for root in found['roots']])
     assert np.abs(np.polyval([1, *(-float(c) for c in method.a)], roots)).max() < 1e-9
     text = command('stability', name)
-    assert stability_command.formula(method) in text and method.verdict in text
+    assert method.formula in text and method.verdict in text
 
 
 def test_stability_of_coefficients(command):
@@ -69,7 +69,7 @@ def test_stability_of_coefficients(command):
     ],
 )
 def test_formula(method, expected):
-    assert stability_command.formula(method) == expected
+    assert method.formula == expected
 
 
 @pytest.mark.parametrize(

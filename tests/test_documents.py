@@ -44,8 +44,8 @@ def test_there_are_examples():
 
 
 @pytest.mark.parametrize('path', DOCUMENTS, ids=lambda path: path.name)
-def test_every_block_is_run(path):
-    """By the tests below, tests/test_adding.py and tests/test_publishing.py (CONTRIBUTING); case b15."""
+def test_blocks_are_of_kinds_that_are_run(path):
+    """Run by the tests below, tests/test_adding.py and tests/test_publishing.py (CONTRIBUTING); case b15."""
     text = path.read_text(encoding='utf-8')
     assert set(re.findall(r'```(.+)', text)) <= {'python', 'console', 'bibtex'}
     assert len(re.findall('^```$', text, re.MULTILINE)) == len(re.findall(r'```\w', text))

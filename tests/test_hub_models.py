@@ -80,7 +80,7 @@ def test_cached_without_a_hub(hub, monkeypatch, capsys):
     expected = preflight.model_config(f'hf-hub:{REPO}')
     endpoint(NOWHERE, monkeypatch)
     assert preflight.model_config(f'hf-hub:{REPO}') == expected
-    assert f'going on with what the cache holds of {REPO}' in capsys.readouterr().out
+    assert f'going on with what the cache holds of {REPO}' in capsys.readouterr().err
 
 
 def test_hub_that_is_ill(hub, capsys):

@@ -10,9 +10,10 @@ import re
 import shlex
 import shutil
 import tempfile
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterator
 
 import timm
 import torch
@@ -105,8 +106,9 @@ def add(
 ) -> dict[str, Any]:
     """Store a checkpoint as ``weights/MODEL.TAG.safetensors``, with its log and manifest row.
 
-    Everything is prepared and measured in a temporary folder; the manifest is replaced last, so that an interruption
-    leaves either the old row or the new one.
+    Everything is prepared and measured in a temporary folder; the manifest is replaced last. Of several at once each
+    adds its row. One that is killed between its last two renames leaves a file that the row does not know: ``weights
+    verify`` says so, and adding it again mends it.
 
     Args:
         checkpoint: ``last.pth.tar`` of train.py; an original project's parameter names are renamed.
@@ -212,14 +214,31 @@ def _install(stored: Path, logs: Path, name: str, row: dict[str, Any]) -> None:
     umask = os.umask(0)
     os.umask(umask)
     os.chmod(stored, 0o666 & ~umask)  # safetensors writes 0600
-    pretrained.manifest.cache_clear()  # another process may have added a row meanwhile
-    rows = {**pretrained.manifest(), name: row}
-    manifest = stored.parent / 'manifest.json'
-    manifest.write_text(json.dumps(rows, indent=2) + '\n', encoding='utf-8')
-    target = pretrained.WEIGHTS / 'logs' / name
-    target.mkdir(parents=True, exist_ok=True)
-    for file in logs.iterdir():
-        os.replace(file, target / file.name)
-    os.replace(stored, pretrained.WEIGHTS / stored.name)
-    os.replace(manifest, pretrained.WEIGHTS / manifest.name)
-    pretrained.manifest.cache_clear()
+    with _alone(pretrained.WEIGHTS):
+        pretrained.manifest.cache_clear()  # another process may have added a row meanwhile
+        rows = {**pretrained.manifest(), name: row}
+        manifest = stored.parent / 'manifest.json'
+        manifest.write_text(json.dumps(rows, indent=2) + '\n', encoding='utf-8')
+        target = pretrained.WEIGHTS / 'logs' / name
+        target.mkdir(parents=True, exist_ok=True)
+        for file in logs.iterdir():
+            os.replace(file, target / file.name)
+        os.replace(stored, pretrained.WEIGHTS / stored.name)
+        os.replace(manifest, pretrained.WEIGHTS / manifest.name)
+        pretrained.manifest.cache_clear()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in here with the folder; on Windows it does not wait."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

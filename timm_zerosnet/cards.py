@@ -9,7 +9,6 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from . import pretrained, tables
 from .methods import parse_method
-from .stability import MultistepMethod
 from .zerosnet import DEPTHS, FAMILIES, default_cfgs
 
 TEMPLATE = pretrained.PACKAGE / 'card.md'
@@ -33,16 +32,6 @@ LEARNED = {
 }
 
 
-def _term(coefficient: object, factor: str) -> str:
-    return factor if coefficient == 1 else f'{coefficient} {factor}'
-
-
-def _formula(method: MultistepMethod) -> str:
-    terms = [_term(a, f'x[n-{i}]' if i else 'x[n]') for i, a in enumerate(method.a) if a]
-    terms += [_term(b, f'f(x[n-{j}])' if j else 'f(x[n])') for j, b in enumerate(method.b) if b]
-    return 'x[n+1] = ' + ' + '.join(terms).replace('+ -', '- ')
-
-
 def _skip(family: str) -> str:
     spec = FAMILIES[family]['cifar']
     if 'learn' in spec:
@@ -52,7 +41,7 @@ def _skip(family: str) -> str:
     first = (
         '' if max(len(method.a), len(method.b)) == 1 else ' The first blocks, which lack the history, are Euler steps.'
     )
-    return f'A block computes `{_formula(method)}`, a method that is {stable} and of order {method.order}.{first}'
+    return f'A block computes `{method.formula}`, a method that is {stable} and of order {method.order}.{first}'
 
 
 def _layers(depth: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def _ask(repo: str, revision: str | None) -> None:
                 f'HF_HUB_OFFLINE, or run `hf download {repo} --local-dir DIR` elsewhere, bring DIR here and give '
                 '--model local-dir:DIR'
             ) from error
-        print(f'{said}: going on with what the cache holds of {repo}')
+        print(f'{said}: going on with what the cache holds of {repo}', file=sys.stderr)
         constants.HF_HUB_OFFLINE = True
 
 

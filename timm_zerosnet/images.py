@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from .pretrained import one_line
 
 EXIF_ORIENTATION = 0x0112
-GREY = ('1', 'L', 'LA', 'La', 'I', 'F')
+GREY = ('1', 'L', 'LA', 'La')
 
 
 class ImageError(ValueError):

@@ -51,7 +51,7 @@ class MultistepResNet(nn.Module):
         layers: Blocks of each stage, at least one in each.
         widths: Width of each stage, as many as ``layers``, before the expansion (4) of a bottleneck.
         block: ``'basic'`` or ``'bottleneck'``.
-        stem: ``'cifar'`` (conv3x3, final norm, any input from 8 px on) or ``'imagenet'`` (conv7x7/2 and pooling, no
+        stem: ``'cifar'`` (conv3x3, final norm, any input size) or ``'imagenet'`` (conv7x7/2 and pooling, no
             final norm).
         method: A ``MultistepMethod`` or its name, see ``parse_method``; default ``'zerosnet-opt'``. One that is not
             zero-stable or not consistent is built with one ``ZeroStabilityWarning``.

@@ -17,7 +17,7 @@ from timm.models import load_state_dict
 from .checkpoint import checkpoint_filter_fn
 from .crop import MODE
 from .hub_models import HUB, LOCAL, outside_config
-from .pretrained import WeightError, check_readable, few
+from .pretrained import WeightError, check_readable, few, one_line
 from .timm_scripts import ScriptError
 from .zerosnet import DATA_SETS, default_cfgs
 
@@ -225,9 +225,14 @@ def check_checkpoint(args: argparse.Namespace, option: str) -> None:
         raise ScriptError(f'{flag} {path} has {len(weight)} classes, the network {expected}: {advice}')
     if args.model.split('.')[0] in default_cfgs:
         channels = args.in_chans or (args.input_size[0] if args.input_size else 3)
-        model = timm.create_model(
-            args.model, num_classes=expected, in_chans=channels, device='meta', **args.model_kwargs
-        )
+        try:
+            model = timm.create_model(
+                args.model, num_classes=expected, in_chans=channels, device='meta', **args.model_kwargs
+            )
+        except Exception as error:  # timm, torch and the model itself each raise their own
+            raise ScriptError(
+                f'model {args.model} cannot be made: {type(error).__name__}: {one_line(error)}'
+            ) from error
         try:
             checkpoint_filter_fn(state_dict, model)
         except WeightError as error:

@@ -224,6 +224,19 @@ class MultistepMethod:
         return _zero_stable(self.rho)
 
     @property
+    def formula(self) -> str:
+        """The update as it is written in papers, without h."""
+        terms = [(c, f'x[n{-i or ""}]') for i, c in enumerate(self.a)]
+        terms += [(c, f'f(x[n{-j or ""}])') for j, c in enumerate(self.b)]
+        text = ''
+        for c, what in terms:
+            if c:
+                sign = '-' if c < 0 else '+' if text else ''
+                text += f' {sign} ' if text else sign
+                text += what if abs(c) == 1 else f'{abs(c)} {what}'
+        return f'x[n+1] = {text}'
+
+    @property
     def is_consistent(self) -> bool:
         """Whether ``sum a = 1`` and ``sum b = 1 + sum_i i a[i]``."""
         return self.order is not None and self.order >= 1

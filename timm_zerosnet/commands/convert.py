@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any, Callable
 
-import timm
 import torch
 from safetensors.torch import load_file, save
 from timm.models import load_state_dict
@@ -17,6 +16,7 @@ from .. import pretrained
 from ..checkpoint import ORIGINAL_URLS, architecture, averages, checkpoint_filter_fn, unwrap
 from ..output import check_output, replacing
 from ..pretrained import WeightError
+from ..robustness.subjects import Source
 from ..zerosnet import DEPTHS, default_cfgs
 from .info import own_model
 from .options import ModelKwargs
@@ -83,6 +83,7 @@ def converted(
 
     Raises:
         WeightError: if the checkpoint is of another network.
+        ModelError: for arguments that it does not take.
     """
     shapes = {
         'num_classes': (('fc.weight', 'head.fc.weight'), 0),
@@ -94,10 +95,9 @@ def converted(
         for key in keys
         if isinstance(original.get(key), Tensor) and original[key].ndim > axis
     }
-    try:
-        net = timm.create_model(name, **{**given, **(arguments or {})})
-    except TypeError as error:
-        raise ValueError(f'model {name} cannot be made: {pretrained.one_line(error)}') from error
+    source = Source(name, arguments={**given, **(arguments or {})})
+    source.check()
+    net = source.open(pretrained=False)
     entries = checkpoint_filter_fn(original, net)
     own = net.state_dict()
     missing = own.keys() - entries.keys()

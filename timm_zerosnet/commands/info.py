@@ -7,7 +7,6 @@ import difflib
 from pathlib import Path
 from typing import Any, Callable
 
-import timm
 import torch
 from torch import nn
 
@@ -104,12 +103,9 @@ def describe(name: str, checkpoint: Path | None = None, arguments: dict[str, Any
 
 
 def _initial(source: Source) -> nn.Module:
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return timm.create_model(source.name, **source.arguments)
-    except TypeError as error:
-        raise ValueError(f'model {source.name} cannot be made: {error}') from error
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return source.open(pretrained=False)
 
 
 def learned(net: nn.Module) -> list[dict[str, Any]]:

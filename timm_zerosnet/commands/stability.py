@@ -45,7 +45,7 @@ def _stability(args: argparse.Namespace) -> None:
     if args.json:
         print_json(describe(method))
         return
-    print(f'{method.name}: {formula(method)}' if method.name else formula(method))
+    print(f'{method.name}: {method.formula}' if method.name else method.formula)
     for name, value in _lines(method):
         print(f'  {name:24}{value}')
     if args.plot is not None:
@@ -81,7 +81,7 @@ def describe(method: MultistepMethod) -> dict[str, Any]:
     """All that is known of a method, as JSON takes it; exact numbers are text."""
     return {
         'name': method.name or None,
-        'formula': formula(method),
+        'formula': method.formula,
         'a': [str(c) for c in method.a],
         'b': [str(c) for c in method.b],
         'steps': method.steps,
@@ -97,19 +97,6 @@ def describe(method: MultistepMethod) -> dict[str, Any]:
         'meaning': meaning(method),
         'source': method.source or None,
     }
-
-
-def formula(method: MultistepMethod) -> str:
-    """The update as it is written in papers."""
-    terms = [(c, f'x[n{-i or ""}]') for i, c in enumerate(method.a)]
-    terms += [(c, f'f(x[n{-j or ""}])') for j, c in enumerate(method.b)]
-    text = ''
-    for c, what in terms:
-        if c:
-            sign = '-' if c < 0 else '+' if text else ''
-            text += f' {sign} ' if text else sign
-            text += what if abs(c) == 1 else f'{abs(c)} {what}'
-    return f'x[n+1] = {text}'
 
 
 def meaning(method: MultistepMethod) -> str:

@@ -14,6 +14,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN
 from torch import Tensor
 from tqdm import tqdm
 
+from ..output import replacing
 from .data import DataError, LabelledImages
 from .evaluation import as_floats, resize
 from .export import number
@@ -71,6 +72,8 @@ def corrupt(
         raise ValueError(unknown('layout', layout, LAYOUTS))
     if size is not None and size < 1 or not 0 < crop_pct <= 1:
         raise ValueError(f'size={size}, crop_pct={crop_pct}: accepted are at least 1 px, and above 0 to 1')
+    if size is None and crop_pct != 1:
+        raise ValueError(f'crop_pct={crop_pct} without a size: accepted is both or neither')
     plan = points(suite, corruptions, levels, [seed], clean=False)
     rows = {point.corruption: find_perturbation(suite, point.corruption) for point in plan}
     if layout == 'cifar-c':
@@ -155,10 +158,8 @@ class _Npz:
 
     def finish(self, point: Point) -> None:
         path = self.out / f'{point.corruption}-{number(point.level)}.npz'
-        partial = path.with_name(f'.{path.name}.partial')
-        with open(partial, 'wb') as file:
+        with replacing(path) as partial, open(partial, 'wb') as file:
             np.savez(file, x_test=self.images, y_test=self.labels)
-        os.replace(partial, path)
         self.written.append(path)
 
 
@@ -179,8 +180,6 @@ class _CifarC(_Npz):
             self._save(point.corruption, self.images)
 
     def _save(self, name: str, array: np.ndarray) -> None:
-        partial = self.out / f'.{name}.npy.partial'
-        with open(partial, 'wb') as file:
+        with replacing(self.out / f'{name}.npy') as partial, open(partial, 'wb') as file:
             np.save(file, array)
-        os.replace(partial, self.out / f'{name}.npy')
         self.written.append(self.out / f'{name}.npy')

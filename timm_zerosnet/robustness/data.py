@@ -33,7 +33,7 @@ class LabelledImages:
     """The images of a data set, or its first ones, with their labels.
 
     Args:
-        images: uint8 (N, H, W, 3), or PIL images where sizes differ.
+        images: uint8 (N, H, W, 3) or (N, H, W, 1), or PIL images where sizes differ.
         labels: (N,) class indices.
         classes: What the data set calls the classes 0, 1, ...; None where labels are bare numbers.
         total: How many images the data set has; None if these are all.

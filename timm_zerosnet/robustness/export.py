@@ -8,12 +8,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Iterable
 
+from ..output import replacing
 from .analysis import Analysis, analyse
 from .cells import CLEAN
 from .report import report_html
@@ -66,15 +66,10 @@ def write(path: Path, text: str) -> None:
     """Replace a file by a whole one.
 
     Raises:
-        OSError: if that fails; then the old one is still there.
+        OutputError: if that fails; then the old one is still there.
     """
-    partial = path.with_name(f'.{path.name}.partial')
-    try:
+    with replacing(path) as partial:
         partial.write_text(text, encoding='utf-8', errors='backslashreplace', newline='')
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def cells_csv(plan: dict[str, Any], rows: list[Row]) -> str:

@@ -51,7 +51,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A model on the data set; ``pending`` and ``keys`` by point."""
+    """A model on the data set; ``keys`` by point."""
 
     source: Source
     subject: Subject

@@ -69,11 +69,15 @@ class Store:
             raise StoreError(f'{folder} holds no run: {NAME} is missing')
         with self._explained():
             self._base = sqlite3.connect(self.path, isolation_level=None)
-            version = self._base.execute('PRAGMA user_version').fetchone()[0]
-            if version == 0 and write:
-                self._base.executescript(f'BEGIN;{SCHEMA}COMMIT;')
-            elif version != VERSION:
-                raise StoreError(f'{self.path} has version {version}: accepted is {VERSION}; take another folder')
+            try:
+                version = self._base.execute('PRAGMA user_version').fetchone()[0]
+                if version == 0 and write:
+                    self._base.executescript(f'BEGIN;{SCHEMA}COMMIT;')
+                elif version != VERSION:
+                    raise StoreError(f'{self.path} has version {version}: accepted is {VERSION}; take another folder')
+            except BaseException:
+                self._base.close()
+                raise
 
     def close(self) -> None:
         """Let go of the file."""

@@ -70,8 +70,11 @@ class Source:
         if self.checkpoint is not None:
             check_readable(self.checkpoint)
 
-    def open(self) -> nn.Module:
+    def open(self, pretrained: bool = True) -> nn.Module:
         """The network, on the CPU.
+
+        Args:
+            pretrained: With its weights, where ``checkpoint`` names no others; otherwise with initial values.
 
         Raises:
             ModelError: naming the model and the reason.
@@ -83,7 +86,7 @@ class Source:
             with torch.random.fork_rng(devices=[]):
                 if self.checkpoint is not None:
                     return self._with_checkpoint(self.checkpoint)
-                net = timm.create_model(self.name, pretrained=True, **self.arguments)
+                net = timm.create_model(self.name, pretrained=pretrained, **self.arguments)
         except WeightError as error:
             if self.checkpoint is None:
                 raise
@@ -94,7 +97,7 @@ class Source:
                 f'model {self.name}{origin} cannot be made: {type(error).__name__}: {one_line(error)}'
             ) from error
         wanted, trained = self.arguments.get('num_classes'), net.pretrained_cfg.get('num_classes')
-        if wanted and trained and wanted != trained:
+        if pretrained and wanted and trained and wanted != trained:
             raise ModelError(
                 f'model {self.name} with num_classes={wanted} has a random classifier, its weights have {trained} '
                 'classes: accepted are those, or a checkpoint of yours'
