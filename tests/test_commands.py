@@ -170,7 +170,8 @@ def test_list_takes_filters_of_timm(patterns, expected, command):
 
 def test_list_of_weights(command):
     text = command('list', '--pretrained')
-    assert [line.split()[0] for line in text.splitlines()[1:]] == sorted(pretrained.manifest())
+    shown = [line.split()[0] for line in text.splitlines()[1:]]
+    assert shown == timm.list_models(shown, include_tags=True) and set(shown) == set(pretrained.manifest())
     assert ['zerosnet20.cifar10', '277,402', '41.3', '3x32x32', '91.27', '99.72'] in map(str.split, text.splitlines())
 
 
