@@ -291,8 +291,8 @@ def test_checkpoint_is_safe_from_a_second_kill(half):
     """train.py writes tmp.pth.tar anew: what is gone on from must not be the only copy."""
     only_under_its_first_name(half)
     before = read(half / 'tmp.pth.tar')['epoch']
-    arguments = ['--continue', half, '--timm-scripts', STAND_IN]
-    process = start('timm_zerosnet.train', *arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    line = ('timm_zerosnet.train', '--continue', half, '--timm-scripts', STAND_IN)
+    process = start(*line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     while not (half / 'last.pth.tar').is_file():
         assert process.poll() is None
         time.sleep(0.01)
@@ -303,8 +303,8 @@ def test_checkpoint_is_safe_from_a_second_kill(half):
 
 def test_where_it_began_is_no_longer_needed(half):
     path = half / 'args.yaml'
-    args = yaml.safe_load(path.read_text())
-    path.write_text(yaml.safe_dump({**args, 'pretrained': True, 'pretrained_path': 'gone/last.pth.tar'}))
+    args = {**yaml.safe_load(path.read_text()), 'pretrained': True, 'pretrained_path': 'gone/last.pth.tar'}
+    path.write_text(yaml.safe_dump(args))
     assert go_on(half) == 0
 
 
