@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
 import io
 import tempfile
 import warnings
@@ -19,6 +18,7 @@ from typing import Callable
 
 import timm
 import torch
+from records import write_csv
 from timm.utils import reparameterize_model
 from torch import Tensor, nn
 from torch.export import Dim
@@ -183,12 +183,9 @@ def document(rows: list[dict[str, str]]) -> str:
 
 def write(rows: list[dict[str, str]]) -> None:
     """The csv and the document."""
-    with RESULTS.open('w', newline='', encoding='utf-8') as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator='\n')
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(RESULTS, rows)
     DOCUMENT.write_text(document(rows), encoding='utf-8')
-    print(RESULTS, DOCUMENT, sep='\n')
+    print(DOCUMENT)
 
 
 def main() -> None:

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from networks import build, image_size, write_csv
-from throughput import eager_step, processor, train_step
+from networks import build, image_size
+from records import processor, write_csv
+from throughput import eager_step, train_step
 from tqdm import tqdm
 
 MODES = ('infer', 'train', 'train-checkpointed')
@@ -92,18 +93,21 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Peak against the number in the models' names, one line for each mode."""
+    """Peak and time against the number in the models' names, one line for each mode."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.5, 3.6), layout='constrained')
-    axes = figure.subplots()
-    for mode in dict.fromkeys(row['mode'] for row in rows):
-        own = [row for row in rows if row['mode'] == mode]
-        depths = [int(''.join(c for c in row['model'] if c.isdigit())) for row in own]
-        axes.plot(depths, [float(row['peak_mib']) for row in own], marker='o', label=mode)
-    axes.set(xlabel='layers', ylabel='peak memory, MiB', title=f'batch {rows[0]["batch_size"]}', ylim=(0, None))
-    axes.spines[['top', 'right']].set_visible(False)
-    axes.legend(frameon=False)
+    figure = Figure(figsize=(9, 3.6), layout='constrained')
+    panels = figure.subplots(1, 2)
+    for axes, column, label in zip(
+        panels, ('peak_mib', 'step_seconds'), ('peak memory, MiB', 'seconds of a step'), strict=True
+    ):
+        for mode in dict.fromkeys(row['mode'] for row in rows):
+            own = [row for row in rows if row['mode'] == mode]
+            depths = [int(''.join(c for c in row['model'] if c.isdigit())) for row in own]
+            axes.plot(depths, [float(row[column]) for row in own], marker='o', label=mode)
+        axes.set(xlabel='layers', ylabel=label, title=f'batch {rows[0]["batch_size"]}', ylim=(0, None))
+        axes.spines[['top', 'right']].set_visible(False)
+    panels[0].legend(frameon=False)
     figure.savefig(path, metadata={'Date': None} if path.suffix == '.svg' else None)
 
 

@@ -6,12 +6,11 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.util
 import sys
 import types
 from pathlib import Path
-from typing import Any, List
+from typing import List
 
 import timm
 import torch
@@ -71,14 +70,6 @@ def build(name: str, reference: Path | None = None) -> nn.Module:
 def image_size(name: str) -> int:
     """Pixels that the network was made for."""
     return 32 if name.startswith('authors:') else timm.get_pretrained_cfg(name.partition(':')[0]).input_size[-1]
-
-
-def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    """A table whose header is the keys of the rows."""
-    with path.open('w', newline='', encoding='utf-8') as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator='\n')
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def _authors(depth: int, reference: Path | None) -> nn.Module:

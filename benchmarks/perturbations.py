@@ -10,10 +10,7 @@ and deviation of what it adds, over the same photographs: scikit-learn's two, cu
 from __future__ import annotations
 
 import argparse
-import csv
 import functools
-import os
-import platform
 import statistics
 import time
 from importlib.metadata import version
@@ -23,6 +20,7 @@ from typing import Any, Callable, Iterator
 import numpy as np
 import timm
 import torch
+from records import processor, write_csv
 from torch import Tensor
 from tqdm import tqdm
 
@@ -119,7 +117,7 @@ def timings(data: Path, runs: int, note: str) -> Iterator[dict[str, Any]]:
             calls[suite, name, level] = functools.partial(perturb, batch, name, level, suite=suite), batch
     net = timm.create_model('zerosnet20', pretrained=True).eval()
     calls['', 'zerosnet20 forward', ''] = functools.partial(net, images), images
-    about = dict(runs=runs, threads=torch.get_num_threads(), machine=machine(), torch=torch.__version__, note=note)
+    about = dict(runs=runs, threads=torch.get_num_threads(), machine=processor(), torch=torch.__version__, note=note)
     for (suite, name, level), (call, batch) in calls.items():
         seconds = []
         with torch.inference_mode():
@@ -133,26 +131,15 @@ def timings(data: Path, runs: int, note: str) -> Iterator[dict[str, Any]]:
         yield line | dict(us_per_image=median, quarter=low, three_quarters=high) | about
 
 
-def machine() -> str:
-    """Processor and number of cores."""
-    try:
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-        model = next(line.split(':')[1].strip() for line in lines if line.startswith('model name'))
-    except (OSError, StopIteration):
-        model = platform.processor() or platform.machine()
-    return f'{model}, {os.cpu_count()} cores'
-
-
 def write(path: Path, lines: list[dict[str, Any]]) -> None:
     """Lines as CSV, numbers to four digits."""
     names = dict.fromkeys(name for line in lines for name in line)
     names = sorted(names, key=lambda name: name in ('against', 'note'))
-    with open(path, 'w', newline='') as file:
-        writer = csv.DictWriter(file, names, lineterminator='\n')
-        writer.writeheader()
-        for line in lines:
-            writer.writerow({k: f'{v:.4g}' if isinstance(v, (float, np.floating)) else v for k, v in line.items()})
-    print(f'{path}: {len(lines)} lines')
+    write_csv(path, [{name: _text(line.get(name, '')) for name in names} for line in lines])
+
+
+def _text(value: Any) -> Any:
+    return f'{value:.4g}' if isinstance(value, (float, np.floating)) else value
 
 
 def main() -> None:

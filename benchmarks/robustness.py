@@ -10,14 +10,13 @@ depth; the README's table is made from the second by ``timm-zerosnet weights tab
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from networks import write_csv
+from records import read_csv, write_csv
 
 import timm_zerosnet  # noqa: F401
 from timm_zerosnet.pretrained import manifest
@@ -137,12 +136,10 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
     """Replace the rows of the parts that were measured; floats have six digits."""
     texts = [{key: f'{value:.6g}' if isinstance(value, float) else value for key, value in row.items()} for row in rows]
     if path.is_file():
-        with path.open(newline='', encoding='utf-8') as file:
-            texts += [row for row in csv.DictReader(file) if row['part'] not in {row['part'] for row in rows}]
+        texts += [row for row in read_csv(path) if row['part'] not in {row['part'] for row in rows}]
     order = [part.name for part in PARTS]
     texts.sort(key=lambda row: order.index(row['part']))
     write_csv(path, texts)
-    print(path)
 
 
 def main() -> None:

@@ -1,16 +1,16 @@
 """What the plugin adds to ``import timm``, and how long a network with its weights takes; writes results/startup.csv.
 
     python benchmarks/startup.py
-    python benchmarks/startup.py --repeats 50 --model zerosnet20 resnet18
+    python benchmarks/startup.py --repeat 30 --models zerosnet20 resnet18
 
-Each figure comes from fresh processes: with the plugin found by torch, and with torch's extension autoloading off, in
-turn. Networks are built once in each process, after ``import timm``; timm's own are built without weights.
+Each figure comes from fresh processes. ``import timm`` runs with the plugin found by torch and with torch's extension
+autoloading off, in turn; ``ratio`` is that of the pairs. Networks are built after ``import timm``, each the first of
+its process; ours with their packaged weights, timm's own without any.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import statistics
 import subprocess
@@ -18,12 +18,14 @@ import sys
 from pathlib import Path
 
 import timm
+import torch
+from records import processor, write_csv
+from tqdm import trange
 
-import timm_zerosnet  # noqa: F401
+from timm_zerosnet.pretrained import manifest
 
 RESULTS = Path(__file__).parent / 'results' / 'startup.csv'
 MODELS = ('zerosnet20', 'zerosnet110', 'preresnet20', 'resnet18')
-COLUMNS = ('what', 'ms', 'quartiles', 'ratio')
 IMPORT = 'import time; start = time.perf_counter(); import timm; print(time.perf_counter() - start)'
 CREATE = (
     'import sys, time, timm; start = time.perf_counter(); timm.create_model(sys.argv[1], pretrained=sys.argv[2] == "1")'
@@ -34,12 +36,12 @@ CREATE = (
 def seconds(code: str, *words: str, **environment: str) -> float:
     """What a fresh Python prints."""
     command = [sys.executable, '-c', code, *words]
-    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True, check=True)
     return float(done.stdout.split()[-1])
 
 
 def plugin_share() -> float:
-    """The plugin's part of ``import timm`` as -X importtime counts it, in seconds."""
+    """Seconds that the plugin's modules take of ``import timm``, as -X importtime counts them."""
     command = [sys.executable, '-X', 'importtime', '-c', 'import timm']
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stderr.splitlines()
     parts = [line.removeprefix('import time:').split('|') for line in lines if line.startswith('import time:')]
@@ -49,51 +51,56 @@ def plugin_share() -> float:
 def row(what: str, found: list[float], base: list[float] | None = None) -> dict[str, str]:
     """Median and quartiles in milliseconds, and the median of the ratios of pairs."""
     low, middle, high = (1000 * part for part in statistics.quantiles(found, n=4))
-    ratio = statistics.median(a / b for a, b in zip(found, base, strict=True)) if base else None
+    ratios = [a / b for a, b in zip(found, base, strict=True)] if base else []
     return {
         'what': what,
         'ms': f'{middle:.1f}',
-        'quartiles': f'{low:.1f} to {high:.1f}',
-        'ratio': '' if ratio is None else f'{ratio:.3f}',
+        'ms_q1': f'{low:.1f}',
+        'ms_q3': f'{high:.1f}',
+        'ratio': f'{statistics.median(ratios):.3f}' if ratios else '',
+        'ratio_low': f'{min(ratios):.3f}' if ratios else '',
+        'ratio_high': f'{max(ratios):.3f}' if ratios else '',
+        'repeat': str(len(found)),
+        'device': processor(),
+        'torch': torch.__version__,
+        'timm': timm.__version__,
     }
 
 
-def measure(models: list[str], repeats: int) -> list[dict[str, str]]:
-    """All rows."""
+def measure(models: list[str], repeat: int) -> list[dict[str, str]]:
+    """All rows, every repetition taking each once."""
+    packaged = {name.partition('.')[0] for name in manifest()}
+    calls = {f'create_model({name!r}{", pretrained=True" * (name in packaged)})': name for name in models}
     without, plugged, shares = [], [], []
+    created: dict[str, list[float]] = {what: [] for what in calls}
     seconds(IMPORT)  # reads the files once
-    for _ in range(repeats):
+    for _ in trange(repeat, unit='repetition'):
         without.append(seconds(IMPORT, TORCH_DEVICE_BACKEND_AUTOLOAD='0'))
         plugged.append(seconds(IMPORT))
         shares.append(plugin_share())
-    rows = [
+        for what, name in calls.items():
+            created[what].append(seconds(CREATE, name, str(int(name in packaged))))
+    return [
         row('import timm', without),
         row('import timm, plugin installed', plugged, without),
         row('modules of the plugin in it', shares, plugged),
+        *(row(what, found) for what, found in created.items()),
     ]
-    for model in models:
-        pretrained = bool(timm.list_pretrained(f'{model}.*')) and timm.is_model(model) and model not in TIMMS
-        found = [seconds(CREATE, model, str(int(pretrained))) for _ in range(repeats)]
-        rows.append(row(f'create_model({model!r}{", pretrained=True" if pretrained else ""})', found))
-    return rows
-
-
-TIMMS = {name for name in timm.list_models() if not timm.models.model_entrypoint(name).__module__.startswith('timm_z')}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--model', nargs='+', default=MODELS)
-    parser.add_argument('--repeats', type=int, default=20)
-    parser.add_argument('--out', type=Path, default=RESULTS)
+    parser.add_argument('--models', nargs='+', default=list(MODELS), metavar='NAME')
+    parser.add_argument('--repeat', type=int, default=10)
+    parser.add_argument('--csv', type=Path, default=RESULTS)
     args = parser.parse_args()
-    rows = measure(args.model, args.repeats)
-    with args.out.open('w', newline='', encoding='utf-8') as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator='\n')
-        writer.writeheader()
-        writer.writerows(rows)
+    if args.repeat < 2:
+        parser.error(f'--repeat {args.repeat}: accepted is at least 2')
+    rows = measure(args.models, args.repeat)
     for each in rows:
-        print(' | '.join(each.values()))
+        pairs = f'{each["ratio"]} x ({each["ratio_low"]} to {each["ratio_high"]})' if each['ratio'] else ''
+        print(f'{each["what"]:50} {each["ms"]:>8} ms ({each["ms_q1"]} to {each["ms_q3"]})  {pairs}'.rstrip())
+    write_csv(args.csv, rows)
 
 
 if __name__ == '__main__':

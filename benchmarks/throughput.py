@@ -5,23 +5,24 @@
 
 Figures are medians with quartiles over ``--repeat`` repetitions after a warm-up. ``ratio`` is the rate over that of the
 baseline in the same mode, or of ``--against MODEL MODE``. ``gflops_share`` and ``traffic_share`` are fractions of what
-this machine does in a large convolution and a large copy, measured in the same run; traffic counts what eager float32
-kernels read and write. Columns of timm's benchmark.py keep their names.
+this machine does at best in a large convolution and a large copy, measured in the same run; traffic counts what eager
+kernels of the precision read and write, so that a compiled network, which moves less, can pass 1. Columns of timm's
+benchmark.py keep their names.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import os
-import platform
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable
 
 import torch
-from networks import build, image_size, write_csv
+from networks import build, image_size
+from records import processor, write_csv
 from timm.utils import reparameterize_model
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -73,11 +74,11 @@ def contender(name: str, mode: str, args: argparse.Namespace, batch: int, size: 
     images = torch.rand(batch, 3, size, size, device=args.device)
     if args.channels_last and not name.startswith('authors:'):  # theirs in the layout they have
         network, images = network.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
+    if 'bf16' in how:
+        network = Autocast(network, torch.device(args.device).type)
     cost = _cost(network, images, kind, batch)
     if 'fused' in how:
         network = reparameterize_model(network.eval())
-    if 'bf16' in how:
-        network = Autocast(network, torch.device(args.device).type)
     if kind == 'infer':
         step = _infer(network, images, args, 'compiled' in how)
     else:
@@ -113,6 +114,10 @@ def _cost(network: nn.Module, images: Tensor, kind: str, batch: int) -> tuple[fl
         moved.append(traffic.bytes)
     # weights and the optimizer's step move as much in any batch
     return flops.get_total_flops() * batch / 4, moved[0] + (moved[1] - moved[0]) * (batch - 2) / 2
+
+
+def _dtype(mode: str) -> torch.dtype:
+    return torch.bfloat16 if 'bf16' in mode.split('-') else torch.float32
 
 
 def eager_step(network: nn.Module, images: Tensor) -> Callable[[], Any]:
@@ -153,16 +158,33 @@ def train_step(network: nn.Module, images: Tensor) -> Callable[[], Any]:
     return step
 
 
-def machine_limits(device: str) -> tuple[float, float]:
-    """GFLOP/s of a large convolution, GB/s of a large copy; the best of several."""
-    x, conv = torch.rand(32, 128, 56, 56, device=device), nn.Conv2d(128, 128, 3, padding=1).to(device)
-    x, conv = x.to(memory_format=torch.channels_last), conv.to(memory_format=torch.channels_last)
-    source = torch.rand(2**26, device=device)
-    target = torch.empty_like(source)
-    with torch.inference_mode():
-        convolution = min(_timed(lambda: conv(x), device) for _ in range(8))
-        copy = min(_timed(lambda: target.copy_(source), device) for _ in range(8))
-    return 2 * 32 * 128 * 128 * 9 * 56 * 56 / convolution / 1e9, 2 * source.nbytes / copy / 1e9
+class Limits:
+    """What the machine does at best: GFLOP/s of a large convolution in each precision, GB/s of a large copy."""
+
+    def __init__(self, device: str, dtypes: set[torch.dtype]) -> None:
+        self.device = device
+        self.calls: dict[Any, Callable[[], Any]] = {}
+        for dtype in dtypes:
+            x = torch.rand(32, 128, 56, 56, device=device).to(dtype, memory_format=torch.channels_last)
+            conv = nn.Conv2d(128, 128, 3, padding=1, device=device, dtype=dtype)
+            self.calls[dtype] = partial(conv.to(memory_format=torch.channels_last), x)
+        source = torch.rand(2**26, device=device)
+        self.calls['copy'] = partial(torch.empty_like(source).copy_, source)
+        self.best = dict.fromkeys(self.calls, float('inf'))
+        for _ in range(4):
+            self.measure()
+
+    @torch.inference_mode()
+    def measure(self) -> None:
+        for key, call in self.calls.items():
+            self.best[key] = min(self.best[key], _timed(call, self.device))
+
+    def gflops(self, dtype: torch.dtype) -> float:
+        return 2 * 32 * 128 * 128 * 9 * 56 * 56 / self.best[dtype] / 1e9
+
+    @property
+    def bandwidth(self) -> float:
+        return 2 * 2**26 * 4 / self.best['copy'] / 1e9
 
 
 def _timed(step: Callable[[], Any], device: str) -> float:
@@ -180,7 +202,7 @@ def _several(step: Callable[[], Any], count: int) -> Callable[[], Any]:
 def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
     """A row for each model, mode, batch and size."""
     rows = []
-    gflops, bandwidth = machine_limits(args.device)
+    limits = Limits(args.device, {_dtype(mode) for mode in args.modes})
     cases = [(batch, size) for batch in args.batch_size for size in args.img_size or [None]]
     bar = tqdm(total=len(cases) * len(args.models) * len(args.modes) * args.repeat, unit='run')
     for batch, size in cases:
@@ -198,12 +220,14 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
             steps[key] = max(1, round(args.seconds / seconds))
         times: dict[tuple[str, str], list[float]] = {key: [] for key in contenders}
         for _ in range(args.repeat):
+            limits.measure()
             for key, (step, _) in contenders.items():
                 bar.set_description(' '.join(key), refresh=False)
                 times[key].append(_timed(_several(step, steps[key]), args.device) / steps[key])
                 bar.update()
         for (name, mode), (_, about) in contenders.items():
             against = (args.against[0], args.against[1]) if args.against else (args.baseline or args.models[0], mode)
+            gflops, bandwidth = limits.gflops(_dtype(mode)), limits.bandwidth
             middle = statistics.median(times[name, mode])
             quartiles = statistics.quantiles(times[name, mode], n=4) if args.repeat > 1 else [middle] * 3
             ratios = [base / own for base, own in zip(times[against], times[name, mode], strict=True)]
@@ -240,39 +264,46 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def processor() -> str:
-    """Such as ``AMD EPYC``."""
-    try:
-        lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
-        name = next(line.split(':')[1].strip() for line in lines if line.startswith('model name'))
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    return f'{name}, {os.cpu_count()} cores'
-
-
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Bars by mode, one for each model; whiskers are quartiles. With several batches, the first."""
+    """Rates as bars, or, of several batches or sizes, times as lines."""
     from matplotlib.figure import Figure
 
-    rows = [
-        row for row in rows if row['batch_size'] == rows[0]['batch_size'] and row['img_size'] == rows[0]['img_size']
-    ]
     modes, models = list(dict.fromkeys(r['mode'] for r in rows)), list(dict.fromkeys(r['model'] for r in rows))
     figure = Figure(figsize=(1.5 + 1.6 * len(modes), 3.6), layout='constrained')
-    axes = figure.subplots()
+    if len(rows) > len({(row['model'], row['mode']) for row in rows}):
+        _lines(figure.subplots(1, len(modes), squeeze=False)[0], rows, modes, models)
+    else:
+        _bars(figure.subplots(), rows, modes, models)
+    for axes in figure.axes:
+        axes.spines[['top', 'right']].set_visible(False)
+        axes.legend(frameon=False)
+    figure.savefig(path, metadata={'Date': None} if path.suffix == '.svg' else None)
+
+
+def _lines(panels: Any, rows: list[dict[str, Any]], modes: list[str], models: list[str]) -> None:
+    for axes, mode in zip(panels, modes, strict=True):
+        for model in models:
+            points = sorted(
+                (int(row['batch_size']) * int(row['img_size']) ** 2 / 1e6, float(row['step_time']))
+                for row in rows
+                if (row['model'], row['mode']) == (model, mode)
+            )
+            axes.plot(*zip(*points, strict=True), marker='o', label=model)
+        axes.set(xlabel='million pixels in a batch', ylabel='milliseconds', title=mode, xlim=(0, None), ylim=(0, None))
+
+
+def _bars(axes: Any, rows: list[dict[str, Any]], modes: list[str], models: list[str]) -> None:
+    """By mode, one for each model; whiskers are quartiles."""
     width = 0.8 / len(models)
     for i, model in enumerate(models):
         own = [row for row in rows if row['model'] == model]
         rates = [float(row['samples_per_sec']) for row in own]
-        ends = [[1000 * row['batch_size'] / float(row[f'step_time_q{q}']) for row in own] for q in (3, 1)]
+        ends = [[1000 * int(row['batch_size']) / float(row[f'step_time_q{q}']) for row in own] for q in (3, 1)]
         errors = [[abs(rate - end) for rate, end in zip(rates, side, strict=True)] for side in ends]
         places = [modes.index(row['mode']) + (i - (len(models) - 1) / 2) * width for row in own]
         axes.bar(places, rates, width, yerr=errors, label=model, error_kw={'linewidth': 0.8})
     axes.set_xticks(range(len(modes)), modes)
     axes.set(ylabel='images per second', title=f'{rows[0]["device"]}, batch {rows[0]["batch_size"]}')
-    axes.spines[['top', 'right']].set_visible(False)
-    axes.legend(frameon=False)
-    figure.savefig(path, metadata={'Date': None} if path.suffix == '.svg' else None)
 
 
 def main() -> None:

@@ -9,13 +9,14 @@ Environments are kept in ``--environments`` (several GB each), so that a second 
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+
+from records import read_csv, write_csv
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).parent / 'results' / 'versions.csv'
@@ -88,12 +89,9 @@ def document(rows: list[dict[str, str]]) -> str:
 
 def write(rows: list[dict[str, str]]) -> None:
     """The csv and the document."""
-    with RESULTS.open('w', newline='', encoding='utf-8') as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator='\n')
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(RESULTS, rows)
     DOCUMENT.write_text(document(rows), encoding='utf-8')
-    print(RESULTS, DOCUMENT, sep='\n')
+    print(DOCUMENT)
 
 
 def main() -> None:
@@ -102,10 +100,7 @@ def main() -> None:
     parser.add_argument('--environments', type=Path, default=Path('environments'))
     args = parser.parse_args()
     environments = args.environments.resolve()
-    rows = []
-    if RESULTS.is_file():
-        with RESULTS.open(newline='', encoding='utf-8') as file:
-            rows = list(csv.DictReader(file))
+    rows = read_csv(RESULTS) if RESULTS.is_file() else []
     for name in args.only:
         python = environment(environments / name, PAIRS[name])
         versions = {package: installed(python, package) for package in ('timm', 'torch')}

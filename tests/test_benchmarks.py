@@ -1,7 +1,7 @@
 """The benchmark scripts run in small, and what they compare is the same network."""
 
 import csv
-import importlib.util
+import importlib
 import subprocess
 import sys
 
@@ -22,12 +22,15 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-@pytest.fixture(scope='module')
-def networks():
-    spec = importlib.util.spec_from_file_location('networks', BENCHMARKS / 'networks.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module
+
+
+@pytest.fixture
+def networks(script):
+    return script('networks')
 
 
 def test_naive_update_gives_the_same_logits_and_gradients(networks):
@@ -72,15 +75,21 @@ def test_throughput_in_small(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['exports', 'versions'])
-def test_document_is_that_of_the_results(name):
-    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def test_document_is_that_of_the_results(name, script):
+    module = script(name)
     assert module.document(rows(module.RESULTS)) == module.DOCUMENT.read_text(encoding='utf-8')
 
 
+def test_speed_table_is_that_of_the_results(script):
+    module = script('speed')
+    text = module.DOCUMENT.read_text(encoding='utf-8')
+    assert module.document(text) == text
+    ratio = 3831.0 / 2903.4  # throughput-depth20.csv, zerosnet20 and authors:20, infer
+    assert f"| inference | the authors', float32, eager | {ratio:.2f} x |" in text
+
+
 def test_startup_in_small(tmp_path):
-    done = run('startup.py', '--repeats', '3', '--model', 'zerosnet20', 'resnet18', '--out', 'out.csv', cwd=tmp_path)
+    done = run('startup.py', '--repeat', '3', '--models', 'zerosnet20', 'resnet18', '--csv', 'out.csv', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = {row['what']: row for row in rows(tmp_path / 'out.csv')}
     assert list(found)[3:] == ["create_model('zerosnet20', pretrained=True)", "create_model('resnet18')"]

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -285,6 +286,22 @@ def test_every_parameter_is_used_and_the_history_is_as_short_as_it_can_be(kind, 
                 a, b = (list(c) + [0] * (terms - len(c)) for c in METHODS[kind['method']])
             need = requirements(layers, terms, a, b, 'euler_at_projection' in kind, block == 'bottleneck')
             assert lengths == need, (layers, start)
+
+
+@pytest.mark.parametrize('name, alive', [('zerosnet56', 3), ('lmresnet56', 2), ('preresnet56', 1)])
+@torch.inference_mode()
+def test_states_are_freed_as_soon_as_no_later_block_reads_them(name, alive):
+    model = timm.create_model(name, num_classes=2).eval()
+    born, counts = [], []
+
+    def entered(block, inputs):
+        born.append(weakref.ref(inputs[0][0]))
+        counts.append(sum(state() is not None for state in born))
+
+    for block in (block for stage in model.stages for block in stage.blocks):
+        block.register_forward_pre_hook(entered)
+    model(torch.rand(1, 3, 8, 8))
+    assert max(counts) == alive
 
 
 @pytest.mark.parametrize('name', ['zerosnet20', 'preresnet20', 'lmresnet20', 'multistep_resnet20', 'zerosnet18'])

@@ -148,6 +148,11 @@ class MultistepStage(nn.Module):
         self.grad_checkpointing = False
 
     def forward(self, states: List[Tensor], slopes: List[Tensor]) -> Tuple[List[Tensor], List[Tensor]]:
+        """Takes the newest states and slopes and empties both lists, so that nobody else keeps what is done with."""
+        old_states, old_slopes = states, slopes
+        states, slopes = states[:], slopes[:]
+        old_states.clear()
+        old_slopes.clear()
         for block in self.blocks:
             if self.grad_checkpointing and not torch.jit.is_scripting():
                 states, slopes = _checkpoint(block, states, slopes)
