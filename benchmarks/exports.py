@@ -18,7 +18,7 @@ from typing import Callable
 
 import timm
 import torch
-from records import write_csv
+from records import markdown, write_csv
 from timm.utils import reparameterize_model
 from torch import Tensor, nn
 from torch.export import Dim
@@ -175,10 +175,9 @@ def measure(name: str) -> dict[str, str]:
 def document(rows: list[dict[str, str]]) -> str:
     """docs/exports.md."""
     header = [name for name in rows[0] if name != 'torch']
-    lines = [header, ['---'] * len(header), *([row[name] for name in header] for row in rows)]
     texts = {style: ', '.join(f'{height} x {width}' for height, width in found) for style, found in SIZES.items()}
     head = HEAD.format(batches=', '.join(map(str, BATCHES)), torch=rows[0]['torch'], **texts)
-    return head + '\n'.join(f'| {" | ".join(line)} |' for line in lines) + f'\n{TAIL}'
+    return f'{head}{markdown(header, ([row[name] for name in header] for row in rows))}\n{TAIL}'
 
 
 def write(rows: list[dict[str, str]]) -> None:

@@ -1,15 +1,15 @@
 """Peak memory of a step, each in a process of its own; on a CPU the growth of the resident set, on a GPU torch's peak.
 
-    python benchmarks/memory.py --models zerosnet20 preresnet20 --csv results/memory.csv
-    python benchmarks/memory.py --models zerosnet20 zerosnet110 zerosnet1298 --batch-size 16 --plot ../docs/memory.svg
+    python benchmarks/memory.py --models zerosnet20 preresnet20 --csv memory.csv
+    python benchmarks/memory.py --models zerosnet20 zerosnet110 zerosnet1298 --batch-size 16 --plot memory.svg
 
 ``train-checkpointed`` is with timm's gradient checkpointing. ``ratio`` is over the first model in the same mode.
+``step_seconds`` comes from further processes, as what makes the peak exact makes steps slow.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import statistics
@@ -21,7 +21,8 @@ from typing import Any
 
 import torch
 from networks import build, image_size
-from records import processor, write_csv
+from options import add_options, check_options, positive, use_channels_last
+from records import device_name, save, write_csv
 from throughput import eager_step, train_step
 from tqdm import tqdm
 
@@ -30,24 +31,32 @@ MODES = ('infer', 'train', 'train-checkpointed')
 SETTINGS = {'MALLOC_MMAP_THRESHOLD_': '65536', 'MALLOC_TRIM_THRESHOLD_': '65536'}
 
 
-def one(name: str, mode: str, args: argparse.Namespace) -> dict[str, float]:
-    """Peak in MiB and seconds of the last of two steps; nothing else may have run in this process."""
-    network = build(name, args.reference).to(args.device)
+def one(name: str, mode: str, what: str, args: argparse.Namespace) -> float:
+    """Peak in MiB, or seconds of a step; nothing else may have run in this process."""
+    kind = train_step if mode.startswith('train') else eager_step
+    on_gpu = args.device != 'cpu'
+    # the libraries' own memory is not the network's
+    kind(build('zerosnet20').to(args.device), torch.rand(2, 3, 32, 32, device=args.device))()
+    layout = torch.channels_last if use_channels_last(name, args) else torch.contiguous_format
+    network = build(name, args.reference).to(args.device, memory_format=layout)
     size = args.img_size or image_size(name)
-    images = torch.rand(args.batch_size, 3, size, size, device=args.device)
+    images = torch.rand(args.batch_size, 3, size, size, device=args.device).to(memory_format=layout)
     if mode.endswith('checkpointed'):
         network.set_grad_checkpointing()
-    eager_step(build('zerosnet20'), torch.rand(1, 3, 32, 32))()  # the libraries' own memory is not the network's
-    before = _resident() if args.device == 'cpu' else torch.cuda.memory_allocated()
-    step = train_step(network, images) if mode.startswith('train') else eager_step(network, images)
-    for _ in range(2):
+    if on_gpu:
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated() if on_gpu else _resident()
+    step, times = kind(network, images), []
+    for _ in range(2 if what == 'peak' else 7):
         began = time.perf_counter()
         step()
-        if args.device != 'cpu':
+        if on_gpu:
             torch.cuda.synchronize()
-    seconds = time.perf_counter() - began
-    peak = _peak() if args.device == 'cpu' else torch.cuda.max_memory_allocated()
-    return {'peak_mib': (peak - before) / 2**20, 'seconds': seconds}
+        times.append(time.perf_counter() - began)
+    if what == 'seconds':
+        return statistics.median(times[2:])
+    return ((torch.cuda.max_memory_allocated() if on_gpu else _peak()) - before) / 2**20
 
 
 def _resident() -> int:
@@ -58,19 +67,20 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def fresh(name: str, mode: str, what: str, **environment: str) -> float:
+    """What a process of its own finds."""
+    command = [sys.executable, __file__, *sys.argv[1:], '--one', name, mode, what]
+    done = subprocess.run(command, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True, check=True)
+    return float(done.stdout)
+
+
 def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row for each model and mode: medians of the peaks, the fastest step."""
+    """A row for each model and mode: medians over processes."""
     rows: list[dict[str, Any]] = []
     for name in tqdm(args.models, unit='model'):
         for mode in args.modes:
-            found = []
-            for _ in range(args.repeat):
-                command = [sys.executable, __file__, *sys.argv[1:], '--one', name, mode]
-                done = subprocess.run(
-                    command, env={**os.environ, **SETTINGS}, stdout=subprocess.PIPE, text=True, check=True
-                )
-                found.append(json.loads(done.stdout))
-            peaks = sorted(each['peak_mib'] for each in found)
+            peaks = sorted(fresh(name, mode, 'peak', **SETTINGS) for _ in range(args.repeat))
+            seconds = statistics.median(fresh(name, mode, 'seconds') for _ in range(args.repeat))
             middle = statistics.median(peaks)
             base = next((row for row in rows if row['mode'] == mode), None)
             rows.append(
@@ -83,13 +93,18 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
                     'peak_mib_low': f'{peaks[0]:.1f}',
                     'peak_mib_high': f'{peaks[-1]:.1f}',
                     'ratio': f'{middle / float(base["peak_mib"]):.3f}' if base else '1.000',
-                    'step_seconds': f'{min(each["seconds"] for each in found):.3f}',
+                    'step_seconds': f'{seconds:.4f}',
                     'repeat': args.repeat,
-                    'device': torch.cuda.get_device_name() if args.device != 'cpu' else processor(),
+                    'device': device_name(args.device),
+                    'channels_last': use_channels_last(name, args),
                     'torch': torch.__version__,
                 }
             )
     return rows
+
+
+def _depth(name: str) -> str:
+    return ''.join(c for c in name if c.isdigit())
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
@@ -103,29 +118,26 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     ):
         for mode in dict.fromkeys(row['mode'] for row in rows):
             own = [row for row in rows if row['mode'] == mode]
-            depths = [int(''.join(c for c in row['model'] if c.isdigit())) for row in own]
+            depths = [int(_depth(row['model'])) for row in own]
             axes.plot(depths, [float(row[column]) for row in own], marker='o', label=mode)
         axes.set(xlabel='layers', ylabel=label, title=f'batch {rows[0]["batch_size"]}', ylim=(0, None))
-        axes.spines[['top', 'right']].set_visible(False)
     panels[0].legend(frameon=False)
-    figure.savefig(path, metadata={'Date': None} if path.suffix == '.svg' else None)
+    save(figure, path)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--models', nargs='+', required=True, metavar='NAME', help='also NAME:naive, authors:DEPTH')
+    add_options(parser, repeat=3)
     parser.add_argument('--modes', nargs='+', choices=MODES, default=list(MODES))
-    parser.add_argument('--batch-size', type=int, default=128)
-    parser.add_argument('--img-size', type=int, help="default: the model's own")
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--reference', type=Path, metavar='DIR', help="checkout of the authors' implementation")
-    parser.add_argument('--repeat', type=int, default=3)
-    parser.add_argument('--csv', type=Path)
-    parser.add_argument('--plot', type=Path)
-    parser.add_argument('--one', nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument('--batch-size', type=positive, default=128)
+    parser.add_argument('--img-size', type=positive, help="default: the model's own")
+    parser.add_argument('--one', nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    check_options(parser, args)
+    if args.plot and not all(map(_depth, args.models)):
+        parser.error('--plot is by depth: accepted are models with a number in their names')
     if args.one:
-        print(json.dumps(one(*args.one, args)))
+        print(one(*args.one, args))
         return
     rows = measure(args)
     for row in rows:

@@ -51,19 +51,23 @@ def build(name: str, reference: Path | None = None) -> nn.Module:
     """The network of a name, in training mode, with random weights.
 
     Raises:
-        ValueError: for ``authors:`` without ``--reference``, or ``:naive`` of a network that has other steps.
+        ValueError: for ``authors:`` without ``--reference`` or of a depth that there is not, a suffix other than
+            ``:naive``, or ``:naive`` of a network that has another update.
     """
-    kind, _, rest = name.partition(':')
+    kind, colon, rest = name.partition(':')
     if kind == 'authors':
-        return _authors(int(rest), reference)
+        return _authors(rest, reference)
+    if colon and rest != 'naive':
+        raise ValueError(f'{name}: accepted after a name is :naive')
     torch.manual_seed(0)
     network = timm.create_model(kind)
     if rest == 'naive':
-        for block in [module for module in network.modules() if hasattr(module, 'step')]:
-            if type(block.step) is not FixedStep:
-                raise ValueError(f'{name}: accepted are networks with fixed coefficients')
-            if len(block.step.a) > 1:
-                block.step = NaiveStep(block.step)
+        blocks = [module for module in network.modules() if hasattr(module, 'step')]
+        multistep = [block for block in blocks if type(block.step) is FixedStep and len(block.step.a) > 1]
+        if not multistep or any(type(block.step) is not FixedStep for block in blocks):
+            raise ValueError(f'{name}: accepted are multistep networks with fixed coefficients')
+        for block in multistep:
+            block.step = NaiveStep(block.step)
     return network
 
 
@@ -72,7 +76,9 @@ def image_size(name: str) -> int:
     return 32 if name.startswith('authors:') else timm.get_pretrained_cfg(name.partition(':')[0]).input_size[-1]
 
 
-def _authors(depth: int, reference: Path | None) -> nn.Module:
+def _authors(depth: str, reference: Path | None) -> nn.Module:
+    if not depth.isdecimal() or int(depth) < 8 or (int(depth) - 2) % 6:
+        raise ValueError(f'authors:{depth}: accepted are depths 6 n + 2, such as 20 and 110')
     if reference is None:
         raise ValueError(
             f'authors:{depth} needs --reference DIR, a checkout of https://github.com/LongJin-lab/ZeroSNet'
@@ -84,4 +90,4 @@ def _authors(depth: int, reference: Path | None) -> nn.Module:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     torch.manual_seed(0)
-    return First(module.ZeroSNet_Opt(module.ZeroSBlock, [(depth - 2) // 6] * 3))
+    return First(module.ZeroSNet_Opt(module.ZeroSBlock, [(int(depth) - 2) // 6] * 3))

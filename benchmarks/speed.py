@@ -1,4 +1,6 @@
-"""The table of docs/speed.md: ratios of the median rates in results/throughput-depth20.csv and -depth110.csv.
+"""The table of docs/speed.md, from results/throughput-depth20.csv and -depth110.csv.
+
+Of two networks in the same mode, median and range of the paired ratios; of two modes, the ratio of the median rates.
 
 python benchmarks/speed.py
 """
@@ -7,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from records import read_csv
+from records import markdown, read_csv
 
 RESULTS = Path(__file__).parent / 'results'
 DOCUMENT = Path(__file__).resolve().parent.parent / 'docs' / 'speed.md'
@@ -48,18 +50,25 @@ WORDS = {
 
 def table() -> str:
     """A row for each ratio, a column for each depth."""
-    rates: dict[tuple[str, str], float] = {}
+    found = {}
     for depth in DEPTHS:
         for row in read_csv(RESULTS / f'throughput-depth{depth}.csv'):
-            rates[row['model'], row['mode']] = float(row['samples_per_sec'])
-    lines = [['zerosnet', 'against', *(f'depth {depth}' for depth in DEPTHS)], ['---'] * (2 + len(DEPTHS))]
+            found[row['model'], row['mode']] = row
+    rows = []
     for what, mode, other, its_mode in RATIOS:
         cells = []
         for depth in DEPTHS:
-            pair = rates.get((f'zerosnet{depth}', mode)), rates.get((other.format(depth), its_mode))
-            cells.append(f'{pair[0] / pair[1]:.2f} x' if pair[0] and pair[1] else '')
-        lines.append([what, NAMES[other].format(WORDS[its_mode]), *cells])
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+            ours, theirs = found.get((f'zerosnet{depth}', mode)), found.get((other.format(depth), its_mode))
+            cells.append(_cell(ours, theirs) if ours and theirs else 'not measured')
+        rows.append([what, NAMES[other].format(WORDS[its_mode]), *cells])
+    return markdown(('zerosnet', 'against', *(f'depth {depth}' for depth in DEPTHS)), rows)
+
+
+def _cell(ours: dict[str, str], theirs: dict[str, str]) -> str:
+    if ours['mode'] != theirs['mode']:
+        return f'{float(ours["samples_per_sec"]) / float(theirs["samples_per_sec"]):.2f} x'
+    middle, low, high = (1 / float(theirs[key]) for key in ('ratio', 'ratio_high', 'ratio_low'))
+    return f'{middle:.2f} x ({low:.2f} to {high:.2f})'
 
 
 def document(text: str) -> str:

@@ -1,7 +1,7 @@
-"""What the plugin adds to ``import timm``, and how long a network with its weights takes; writes results/startup.csv.
+"""What the plugin adds to ``import timm``, and how long a network with its weights takes.
 
-    python benchmarks/startup.py
-    python benchmarks/startup.py --repeat 30 --models zerosnet20 resnet18
+    python benchmarks/startup.py --csv startup.csv
+    python benchmarks/startup.py --repeat 30 --models zerosnet20.cifar100 resnet18
 
 Each figure comes from fresh processes. ``import timm`` runs with the plugin found by torch and with torch's extension
 autoloading off, in turn; ``ratio`` is that of the pairs. Networks are built after ``import timm``, each the first of
@@ -22,9 +22,9 @@ import torch
 from records import processor, write_csv
 from tqdm import trange
 
+from timm_zerosnet.output import OutputError, check_output
 from timm_zerosnet.pretrained import manifest
 
-RESULTS = Path(__file__).parent / 'results' / 'startup.csv'
 MODELS = ('zerosnet20', 'zerosnet110', 'preresnet20', 'resnet18')
 IMPORT = 'import time; start = time.perf_counter(); import timm; print(time.perf_counter() - start)'
 CREATE = (
@@ -69,7 +69,7 @@ def row(what: str, found: list[float], base: list[float] | None = None) -> dict[
 
 def measure(models: list[str], repeat: int) -> list[dict[str, str]]:
     """All rows, every repetition taking each once."""
-    packaged = {name.partition('.')[0] for name in manifest()}
+    packaged = {*manifest(), *(name.partition('.')[0] for name in manifest())}
     calls = {f'create_model({name!r}{", pretrained=True" * (name in packaged)})': name for name in models}
     without, plugged, shares = [], [], []
     created: dict[str, list[float]] = {what: [] for what in calls}
@@ -92,15 +92,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--models', nargs='+', default=list(MODELS), metavar='NAME')
     parser.add_argument('--repeat', type=int, default=10)
-    parser.add_argument('--csv', type=Path, default=RESULTS)
+    parser.add_argument('--csv', type=Path)
     args = parser.parse_args()
     if args.repeat < 2:
         parser.error(f'--repeat {args.repeat}: accepted is at least 2')
+    if unknown := [name for name in args.models if not timm.is_model(name)]:
+        parser.error(f'--models {unknown[0]}: accepted are models of timm and of this package')
+    try:
+        if args.csv:
+            check_output(args.csv, ('.csv',))
+    except OutputError as error:
+        parser.error(str(error))
     rows = measure(args.models, args.repeat)
     for each in rows:
         pairs = f'{each["ratio"]} x ({each["ratio_low"]} to {each["ratio_high"]})' if each['ratio'] else ''
         print(f'{each["what"]:50} {each["ms"]:>8} ms ({each["ms_q1"]} to {each["ms_q3"]})  {pairs}'.rstrip())
-    write_csv(args.csv, rows)
+    if args.csv:
+        write_csv(args.csv, rows)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,6 @@
 """Images per second of any timm models, side by side: every repetition runs each contender once, in turn.
 
-    python benchmarks/throughput.py --models zerosnet20 preresnet20 zerosnet20:naive --csv results/throughput.csv
+    python benchmarks/throughput.py --models zerosnet20 preresnet20 zerosnet20:naive --channels-last --csv speed.csv
     python benchmarks/throughput.py --models zerosnet20 resnet18 --modes train infer infer-compiled --img-size 64
 
 Figures are medians with quartiles over ``--repeat`` repetitions after a warm-up. ``ratio`` is the rate over that of the
@@ -22,7 +22,8 @@ from typing import Any, Callable
 
 import torch
 from networks import build, image_size
-from records import processor, write_csv
+from options import add_options, check_options, positive, use_channels_last
+from records import device_name, save, write_csv
 from timm.utils import reparameterize_model
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -35,23 +36,10 @@ MODES = tuple(
     for kind, ways in (('infer', ('', '-fused', '-compiled', '-fused-compiled')), ('train', ('', '-compiled')))
     for how in ways
 )
-VIEWS = (
-    'view',
-    'transpose',
-    't',
-    'detach',
-    'expand',
-    'permute',
-    'slice',
-    'alias',
-    '_unsafe_view',
-    'unsqueeze',
-    'as_strided',
-)
 
 
 class Traffic(TorchDispatchMode):
-    """Bytes that eager kernels read and write."""
+    """Bytes of the tensors that eager kernels take and return."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,7 +47,7 @@ class Traffic(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = function(*args, **(kwargs or {}))
-        if function.overloadpacket.__name__ not in VIEWS:
+        if not function.is_view and 'empty' not in function.overloadpacket.__name__:
             tensors = [*torch.utils._pytree.tree_leaves(args), *torch.utils._pytree.tree_leaves(out)]
             self.bytes += sum(t.nbytes for t in tensors if isinstance(t, Tensor))
         return out
@@ -72,13 +60,13 @@ def contender(name: str, mode: str, args: argparse.Namespace, batch: int, size: 
     parameters = sum(p.numel() for p in network.parameters())
     network = network.to(args.device)
     images = torch.rand(batch, 3, size, size, device=args.device)
-    if args.channels_last and not name.startswith('authors:'):  # theirs in the layout they have
+    if use_channels_last(name, args):
         network, images = network.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
     if 'bf16' in how:
         network = Autocast(network, torch.device(args.device).type)
-    cost = _cost(network, images, kind, batch)
     if 'fused' in how:
         network = reparameterize_model(network.eval())
+    cost = _cost(network, images, kind, batch)
     if kind == 'infer':
         step = _infer(network, images, args, 'compiled' in how)
     else:
@@ -165,7 +153,8 @@ class Limits:
         self.device = device
         self.calls: dict[Any, Callable[[], Any]] = {}
         for dtype in dtypes:
-            x = torch.rand(32, 128, 56, 56, device=device).to(dtype, memory_format=torch.channels_last)
+            # its output is small enough for malloc to keep the pages
+            x = torch.rand(16, 128, 56, 56, device=device).to(dtype, memory_format=torch.channels_last)
             conv = nn.Conv2d(128, 128, 3, padding=1, device=device, dtype=dtype)
             self.calls[dtype] = partial(conv.to(memory_format=torch.channels_last), x)
         source = torch.rand(2**26, device=device)
@@ -180,7 +169,7 @@ class Limits:
             self.best[key] = min(self.best[key], _timed(call, self.device))
 
     def gflops(self, dtype: torch.dtype) -> float:
-        return 2 * 32 * 128 * 128 * 9 * 56 * 56 / self.best[dtype] / 1e9
+        return 2 * 16 * 128 * 128 * 9 * 56 * 56 / self.best[dtype] / 1e9
 
     @property
     def bandwidth(self) -> float:
@@ -199,69 +188,94 @@ def _several(step: Callable[[], Any], count: int) -> Callable[[], Any]:
     return lambda: [step() for _ in range(count)]
 
 
+def contenders_of(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """Models and modes that are measured; of fused ones ours and timm's alone."""
+    return [(name, mode) for name in args.models for mode in args.modes if not (':' in name and 'fused' in mode)]
+
+
+def base_of(name: str, mode: str, args: argparse.Namespace) -> tuple[str, str]:
+    """What a contender is compared with."""
+    return tuple(args.against) if args.against else (args.baseline or args.models[0], mode)
+
+
 def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
     """A row for each model, mode, batch and size."""
-    rows = []
+    found = []
     limits = Limits(args.device, {_dtype(mode) for mode in args.modes})
+    names = contenders_of(args)
     cases = [(batch, size) for batch in args.batch_size for size in args.img_size or [None]]
-    bar = tqdm(total=len(cases) * len(args.models) * len(args.modes) * args.repeat, unit='run')
+    bar = tqdm(total=len(cases) * len(names) * args.repeat, unit='run')
+    torch._dynamo.config.recompile_limit = len(names) + 8  # all our networks are one class
     for batch, size in cases:
-        contenders = {}
-        for name in args.models:
-            for mode in args.modes:
-                if ':' in name and 'fused' in mode:  # ours alone
-                    continue
-                bar.set_description(f'{name} {mode} ready', refresh=True)
-                contenders[name, mode] = contender(name, mode, args, batch, size or image_size(name))
-        steps = {key: 1 for key in contenders}
-        for key, (step, _) in contenders.items():
+        steps: dict[tuple[str, str], Callable[[], Any]] = {}
+        about, counts = {}, {}
+        for name, mode in names:
+            bar.set_description(f'{name} {mode} ready', refresh=True)
+            steps[name, mode], about[name, mode] = contender(name, mode, args, batch, size or image_size(name))
+        for key in names:
             for _ in range(args.warmup):
-                seconds = _timed(step, args.device)
-            steps[key] = max(1, round(args.seconds / seconds))
-        times: dict[tuple[str, str], list[float]] = {key: [] for key in contenders}
-        for _ in range(args.repeat):
+                seconds = _timed(steps[key], args.device)
+            counts[key] = max(1, round(args.seconds / seconds))
+        times: dict[tuple[str, str], list[float]] = {key: [] for key in names}
+        for repetition in range(args.repeat):
             limits.measure()
-            for key, (step, _) in contenders.items():
+            first = repetition % len(names)  # each has every place in the row
+            for key in names[first:] + names[:first]:
                 bar.set_description(' '.join(key), refresh=False)
-                times[key].append(_timed(_several(step, steps[key]), args.device) / steps[key])
+                times[key].append(_timed(_several(steps[key], counts[key]), args.device) / counts[key])
                 bar.update()
-        for (name, mode), (_, about) in contenders.items():
-            against = (args.against[0], args.against[1]) if args.against else (args.baseline or args.models[0], mode)
-            gflops, bandwidth = limits.gflops(_dtype(mode)), limits.bandwidth
-            middle = statistics.median(times[name, mode])
-            quartiles = statistics.quantiles(times[name, mode], n=4) if args.repeat > 1 else [middle] * 3
-            ratios = [base / own for base, own in zip(times[against], times[name, mode], strict=True)]
-            rows.append(
-                {
-                    'model': name,
-                    'mode': mode,
-                    'samples_per_sec': f'{batch / middle:.1f}',
-                    'step_time': f'{1000 * middle:.2f}',
-                    'step_time_q1': f'{1000 * quartiles[0]:.2f}',
-                    'step_time_q3': f'{1000 * quartiles[2]:.2f}',
-                    'batch_size': batch,
-                    'img_size': size or image_size(name),
-                    'param_count': about['param_count'],
-                    'gmacs': f'{about["gmacs"]:.4f}',
-                    'against': ' '.join(against),
-                    'ratio': f'{statistics.median(ratios):.3f}',
-                    'ratio_low': f'{min(ratios):.3f}',
-                    'ratio_high': f'{max(ratios):.3f}',
-                    'gflops_share': f'{about["gmacs"] * 2 * batch / middle / gflops:.3f}',
-                    'traffic_share': f'{about["traffic"] / middle / 1e9 / bandwidth:.3f}',
-                    'repeat': args.repeat,
-                    'device': torch.cuda.get_device_name() if args.device.startswith('cuda') else processor(),
-                    'threads': torch.get_num_threads(),
-                    'channels_last': args.channels_last,
-                    'torch': torch.__version__,
-                    'limits': f'{gflops:.0f} GFLOP/s, {bandwidth:.1f} GB/s',
-                }
-            )
-        del contenders
+        found.append((batch, size, about, times))
+        steps.clear()
         torch._dynamo.reset()
         gc.collect()
     bar.close()
-    return rows
+    return [
+        _row(key, args, batch, size or image_size(key[0]), about[key], times, limits)
+        for batch, size, about, times in found
+        for key in names
+    ]
+
+
+def _row(
+    key: tuple[str, str],
+    args: argparse.Namespace,
+    batch: int,
+    size: int,
+    about: dict[str, Any],
+    times: dict[tuple[str, str], list[float]],
+    limits: Limits,
+) -> dict[str, Any]:
+    name, mode = key
+    against = base_of(name, mode, args)
+    gflops, bandwidth = limits.gflops(_dtype(mode)), limits.bandwidth
+    middle = statistics.median(times[key])
+    quartiles = statistics.quantiles(times[key], n=4) if args.repeat > 1 else [middle] * 3
+    ratios = [base / own for base, own in zip(times[against], times[key], strict=True)]
+    return {
+        'model': name,
+        'mode': mode,
+        'samples_per_sec': f'{batch / middle:.1f}',
+        'step_time': f'{1000 * middle:.2f}',
+        'step_time_q1': f'{1000 * quartiles[0]:.2f}',
+        'step_time_q3': f'{1000 * quartiles[2]:.2f}',
+        'batch_size': batch,
+        'img_size': size,
+        'param_count': about['param_count'],
+        'gmacs': f'{about["gmacs"]:.4f}',
+        'against': ' '.join(against),
+        'ratio': f'{statistics.median(ratios):.3f}',
+        'ratio_low': f'{min(ratios):.3f}',
+        'ratio_high': f'{max(ratios):.3f}',
+        'gflops_share': f'{about["gmacs"] * 2 * batch / middle / gflops:.3f}',
+        'traffic_share': f'{about["traffic"] / middle / 1e9 / bandwidth:.3f}',
+        'repeat': args.repeat,
+        'device': device_name(args.device),
+        'threads': torch.get_num_threads(),
+        'channels_last': use_channels_last(name, args),
+        'compile_mode': args.compile_mode if 'compiled' in mode else '',
+        'torch': torch.__version__,
+        'limits': f'{gflops:.0f} GFLOP/s, {bandwidth:.1f} GB/s',
+    }
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
@@ -275,9 +289,8 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     else:
         _bars(figure.subplots(), rows, modes, models)
     for axes in figure.axes:
-        axes.spines[['top', 'right']].set_visible(False)
         axes.legend(frameon=False)
-    figure.savefig(path, metadata={'Date': None} if path.suffix == '.svg' else None)
+    save(figure, path)
 
 
 def _lines(panels: Any, rows: list[dict[str, Any]], modes: list[str], models: list[str]) -> None:
@@ -308,24 +321,23 @@ def _bars(axes: Any, rows: list[dict[str, Any]], modes: list[str], models: list[
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--models', nargs='+', required=True, metavar='NAME', help='also NAME:naive, authors:DEPTH')
+    add_options(parser, repeat=7)
     parser.add_argument('--modes', nargs='+', choices=MODES, default=['infer', 'train'])
-    parser.add_argument('--batch-size', nargs='+', type=int, default=[128])
-    parser.add_argument('--img-size', nargs='+', type=int, help="default: the model's own")
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--batch-size', nargs='+', type=positive, default=[128])
+    parser.add_argument('--img-size', nargs='+', type=positive, help="default: the model's own")
     parser.add_argument('--compile-mode', choices=('default', 'reduce-overhead', 'max-autotune'), default='default')
-    parser.add_argument('--channels-last', action='store_true')
-    parser.add_argument('--reference', type=Path, metavar='DIR', help="checkout of the authors' implementation")
-    parser.add_argument('--baseline', metavar='NAME', help='default: the first model')
-    parser.add_argument('--against', nargs=2, metavar=('NAME', 'MODE'), help='one baseline for all modes')
-    parser.add_argument('--repeat', type=int, default=7)
-    parser.add_argument('--warmup', type=int, default=3, help='steps')
+    base = parser.add_mutually_exclusive_group()
+    base.add_argument('--baseline', metavar='NAME', help='default: the first model')
+    base.add_argument('--against', nargs=2, metavar=('NAME', 'MODE'), help='one baseline for all modes')
+    parser.add_argument('--warmup', type=positive, default=3, help='steps')
     parser.add_argument('--seconds', type=float, default=1.0, help='of one repetition, about')
-    parser.add_argument('--csv', type=Path)
-    parser.add_argument('--plot', type=Path)
     args = parser.parse_args()
-    if args.warmup < 1:
-        parser.error(f'--warmup {args.warmup}: accepted is at least 1')
+    if not contenders_of(args):
+        parser.error('nothing to measure: fused modes are for models without a colon')
+    for name, mode in contenders_of(args):
+        if base_of(name, mode, args) not in contenders_of(args):
+            parser.error(f'{name} {mode} has no baseline: {" ".join(base_of(name, mode, args))} is not measured')
+    check_options(parser, args)
     rows = measure(args)
     for row in rows:
         print(

@@ -16,7 +16,7 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from records import read_csv, write_csv
+from records import markdown, read_csv, write_csv
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).parent / 'results' / 'versions.csv'
@@ -83,8 +83,7 @@ def installed(python: Path, package: str) -> str:
 def document(rows: list[dict[str, str]]) -> str:
     """docs/versions.md."""
     shown = [column for column in COLUMNS if column != 'seconds']
-    lines = [shown, ['---'] * len(shown), *([row[column] for column in shown] for row in rows)]
-    return HEAD + '\n'.join(f'| {" | ".join(line)} |' for line in lines) + '\n'
+    return f'{HEAD}{markdown(shown, ([row[column] for column in shown] for row in rows))}\n'
 
 
 def write(rows: list[dict[str, str]]) -> None:

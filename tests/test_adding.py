@@ -90,6 +90,7 @@ class Run:
 
     def command(self, *options):
         values = {'--recipe': RECIPES / 'short.yaml', '--log': self.log, '--data': SAMPLE, '--tag': 'cifar10_seed1'}
+        values['--wall-time'] = '1 h'
         values.update(zip(options[::2], options[1::2], strict=True))
         words = [str(word) for option in values.items() for word in option]
         return ['weights', 'add', str(self.checkpoint), *words]

@@ -88,7 +88,7 @@ def run(words, capsys):
 
 
 ROBUSTNESS = 'robustness --model zerosnet20 --out out'
-WEIGHTS = 'weights add theirs.pth --log none.csv --data ten.npz'
+WEIGHTS = 'weights add theirs.pth --log none.csv --data ten.npz --wall-time 1h'
 VALIDATE = 'validate --model zerosnet20 --num-classes 2'
 TRAIN = 'train good.yaml --model zerosnet20'
 

@@ -1,9 +1,11 @@
 """The benchmark scripts run in small, and what they compare is the same network."""
 
+import argparse
 import csv
 import importlib
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -46,13 +48,72 @@ def test_naive_update_gives_the_same_logits_and_gradients(networks):
 @pytest.mark.parametrize(
     'name, message',
     [
-        ('zerosnet20_tra:naive', 'accepted are networks with fixed coefficients'),
+        ('zerosnet20_tra:naive', 'accepted are multistep networks with fixed coefficients'),
         ('authors:20', 'needs --reference DIR'),
     ],
 )
 def test_networks_that_cannot_be_built(name, message, networks):
     with pytest.raises(ValueError, match=message):
         networks.build(name)
+
+
+@pytest.mark.parametrize('script', ['throughput.py', 'memory.py'])
+@pytest.mark.parametrize(
+    'words, message',
+    [
+        ('--models zerosnet20:nave', 'accepted after a name is :naive'),
+        ('--models resnet18:naive', 'accepted are multistep networks'),
+        ('--models authors:21', 'accepted are depths 6 n + 2'),
+        ('--models nothing20', 'Unknown model (nothing20)'),
+        ('--models zerosnet20 --device tpu', '--device tpu: '),
+        ('--models zerosnet20 --repeat 0', "'0': accepted is an integer of at least 1"),
+        ('--models zerosnet20 --img-size -3', 'accepted is an integer of at least 1'),
+        ('--models zerosnet20 --csv none/out.csv', 'none is not a folder'),
+        ('--models zerosnet20 --plot out.foo', "ends with '.foo'"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_measured(script, words, message, tmp_path):
+    check_refused(script, words, message, tmp_path)
+
+
+@pytest.mark.parametrize(
+    'words, message',
+    [
+        ('--baseline preresnet20', 'zerosnet20 infer has no baseline: preresnet20 infer is not measured'),
+        ('--against zerosnet20 infer-bf16', 'zerosnet20 infer-bf16 is not measured'),
+        ('--against zerosnet20 infer --baseline zerosnet20', 'not allowed with argument'),
+    ],
+)
+def test_baselines_that_are_not_measured(words, message, tmp_path):
+    check_refused('throughput.py', f'--models zerosnet20 {words}', message, tmp_path)
+
+
+def check_refused(script, words, message, folder):
+    done = run(script, *words.split(), cwd=folder)
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 2 and last.startswith(f'{script}: error: ') and message in last
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize('against', [None, ('slow', 'infer')])
+def test_ratios_are_those_of_the_times(against, script, monkeypatch):
+    throughput = script('throughput')
+    seconds = {('fast', 'infer'): 0.01, ('slow', 'infer'): 0.03, ('fast', 'train'): 0.02, ('slow', 'train'): 0.04}
+
+    def contender(name, mode, *args):
+        return lambda: time.sleep(seconds[name, mode]), {'param_count': 1, 'gmacs': 1e-3, 'traffic': 1e6}
+
+    monkeypatch.setattr(throughput, 'contender', contender)
+    args = argparse.Namespace(
+        models=['fast', 'slow'], modes=['infer', 'train'], batch_size=[4], img_size=[8], device='cpu', repeat=4,
+        warmup=1, seconds=0.02, against=against, baseline=None, channels_last=False, compile_mode='default',
+    )  # fmt: skip
+    wanted = {key: seconds[against or ('fast', key[1])] / value for key, value in seconds.items()}
+    for row in throughput.measure(args):
+        key = row['model'], row['mode']
+        assert float(row['ratio']) == pytest.approx(wanted[key], rel=0.3), key
+        assert float(row['samples_per_sec']) == pytest.approx(4 / seconds[key], rel=0.3)
+        assert 0 < float(row['gflops_share']) and 0 < float(row['traffic_share'])
 
 
 def test_throughput_in_small(tmp_path):
@@ -84,8 +145,11 @@ def test_speed_table_is_that_of_the_results(script):
     module = script('speed')
     text = module.DOCUMENT.read_text(encoding='utf-8')
     assert module.document(text) == text
-    ratio = 3831.0 / 2903.4  # throughput-depth20.csv, zerosnet20 and authors:20, infer
-    assert f"| inference | the authors', float32, eager | {ratio:.2f} x |" in text
+    found = {(row['model'], row['mode']): row for row in rows(module.RESULTS / 'throughput-depth20.csv')}
+    paired = 1 / float(found['authors:20', 'train']['ratio'])
+    assert f"| training step | the authors', float32 | {paired:.2f} x (" in text
+    rates = [float(found[key]['samples_per_sec']) for key in (('zerosnet20', 'infer-bf16'), ('authors:20', 'infer'))]
+    assert f"| inference, bfloat16 | the authors', float32, eager | {rates[0] / rates[1]:.2f} x |" in text
 
 
 def test_startup_in_small(tmp_path):
@@ -103,3 +167,4 @@ def test_memory_in_small(tmp_path):
     assert done.returncode == 0, done.stderr
     shallow, deep = rows(tmp_path / 'out.csv')
     assert shallow['ratio'] == '1.000' and 2 < float(deep['ratio']) < 8
+    assert 2 < float(deep['step_seconds']) / float(shallow['step_seconds']) < 12

@@ -9,6 +9,9 @@ import timm
 import torch
 from kinds import KINDS, create, each_kind, images, same, settle
 from timm.optim import create_optimizer_v2
+from torchvision.models.feature_extraction import create_feature_extractor
+
+from timm_zerosnet.steps import SlopeConv2d
 
 # --- training
 
@@ -75,6 +78,32 @@ def test_hooks_see_what_the_last_convolution_of_a_branch_returns(name):
     with conv.register_full_backward_hook(lambda module, inputs, outputs: seen.update(gradient=outputs[0])):
         model(images(name)).square().sum().backward()
     assert seen['gradient'].shape == seen['held'].shape and seen['gradient'].abs().sum() > 0
+    gradient = seen.pop('gradient')
+    with conv.register_full_backward_pre_hook(lambda module, outputs: seen.update(gradient=outputs[0])):
+        model(images(name)).square().sum().backward()
+    torch.testing.assert_close(seen['gradient'], gradient)
+
+
+def test_hooks_on_all_modules_see_what_convolutions_return():
+    model, seen = create('zerosnet20').eval(), []
+
+    def hook(module, inputs, output):
+        if isinstance(module, SlopeConv2d):
+            seen.append((output, output.clone()))
+
+    with torch.nn.modules.module.register_module_forward_hook(hook), torch.inference_mode():
+        model(images('zerosnet20'))
+    assert len(seen) == 9 and all(torch.equal(*pair) for pair in seen)
+
+
+def test_features_taken_by_fx_are_what_the_convolution_returns():
+    model, node = create('zerosnet20').eval(), 'stages.0.blocks.2.conv2'
+    kept = {}
+    with torch.inference_mode():
+        with model.get_submodule(node).register_forward_hook(lambda module, inputs, output: kept.update(output=output)):
+            model(images('zerosnet20'))
+        taken = create_feature_extractor(model, [node])(images('zerosnet20'))[node]
+    torch.testing.assert_close(taken, kept['output'])
 
 
 # --- forms of the same network

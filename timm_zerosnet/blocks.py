@@ -8,6 +8,8 @@ import torch
 from timm.layers import BatchNormAct2d, DropPath
 from timm.models import checkpoint
 from torch import Tensor, nn
+from torch.fx import Proxy
+from torch.nn.modules.module import _has_any_global_hook
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from .steps import SlopeConv2d, fixed
@@ -68,7 +70,7 @@ class MultistepBlock(nn.Module):
         slope = self.drop_path(self.slope(pre))
         inplace = True
         if not torch.jit.is_scripting():
-            inplace = not (_is_watched(getattr(self, self.last)) or _is_watched(self.drop_path))
+            inplace = not (_is_watched(getattr(self, self.last)) or _is_watched(self.drop_path) or _is_traced(slope))
         x = self.step(slope, terms, slopes, inplace)
         kept = states if self.keeps_raw else terms
         return [x] + kept[: self.keep_states], ([slope] + slopes)[: self.keep_slopes]
@@ -91,7 +93,13 @@ class MultistepBlock(nn.Module):
 
 def _is_watched(module: nn.Module) -> bool:
     """Whether a hook may hold what the module returns."""
-    return bool(module._forward_hooks or module._backward_hooks)
+    own = module._forward_hooks or module._backward_hooks or module._backward_pre_hooks
+    return bool(own or _has_any_global_hook())
+
+
+def _is_traced(slope: Tensor) -> bool:
+    """Whether fx records the block: a node taken from the graph must not change after it."""
+    return isinstance(slope, Proxy)
 
 
 class BasicBlock(MultistepBlock):
@@ -148,11 +156,6 @@ class MultistepStage(nn.Module):
         self.grad_checkpointing = False
 
     def forward(self, states: List[Tensor], slopes: List[Tensor]) -> Tuple[List[Tensor], List[Tensor]]:
-        """Takes the newest states and slopes and empties both lists, so that nobody else keeps what is done with."""
-        old_states, old_slopes = states, slopes
-        states, slopes = states[:], slopes[:]
-        old_states.clear()
-        old_slopes.clear()
         for block in self.blocks:
             if self.grad_checkpointing and not torch.jit.is_scripting():
                 states, slopes = _checkpoint(block, states, slopes)

@@ -11,7 +11,7 @@ from .. import pretrained
 from .options import add_command
 
 ADD_EXAMPLES = """
-timm-zerosnet weights add RUN/last.pth.tar --recipe short --log RUN/summary.csv --data TEST --tag cifar10
+timm-zerosnet weights add RUN/last.pth.tar --recipe short --log RUN/summary.csv --data TEST --tag cifar10 --wall-time 1h
 """
 
 
@@ -28,7 +28,7 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
     add.add_argument('--tag', required=True, help='weight tag, such as cifar10 or cifar10_seed1')
     add.add_argument('--average', choices=('raw', 'ema'), default='raw', help='which weights of the checkpoint')
     add.add_argument('--hardware', help='what it was trained on')
-    add.add_argument('--wall-time', default='', help='how long it took')
+    add.add_argument('--wall-time', required=True, help='how long it took, such as "1 h beside other work"')
     add.add_argument('--scripts', default='', help="version of timm's scripts")
     add.add_argument('--date', help='of adding, YYYY-MM-DD; default: today')
     add.add_argument('--note', default='', help='what a reader must know')

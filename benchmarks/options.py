@@ -1,0 +1,60 @@
+"""Arguments that ``throughput.py`` and ``memory.py`` share, and their check before anything is measured."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from pathlib import Path
+
+import torch
+from networks import build
+
+from timm_zerosnet.output import OutputError, check_output
+
+
+def positive(text: str) -> int:
+    """An integer of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text!r}: accepted is an integer of at least 1')
+    return int(text)
+
+
+def add_options(parser: argparse.ArgumentParser, repeat: int) -> None:
+    parser.add_argument('--models', nargs='+', required=True, metavar='NAME', help='also NAME:naive, authors:DEPTH')
+    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--channels-last', action='store_true', help='for all but authors:DEPTH')
+    parser.add_argument('--reference', type=Path, metavar='DIR', help="checkout of the authors' implementation")
+    parser.add_argument('--repeat', type=positive, default=repeat)
+    parser.add_argument('--csv', type=Path)
+    parser.add_argument('--plot', type=Path)
+
+
+def check_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Exit with one line for a model, device or file that cannot be; a GPU with an index becomes the current one."""
+    try:
+        if torch.device(args.device).type not in ('cpu', 'cuda'):
+            raise ValueError('accepted are cpu and cuda')
+        torch.empty(0, device=args.device)
+        if torch.device(args.device).index is not None:
+            torch.cuda.set_device(args.device)
+    except (RuntimeError, ValueError, AssertionError) as error:  # torch without CUDA asserts
+        parser.error(f'--device {args.device}: {str(error).splitlines()[0]}')
+    for name in args.models:
+        try:
+            with torch.device('meta'), warnings.catch_warnings():
+                warnings.simplefilter('ignore')
+                build(name, args.reference)
+        except (RuntimeError, ValueError, OSError) as error:
+            parser.error(f'--models: {str(error).splitlines()[0]}')
+    try:
+        if args.csv:
+            check_output(args.csv, ('.csv',))
+        if args.plot:
+            check_output(args.plot, ('.svg', '.png', '.pdf'))
+    except OutputError as error:
+        parser.error(str(error))
+
+
+def use_channels_last(name: str, args: argparse.Namespace) -> bool:
+    """Whether the network is measured in channels_last; the authors' is measured in the layout it has."""
+    return args.channels_last and not name.startswith('authors:')
