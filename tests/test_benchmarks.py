@@ -2,13 +2,17 @@
 
 import argparse
 import csv
-import importlib
 import subprocess
 import sys
 import time
 
+import exports
+import networks
 import pytest
+import speed
+import throughput
 import torch
+import versions
 from conftest import ROOT
 
 BENCHMARKS = ROOT / 'benchmarks'
@@ -24,18 +28,7 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-@pytest.fixture
-def script(monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    return importlib.import_module
-
-
-@pytest.fixture
-def networks(script):
-    return script('networks')
-
-
-def test_naive_update_gives_the_same_logits_and_gradients(networks):
+def test_naive_update_gives_the_same_logits_and_gradients():
     images, found = torch.rand(2, 3, 16, 16), []
     for name in ('zerosnet20', 'zerosnet20:naive'):
         network = networks.build(name)
@@ -52,7 +45,7 @@ def test_naive_update_gives_the_same_logits_and_gradients(networks):
         ('authors:20', 'needs --reference DIR'),
     ],
 )
-def test_networks_that_cannot_be_built(name, message, networks):
+def test_networks_that_cannot_be_built(name, message):
     with pytest.raises(ValueError, match=message):
         networks.build(name)
 
@@ -96,8 +89,7 @@ def check_refused(script, words, message, folder):
 
 
 @pytest.mark.parametrize('against', [None, ('slow', 'infer')])
-def test_ratios_are_those_of_the_times(against, script, monkeypatch):
-    throughput = script('throughput')
+def test_ratios_are_those_of_the_times(against, monkeypatch):
     seconds = {('fast', 'infer'): 0.01, ('slow', 'infer'): 0.03, ('fast', 'train'): 0.02, ('slow', 'train'): 0.04}
 
     def contender(name, mode, *args):
@@ -135,17 +127,15 @@ def test_throughput_in_small(tmp_path):
     assert '<svg' in (tmp_path / 'out.svg').read_text(encoding='utf-8')
 
 
-@pytest.mark.parametrize('name', ['exports', 'versions'])
-def test_document_is_that_of_the_results(name, script):
-    module = script(name)
+@pytest.mark.parametrize('module', [exports, versions])
+def test_document_is_that_of_the_results(module):
     assert module.document(rows(module.RESULTS)) == module.DOCUMENT.read_text(encoding='utf-8')
 
 
-def test_speed_table_is_that_of_the_results(script):
-    module = script('speed')
-    text = module.DOCUMENT.read_text(encoding='utf-8')
-    assert module.document(text) == text
-    found = {(row['model'], row['mode']): row for row in rows(module.RESULTS / 'throughput-depth20.csv')}
+def test_speed_table_is_that_of_the_results():
+    text = speed.DOCUMENT.read_text(encoding='utf-8')
+    assert speed.document(text) == text
+    found = {(row['model'], row['mode']): row for row in rows(speed.RESULTS / 'throughput-depth20.csv')}
     paired = 1 / float(found['authors:20', 'train']['ratio'])
     assert f"| training step | the authors', float32 | {paired:.2f} x (" in text
     rates = [float(found[key]['samples_per_sec']) for key in (('zerosnet20', 'infer-bf16'), ('authors:20', 'infer'))]

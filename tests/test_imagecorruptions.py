@@ -1,9 +1,7 @@
 """Suite imagenet-c against imagecorruptions-imaug, which has its severities only, at every one of them."""
 
-import runpy
-from pathlib import Path
-
 import numpy as np
+import perturbations
 import pytest
 
 from timm_zerosnet.robustness import SUITES
@@ -11,7 +9,6 @@ from timm_zerosnet.robustness import SUITES
 pytest.importorskip('imagecorruptions', reason='imagecorruptions-imaug is not installed', exc_type=ImportError)
 pytest.importorskip('sklearn', reason="scikit-learn's photographs are not installed")
 
-BENCHMARK = runpy.run_path(str(Path(__file__).parent.parent / 'benchmarks' / 'perturbations.py'))
 cells = pytest.mark.parametrize(
     'name, severity, size',
     [(name, severity, size) for name in SUITES['imagenet-c'] for size in (64, 224) for severity in range(1, 6)],
@@ -22,7 +19,7 @@ cells = pytest.mark.parametrize(
 def test_agreement(name, severity, size):
     """Cases c5 and c23: pixels, or what the noise adds on average and how much it scatters."""
     before = np.random.get_state()[1].tolist()
-    found = BENCHMARK['agreement'](name, severity, size)
+    found = perturbations.agreement(name, severity, size)
     assert np.random.get_state()[1].tolist() == before
     if SUITES['imagenet-c'][name].seeded:
         assert abs(found['mean_z']) < 4.5 and abs(found['std_z']) < 4.5
@@ -34,7 +31,7 @@ def test_agreement(name, severity, size):
 @pytest.mark.parametrize('name', [name for name, row in SUITES['imagenet-c'].items() if not row.seeded])
 def test_comparison_tells_severities_apart(name):
     """A comparison that another severity would pass shows nothing."""
-    images = BENCHMARK['photographs'](64)
+    images = perturbations.photographs(64)
     for severity in range(1, 5):
-        ours, theirs = BENCHMARK['ours'](images, name, severity), BENCHMARK['theirs'](images, name, severity + 1)
+        ours, theirs = perturbations.ours(images, name, severity), perturbations.theirs(images, name, severity + 1)
         assert np.abs(ours.astype(int) - theirs).mean() > 0.1
