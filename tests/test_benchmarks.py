@@ -7,6 +7,7 @@ import sys
 import time
 
 import exports
+import memory
 import networks
 import pytest
 import speed
@@ -26,6 +27,21 @@ def run(script, *words, cwd):
 def rows(path):
     with path.open(newline='', encoding='utf-8') as file:
         return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def refused(monkeypatch, tmp_path, capsys):
+    def check(script, words, message):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(script, 'measure', None)
+        monkeypatch.setattr(sys, 'argv', [script.__file__, *words.split()])
+        with pytest.raises(SystemExit, match='2'):
+            script.main()
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last.startswith(f'{script.__name__}.py: error: ') and message in last
+        assert list(tmp_path.iterdir()) == []
+
+    return check
 
 
 def test_naive_update_gives_the_same_logits_and_gradients():
@@ -50,7 +66,7 @@ def test_networks_that_cannot_be_built(name, message):
         networks.build(name)
 
 
-@pytest.mark.parametrize('script', ['throughput.py', 'memory.py'])
+@pytest.mark.parametrize('script', [throughput, memory])
 @pytest.mark.parametrize(
     'words, message',
     [
@@ -65,8 +81,8 @@ def test_networks_that_cannot_be_built(name, message):
         ('--models zerosnet20 --plot out.foo', "ends with '.foo'"),
     ],
 )
-def test_bad_input_is_refused_before_anything_is_measured(script, words, message, tmp_path):
-    check_refused(script, words, message, tmp_path)
+def test_bad_input_is_refused_before_anything_is_measured(script, words, message, refused):
+    refused(script, words, message)
 
 
 @pytest.mark.parametrize(
@@ -77,15 +93,8 @@ def test_bad_input_is_refused_before_anything_is_measured(script, words, message
         ('--against zerosnet20 infer --baseline zerosnet20', 'not allowed with argument'),
     ],
 )
-def test_baselines_that_are_not_measured(words, message, tmp_path):
-    check_refused('throughput.py', f'--models zerosnet20 {words}', message, tmp_path)
-
-
-def check_refused(script, words, message, folder):
-    done = run(script, *words.split(), cwd=folder)
-    last = done.stderr.splitlines()[-1]
-    assert done.returncode == 2 and last.startswith(f'{script}: error: ') and message in last
-    assert list(folder.iterdir()) == []
+def test_baselines_that_are_not_measured(words, message, refused):
+    refused(throughput, f'--models zerosnet20 {words}', message)
 
 
 @pytest.mark.parametrize('against', [None, ('slow', 'infer')])
@@ -93,7 +102,7 @@ def test_ratios_are_those_of_the_times(against, monkeypatch):
     seconds = {('fast', 'infer'): 0.01, ('slow', 'infer'): 0.03, ('fast', 'train'): 0.02, ('slow', 'train'): 0.04}
 
     def contender(name, mode, *args):
-        return lambda: time.sleep(seconds[name, mode]), {'param_count': 1, 'gmacs': 1e-3, 'traffic': 1e6}
+        return lambda: time.sleep(seconds[name, mode]), {'param_count': 1, 'gmacs': 0.5, 'traffic': 1e9}
 
     monkeypatch.setattr(throughput, 'contender', contender)
     args = argparse.Namespace(
@@ -105,7 +114,9 @@ def test_ratios_are_those_of_the_times(against, monkeypatch):
         key = row['model'], row['mode']
         assert float(row['ratio']) == pytest.approx(wanted[key], rel=0.3), key
         assert float(row['samples_per_sec']) == pytest.approx(4 / seconds[key], rel=0.3)
-        assert 0 < float(row['gflops_share']) and 0 < float(row['traffic_share'])
+        gflops, bandwidth = (float(part.split()[0]) for part in row['limits'].split(', '))
+        assert float(row['gflops_share']) == pytest.approx(4 / seconds[key] / gflops, rel=0.3)
+        assert float(row['traffic_share']) == pytest.approx(1 / seconds[key] / bandwidth, rel=0.3)
 
 
 def test_throughput_in_small(tmp_path):
@@ -143,7 +154,7 @@ def test_speed_table_is_that_of_the_results():
 
 
 def test_startup_in_small(tmp_path):
-    done = run('startup.py', '--repeat', '3', '--models', 'zerosnet20', 'resnet18', '--csv', 'out.csv', cwd=tmp_path)
+    done = run('startup.py', '--repeat', '2', '--models', 'zerosnet20', 'resnet18', '--csv', 'out.csv', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = {row['what']: row for row in rows(tmp_path / 'out.csv')}
     assert list(found)[3:] == ["create_model('zerosnet20', pretrained=True)", "create_model('resnet18')"]
