@@ -1,5 +1,4 @@
-"""The train launcher: what it refuses, runs that are killed and continued, two processes; timm's own train.py where
-TIMM_SCRIPTS names a checkout, a stand-in with its arguments, checkpoints and schedule everywhere."""
+"""The train launcher, with a stand-in for timm's train.py, and the real one where TIMM_SCRIPTS names a checkout."""
 
 import contextlib
 import csv
