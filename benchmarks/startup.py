@@ -23,7 +23,7 @@ from records import processor, write_csv
 from tqdm import trange
 
 from timm_zerosnet.output import OutputError, check_output
-from timm_zerosnet.pretrained import manifest
+from timm_zerosnet.pretrained import own_weights
 
 MODELS = ('zerosnet20', 'zerosnet110', 'preresnet20', 'resnet18')
 IMPORT = 'import time; start = time.perf_counter(); import timm; print(time.perf_counter() - start)'
@@ -69,7 +69,7 @@ def row(what: str, found: list[float], base: list[float] | None = None) -> dict[
 
 def measure(models: list[str], repeat: int) -> list[dict[str, str]]:
     """All rows, every repetition taking each once."""
-    packaged = {*manifest(), *(name.partition('.')[0] for name in manifest())}
+    packaged = {*own_weights(), *(name.partition('.')[0] for name in own_weights())}
     calls = {f'create_model({name!r}{", pretrained=True" * (name in packaged)})': name for name in models}
     without, plugged, shares = [], [], []
     created: dict[str, list[float]] = {what: [] for what in calls}

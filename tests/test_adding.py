@@ -58,14 +58,15 @@ def folder(tmp_path, monkeypatch):
 class Run:
     """The output folder of a run of train.py with recipe ``short``."""
 
-    def __init__(self, folder, top1):
+    def __init__(self, folder, top1, model='zerosnet20', **arguments):
         self.folder, self.checkpoint = folder, folder / 'last.pth.tar'
         self.log, self.args = folder / 'summary.csv', folder / 'args.yaml'
         recipe = yaml.safe_load((RECIPES / 'short.yaml').read_text(encoding='utf-8'))
-        self.arguments = {**recipe, 'model': 'zerosnet20', 'seed': 1, 'data_dir': 'elsewhere', 'model_ema': False}
+        self.arguments = {**recipe, 'model': model, 'seed': 1, 'data_dir': 'elsewhere', 'model_ema': False, **arguments}
         self.write_args()
         self.write_log(f'38,0.1,0.2,99.9,99.9,0.1\n{HEADER}39,0.1,0.2,{top1},99.9,0.0\n')
-        self.write_checkpoint(timm.create_model('zerosnet20', pretrained=True))
+        if model == 'zerosnet20':
+            self.write_checkpoint(timm.create_model(model, pretrained=True))
 
     def write_args(self, **changes):
         self.arguments.update(changes)
@@ -325,10 +326,14 @@ REFUSED = {
     'too large for float16': (spoil(stem__conv__weight=WORST), 'hold NaN or infinity: stem.conv.weight'),
     'other network': (args(model='zerosnet32'), 'does not fit zerosnet32: of its 194 entries and the 122 given, 60'),
     'one more entry': (spoil(extra=torch.zeros(1)), '1 not of this network (extra)'),
-    "timm's network": (args(model='resnet18'), "the run trained 'resnet18': accepted are networks of this package"),
+    'no network': (args(model='resnet19'), "the run trained 'resnet19': accepted are networks of this package"),
+    'other normalisation': (
+        args(mean=[0.5, 0.5, 0.5]),
+        'mean [0.5, 0.5, 0.5]: accepted is --mean 0.4914 0.4822 0.4465',
+    ),
     'network without data': (args(model='zerosnet18'), "the run trained 'zerosnet18': accepted are"),
     'no name': (args(model=None), 'args.yaml has model None; expected is the name of a model'),
-    'other classes': (args(num_classes=100), 'zerosnet20.cifar10 has 10 classes, the run 100'),
+    'other classes': (args(num_classes=100), 'zerosnet20.cifar10_seed1 has 10 classes, the run 100'),
     'stopped early': (args(epochs=50), 'ends with epoch 39 (the first is 0) of 50: a note must say why'),
     'no option': (args(channels_last=False), 'the run had channels_last: False, recipe short has something else'),
     'gap': (last(top1='50'), 'the log of its last epoch 50.00 %; accepted is a difference of at most 0.3 points'),

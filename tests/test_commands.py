@@ -15,12 +15,13 @@ from safetensors.torch import load_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from timm_zerosnet import cli, pretrained
+from timm_zerosnet.cifar import CIFAR10_LABELS
 from timm_zerosnet.commands import listing
 from timm_zerosnet.commands import stability as stability_command
 from timm_zerosnet.costs import cost
 from timm_zerosnet.methods import METHODS, lm, momentum, parse_method, zerosnet
 from timm_zerosnet.stability import MultistepMethod
-from timm_zerosnet.zerosnet import CIFAR10_LABELS, default_cfgs
+from timm_zerosnet.zerosnet import default_cfgs
 
 
 @pytest.fixture
@@ -171,7 +172,7 @@ def test_list_takes_filters_of_timm(patterns, expected, command):
 def test_list_of_weights(command):
     text = command('list', '--pretrained')
     shown = [line.split()[0] for line in text.splitlines()[1:]]
-    assert shown == timm.list_models(shown, include_tags=True) and set(shown) == set(pretrained.manifest())
+    assert shown == timm.list_models(shown, include_tags=True) and set(shown) == set(pretrained.own_weights())
     assert ['zerosnet20.cifar10', '277,402', '41.3', '3x32x32', '91.27', '99.72'] in map(str.split, text.splitlines())
 
 

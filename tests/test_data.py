@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from timm_zerosnet.cifar import CIFAR10_LABELS
 from timm_zerosnet.robustness.data import DataError, LabelledImages, load_labelled, load_official
-from timm_zerosnet.zerosnet import CIFAR10_LABELS
 
 SAMPLE = Path(__file__).parent / 'data' / 'cifar10_test_200.npz'
 IMAGES = np.random.default_rng(0).integers(0, 256, (30, 8, 6, 3), dtype=np.uint8)

@@ -15,7 +15,7 @@ from golden_weights import load
 from PIL import Image
 
 from timm_zerosnet import cli, pretrained
-from timm_zerosnet.zerosnet import CIFAR10_LABELS as LABELS
+from timm_zerosnet.cifar import CIFAR10_LABELS as LABELS
 
 ROOT = Path(__file__).resolve().parent.parent
 STAND_IN = Path(__file__).with_name('stand_in')

@@ -17,7 +17,7 @@ from huggingface_hub import HfApi, ModelCard
 from timm_zerosnet import pretrained, publishing
 from timm_zerosnet.pretrained import RECIPES
 
-ROWS = pretrained.manifest()
+ROWS = {name: pretrained.manifest()[name] for name in pretrained.own_weights()}
 NAME = 'zerosnet20.cifar10'
 REPO = f'org/{NAME}'
 EXPIRED = 'hf_expiredexpired'

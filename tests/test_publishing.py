@@ -21,7 +21,7 @@ from timm_zerosnet.pretrained import RECIPES, WEIGHTS, WeightError
 from timm_zerosnet.publishing import PublishError, publish
 from timm_zerosnet.zerosnet import FAMILIES
 
-ROWS = pretrained.manifest()
+ROWS = {name: pretrained.manifest()[name] for name in pretrained.own_weights()}
 NAME = 'zerosnet20.cifar10'
 REPO = f'org/{NAME}'
 FILES = {'README.md', 'config.json', 'model.safetensors'}

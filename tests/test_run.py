@@ -13,12 +13,12 @@ from timm.models import save_for_hf
 from torch import nn
 
 from timm_zerosnet import cli
+from timm_zerosnet.cifar import CIFAR10_LABELS
 from timm_zerosnet.robustness import evaluate
 from timm_zerosnet.robustness.data import LabelledImages, load_labelled
 from timm_zerosnet.robustness.run import run
 from timm_zerosnet.robustness.store import read_run
 from timm_zerosnet.robustness.subjects import Source, weights_sha256
-from timm_zerosnet.zerosnet import CIFAR10_LABELS
 
 SAMPLE = load_labelled(Path(__file__).parent / 'data' / 'cifar10_test_200.npz')
 IMAGES, LABELS = SAMPLE.images[:40], SAMPLE.labels[:40]

@@ -10,6 +10,7 @@ from test_run import CELLS, DATA, FEW, IMAGES, LABELS
 from torch import nn
 
 from timm_zerosnet import cli
+from timm_zerosnet.cifar import CIFAR10_LABELS
 from timm_zerosnet.robustness import Evaluation, compare
 from timm_zerosnet.robustness.analysis import compare_run, plain
 from timm_zerosnet.robustness.cells import Cell
@@ -19,7 +20,6 @@ from timm_zerosnet.robustness.run import run
 from timm_zerosnet.robustness.store import read_run
 from timm_zerosnet.robustness.subjects import Source
 from timm_zerosnet.robustness.summary import summarise
-from timm_zerosnet.zerosnet import CIFAR10_LABELS
 
 POINTS = [
     ('clean', 0, None),

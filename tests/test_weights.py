@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 
 import timm_zerosnet  # noqa: F401
 from timm_zerosnet import pretrained, tables
+from timm_zerosnet.backbones import create
 from timm_zerosnet.pretrained import RECIPES, WEIGHTS, WeightError
 from timm_zerosnet.robustness import evaluate
 from timm_zerosnet.robustness.data import load_labelled
@@ -34,6 +35,7 @@ CLASSIFIER = {'head.fc.weight', 'head.fc.bias'}
 SAMPLE = Path(__file__).parent / 'data' / 'cifar10_test_200.npz'
 
 every_weight = pytest.mark.parametrize('name', ROWS)
+every_own_weight = pytest.mark.parametrize('name', pretrained.own_weights())
 
 
 def file_of(name):
@@ -87,13 +89,13 @@ def test_file_is_that_of_the_row(name):
     os.umask(umask)
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask  # 0644 where the umask is 022
     assert (pretrained.sha256(path), path.stat().st_size) == (row['sha256'], row['bytes'])
-    model = timm.create_model(name)
+    model = create(name, False)
     assert sum(parameter.numel() for parameter in model.parameters()) == row['parameters']
 
 
 @every_weight
 def test_types_of_the_stored_values(name):
-    wide = {f'{key}.weight' for key, m in timm.create_model(name).named_modules() if isinstance(m, NARROW)}
+    wide = {f'{key}.weight' for key, m in create(name, False).named_modules() if isinstance(m, NARROW)}
     for key, value in load_file(file_of(name)).items():
         assert value.dtype == (
             torch.float16 if key in wide else torch.int64 if key.endswith('num_batches_tracked') else torch.float32
@@ -118,7 +120,7 @@ def test_arguments_of_the_run_agree(name):
     args = yaml.safe_load((WEIGHTS / 'logs' / name / 'args.yaml').read_text(encoding='utf-8'))
     assert args['model'].split('.')[0] == name.split('.')[0]
     assert args['seed'] == row['seed']
-    assert args['num_classes'] in (None, timm.create_model(name).num_classes)
+    assert args['num_classes'] in (None, create(name, False).num_classes)
     assert args['epochs'] == row['epochs'] or row['note']
     assert bool(args['model_ema']) >= (row['weights'] == 'ema')
 
@@ -127,7 +129,8 @@ def test_arguments_of_the_run_agree(name):
 def test_recipe_and_command_are_for_anyone(name):
     row = ROWS[name]
     assert (RECIPES / row['recipe']).is_file()
-    start = f'timm-zerosnet train {Path(row["recipe"]).stem} --model {name.split("_seed")[0]} '
+    model = name.split('.' if name in pretrained.backbones() else '_seed')[0]
+    start = f'timm-zerosnet train {Path(row["recipe"]).stem} --model {model} '
     assert row['command'].startswith(f'{start}--dataset torch/{row["data"]} --dataset-download --data-dir data')
 
 
@@ -182,10 +185,10 @@ def test_a_changed_manifest_changes_the_tables(document, field, value, monkeypat
 
 @every_weight
 def test_pretrained_equals_the_file(name):
-    assert_equals_file(timm.create_model(name, pretrained=True).state_dict(), name)
+    assert_equals_file(create(name).state_dict(), name)
 
 
-@every_weight
+@every_own_weight
 def test_without_classes_nothing_is_random(name):
     """Case a7: features from any random state are the same, and every parameter is the file's."""
     x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -199,7 +202,7 @@ def test_without_classes_nothing_is_random(name):
     assert features[0].shape == (2, model.num_features) and torch.equal(*features)
 
 
-@every_weight
+@every_own_weight
 def test_another_head_leaves_the_rest(name, caplog):
     """Case a8."""
     with caplog.at_level(logging.INFO, logger='timm'):
@@ -209,7 +212,7 @@ def test_another_head_leaves_the_rest(name, caplog):
     assert len([record for record in caplog.records if 'head.fc.weight' in record.getMessage()]) == 1
 
 
-@every_weight
+@every_own_weight
 @pytest.mark.parametrize('kwargs', [{}, {'num_classes': 7}], ids=str)
 def test_grey_input_leaves_the_rest(name, kwargs):
     """Case a8; the stem is timm's sum over the colours, in the file's float16."""
@@ -220,7 +223,7 @@ def test_grey_input_leaves_the_rest(name, kwargs):
     assert torch.equal(model.stem.conv.weight, summed.float())
 
 
-@every_weight
+@every_own_weight
 def test_feature_maps_come_from_the_file(name):
     backbone = timm.create_model(name, pretrained=True, features_only=True)
     state_dict = {key.removeprefix('model.'): value for key, value in backbone.state_dict().items()}
@@ -239,7 +242,7 @@ def test_pretrained_without_a_weight_names_those_that_exist(name, kwargs):
     with pytest.raises(WeightError) as error:
         timm.create_model(name, pretrained=True, **kwargs)
     assert f'of {model} these exist: {same}; ' in str(error.value)
-    assert f'of all models: {", ".join(ROWS)}.' in str(error.value)
+    assert f'of all models: {", ".join(pretrained.own_weights())}.' in str(error.value)
 
 
 @pytest.mark.parametrize('pretrain', [False, True])
@@ -259,8 +262,8 @@ def refuse(*args, **kwargs):
     raise SystemExit('a connection was attempted')
 socket.socket.connect = socket.socket.connect_ex = socket.create_connection = socket.getaddrinfo = refuse
 import timm, timm_zerosnet
-from timm_zerosnet import pretrained
-print(json.dumps({name: timm.create_model(name, pretrained=True).num_classes for name in pretrained.manifest()}))
+from timm_zerosnet import backbones, pretrained
+print(json.dumps({name: backbones.create(name).num_classes for name in pretrained.manifest()}))
 """
 
 

@@ -1,13 +1,22 @@
 """Zero-stable networks for timm: importing this package registers its models."""
 
 from . import zerosnet as _zerosnet  # noqa: F401
+from .backbones import weights_overlay
 from .methods import METHODS, parse_method
 from .multistep_resnet import MultistepResNet
 from .registry import register_all
 from .stability import MultistepMethod, ZeroStabilityWarning
 
 __version__ = '0.1.0'
-__all__ = ['METHODS', 'MultistepMethod', 'MultistepResNet', 'ZeroStabilityWarning', '__version__', 'parse_method']
+__all__ = [
+    'METHODS',
+    'MultistepMethod',
+    'MultistepResNet',
+    'ZeroStabilityWarning',
+    '__version__',
+    'parse_method',
+    'weights_overlay',
+]
 
 register_all()
 del register_all

@@ -19,11 +19,13 @@ import timm
 import torch
 import yaml
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import pretrained
-from .checkpoint import checkpoint_filter_fn
-from .pretrained import WeightError
+from .checkpoint import checkpoint_filter_fn, unwrap
+from .cifar import cifar_config
+from .multistep_resnet import MultistepResNet
+from .pretrained import WeightError, few, one_line
 from .runs import RECORD, read_checkpoint, read_log, read_yaml, state_dict_of
 from .zerosnet import default_cfgs
 
@@ -41,6 +43,10 @@ SILENT: dict[str, Any] = {
     'amp': False,
     'clip_grad': None,
     'drop_path': None,
+    'num_classes': None,
+    'mean': None,
+    'std': None,
+    'interpolation': '',
 }
 
 
@@ -66,10 +72,12 @@ def reproduction_command(name: str, recipe_name: str, args: dict[str, Any]) -> s
         packaged = ', '.join(sorted(path.stem for path in pretrained.RECIPES.glob('*.yaml')))
         raise WeightError(f'recipe {recipe_name} is not packaged, nobody could repeat the run; accepted: {packaged}')
     model, data = name.split('.', 1)[0], name.split('.', 1)[1].split('_')[0]
-    words = ['timm-zerosnet', 'train', recipe_name, '--model', f'{model}.{data}']
+    own = model in default_cfgs
+    words = ['timm-zerosnet', 'train', recipe_name, '--model', f'{model}.{data}' if own else model]
     words += ['--dataset', f'torch/{data}', '--dataset-download', '--data-dir', 'data']
+    said = LOCAL_ARGUMENTS | ({'num_classes'} if own else set())  # by the model's tag
     for key, value in {**SILENT, **read_yaml(recipe)}.items():
-        if key in args and args[key] != value and key not in LOCAL_ARGUMENTS:
+        if key in args and args[key] != value and key not in said:
             words += _option(key, args[key], recipe_name)
     return shlex.join(words)
 
@@ -142,9 +150,12 @@ def add(
         raise WeightError(f'date {date!r}: accepted is YYYY-MM-DD ({error})') from error
     run = read_log(log, args)
     model_name, data_name = run.args['model'].split('.', 1)[0], tag.split('_')[0]
-    name, cfg_name = f'{model_name}.{tag}', f'{model_name}.{data_name}'
-    if data_name not in getattr(default_cfgs.get(model_name), 'cfgs', {}):
-        raise WeightError(f'the run trained {model_name!r}: accepted are networks of this package for 32-pixel images')
+    name = f'{model_name}.{tag}'
+    own = getattr(default_cfgs.get(model_name), 'cfgs', None)
+    if not timm.is_model(model_name) or own is not None and data_name not in own:
+        raise WeightError(
+            f"the run trained {model_name!r}: accepted are networks of this package for 32-pixel images and timm's own"
+        )
     if run.epoch + 1 != run.args.get('epochs') and not note:
         raise WeightError(
             f'{log} ends with epoch {run.epoch} (the first is 0) of {run.args.get("epochs")}: a note must say why'
@@ -152,20 +163,28 @@ def add(
     read_yaml(recipe)
     recorded = run.args.get(RECORD) or {}
     command = reproduction_command(name, recipe.stem, run.args)
-    model = timm.create_model(cfg_name)
+    overlay = cifar_config(tag)
+    model = timm.create_model(model_name, pretrained_cfg_overlay=overlay)
     if run.args.get('num_classes') not in (None, model.num_classes):
-        raise WeightError(f'{cfg_name} has {model.num_classes} classes, the run {run.args["num_classes"]}')
+        raise WeightError(f'{name} has {model.num_classes} classes, the run {run.args["num_classes"]}')
+    for key in ('mean', 'std'):  # another network of timm's has its own where the run says nothing
+        given = run.args.get(key)
+        if list(given or []) != list(overlay[key]) and (given or own is None):
+            raise WeightError(
+                f'the run has {key} {given or "of its network"}: accepted is --{key} {" ".join(map(str, overlay[key]))}'
+            )
     content = read_checkpoint(checkpoint)
     state_dict, epoch = state_dict_of(content, average, checkpoint), content.get('epoch')
     if epoch not in (None, run.epoch):
         raise WeightError(f'{checkpoint} is of epoch {epoch}; accepted is the last of {log}, {run.epoch}')
-    state_dict = compact(checkpoint_filter_fn(state_dict, model))
+    state_dict = compact(_fitting(state_dict, model))
 
     pretrained.WEIGHTS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=pretrained.WEIGHTS, prefix='.adding-') as scratch:
         stored = Path(scratch) / f'{name}.safetensors'
         stored.write_bytes(save(state_dict, metadata={'format': 'pt'}))
-        model = timm.create_model(cfg_name, pretrained=True, pretrained_cfg_overlay=dict(file=str(stored)))
+        overlay['file'] = str(stored)
+        model = timm.create_model(model_name, pretrained=True, pretrained_cfg_overlay=overlay)
         test = load_labelled(data, model.pretrained_cfg['label_names'], progress)
         if len(test.labels) != TEST_IMAGES:
             raise WeightError(
@@ -208,6 +227,19 @@ def add(
         (logs / 'args.yaml').write_text(yaml.safe_dump(public), encoding='utf-8')
         _install(stored, logs, name, row)
     return row
+
+
+def _fitting(state_dict: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
+    if isinstance(model, MultistepResNet):
+        return checkpoint_filter_fn(state_dict, model)
+    try:
+        model.load_state_dict(unwrap(state_dict))
+    except RuntimeError as error:
+        raise WeightError(f'the state dict does not fit: {one_line(error)}') from error
+    values = model.state_dict()
+    if bad := [key for key, value in values.items() if not torch.isfinite(value).all()]:
+        raise WeightError(f'{len(bad)} entries of the state dict hold NaN or infinity: {few(bad, 3)}')
+    return values
 
 
 def _install(stored: Path, logs: Path, name: str, row: dict[str, Any]) -> None:

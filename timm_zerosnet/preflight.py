@@ -14,12 +14,14 @@ import timm
 from timm.data import create_dataset
 from timm.models import load_state_dict
 
+from .backbones import is_backbone, weights_overlay
 from .checkpoint import checkpoint_filter_fn
+from .cifar import DATA_SETS
 from .crop import MODE
 from .hub_models import HUB, LOCAL, outside_config
 from .pretrained import WeightError, check_readable, few, one_line
 from .timm_scripts import ScriptError
-from .zerosnet import DATA_SETS, default_cfgs
+from .zerosnet import default_cfgs
 
 SPLITS = ('train', 'val', 'valid', 'validation', 'test')
 CROP_MODES = (MODE, 'rrc', 'rkrc', 'rkrr')
@@ -78,6 +80,8 @@ def model_config(name: str) -> dict[str, Any]:
     """
     if name.startswith(LOCAL + HUB):
         return outside_config(name)
+    if is_backbone(name):
+        return {**timm.get_pretrained_cfg(name.split('.')[0]).to_dict(), **weights_overlay(name)}
     if not timm.is_model(name):
         near = difflib.get_close_matches(name.split('.')[0], timm.list_models(), 3)
         advice = f'the nearest are {", ".join(near)}' if near else 'see timm.list_models()'

@@ -8,6 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Iterable
 
+from timm.models import is_model_in_modules
+
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -69,6 +71,16 @@ def weight_file(name: str) -> str | None:
     return str(WEIGHTS / f'{name}.safetensors') if name in manifest() else None
 
 
+def backbones() -> list[str]:
+    """``model.tag`` of the packaged weights that are of models of timm's own."""
+    return [name for name in manifest() if not is_model_in_modules(name.split('.', 1)[0], ['zerosnet'])]
+
+
+def own_weights() -> list[str]:
+    """``model.tag`` of the packaged weights of networks of this package."""
+    return [name for name in manifest() if name not in backbones()]
+
+
 def weight_tags(model: str) -> list[str]:
     """Tags of a model that have packaged weights."""
     return [name.split('.', 1)[1] for name in manifest() if name.split('.', 1)[0] == model]
@@ -118,7 +130,7 @@ def check_source(model: str, cfg: Any) -> None:
         tags = ', '.join(f'{model}.{tag}' for tag in weight_tags(model)) or 'none'
         raise WeightError(
             f'there are no weights for {name if cfg.tag else model}; of {model} these exist: {tags}; of '
-            f'all models: {", ".join(manifest()) or "none"}. pretrained=False makes a random network.'
+            f'all models: {", ".join(own_weights()) or "none"}. pretrained=False makes a random network.'
         )
     if cfg.file and cfg.source not in ('hf-hub', 'local-dir'):
         if str(cfg.file) == weight_file(name):

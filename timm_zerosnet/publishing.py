@@ -53,11 +53,13 @@ def select(names: Iterable[str] = ()) -> list[str]:
         WeightError: if a packaged file is not what the manifest says.
     """
     packaged = pretrained.manifest()
-    chosen = list(dict.fromkeys(names)) or list(packaged)
+    chosen = list(dict.fromkeys(names)) or pretrained.own_weights()
     for name in chosen:
         if name not in packaged:
             nearest = difflib.get_close_matches(name, packaged, n=3, cutoff=0.3) or packaged
             raise PublishError(f'there is no packaged weight {name!r}; nearest: {", ".join(nearest) or "none exist"}')
+        if name in pretrained.backbones():
+            raise PublishError(f"{name} is a network of timm's own: accepted are those of this package")
         pretrained.verify(name)
     return chosen
 

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from . import __version__, preflight
+from .backbones import script_arguments
 from .continuing import Continuation, find_continuation, only_writer, refuse_changes
 from .recipes import find_recipe, read_recipe
 from .runs import RECORD, trim_log
@@ -113,7 +114,7 @@ def _launch(script: Path, config: dict[str, Any], arguments: list[str], args: ar
         path = Path(scratch) / 'config.yaml'
         path.write_text(yaml.safe_dump(config), encoding='utf-8')
         try:
-            run_script(script, ['--config', str(path), *with_device(arguments, args)])
+            run_script(script, ['--config', str(path), *with_device(script_arguments(arguments, args), args)])
         except KeyboardInterrupt:
             if _is_primary():
                 print('timm-zerosnet train --continue RUN goes on with what it has finished', file=sys.stderr)

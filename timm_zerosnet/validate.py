@@ -7,6 +7,7 @@ from pathlib import Path
 
 import timm
 
+from .backbones import script_arguments
 from .hub_models import HUB, LOCAL
 from .preflight import check_checkpoint, check_data, check_positional
 from .timm_scripts import ScriptError, find_script, launch, run_script, script_parser, take_scripts_option, with_device
@@ -37,7 +38,7 @@ def _run(arguments: list[str]) -> None:
     ):
         check_data(args, (args.split,))
         check_checkpoint(args, 'checkpoint')
-    run_script(script, with_device(arguments, args))
+    run_script(script, with_device(script_arguments(arguments, args), args))
 
 
 def main(arguments: list[str] | None = None) -> int:

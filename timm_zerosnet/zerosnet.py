@@ -12,36 +12,10 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, resolve_pre
 
 from . import pretrained as weights
 from .checkpoint import checkpoint_filter_fn
+from .cifar import DATA_SETS, cifar_config
 from .methods import parse_method
 from .multistep_resnet import MultistepResNet
 from .registry import register_model
-
-CIFAR10_LABELS = tuple(
-    """
-    airplane automobile bird cat deer dog frog horse ship truck
-""".split()
-)
-
-CIFAR100_LABELS = tuple(
-    """
-    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
-    castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
-    elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard
-    lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
-    pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark
-    shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone
-    television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
-""".split()
-)
-
-DATA_SETS: dict[str, dict[str, Any]] = {
-    'cifar100': dict(
-        num_classes=100, mean=(0.5071, 0.4867, 0.4408), std=(0.2675, 0.2565, 0.2761), label_names=CIFAR100_LABELS
-    ),
-    'cifar10': dict(
-        num_classes=10, mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010), label_names=CIFAR10_LABELS
-    ),
-}
 
 
 def _cifar(block: str, n: int) -> dict[str, Any]:
@@ -108,13 +82,10 @@ def _cfgs(name: str, depth: int) -> dict[str, dict[str, Any]]:
     tags = [*DATA_SETS, *(tag for tag in weights.weight_tags(name) if tag not in DATA_SETS)]
     return {
         f'{name}.{tag}{"*" if tag == "cifar10" else ""}': _cfg(
-            input_size=(3, 32, 32),
             min_input_size=(3, 8, 8),
             pool_size=(8, 8),
-            crop_pct=1.0,
-            interpolation='bilinear',
             file=weights.weight_file(f'{name}.{tag}'),
-            **DATA_SETS[tag.split('_')[0]],
+            **cifar_config(tag),
         )
         for tag in tags
     }

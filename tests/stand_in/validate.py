@@ -5,6 +5,7 @@ import json
 import sys
 
 from timm.data import transforms_factory
+from timm.utils import ParseKwargs
 
 parser = argparse.ArgumentParser()
 parser.add_argument('data', nargs='?')
@@ -15,7 +16,7 @@ parser.add_argument('--model', default='zerosnet20')
 parser.add_argument('--num-classes', type=int)
 parser.add_argument('--in-chans', type=int)
 parser.add_argument('--input-size', type=int, nargs=3)
-parser.add_argument('--model-kwargs', default={})
+parser.add_argument('--model-kwargs', nargs='*', default={}, action=ParseKwargs)
 parser.add_argument('--workers', type=int, default=4)
 parser.add_argument('--device', default='cuda')
 for name in ('pretrained', 'dataset-download'):

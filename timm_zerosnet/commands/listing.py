@@ -52,7 +52,7 @@ def find(patterns: list[str], with_weights: bool = False) -> list[str]:
                 f'{", ".join(near) or "none, timm-zerosnet list names them all"}'
             )
     found = timm.list_models(patterns, module='zerosnet', include_tags=True) if patterns else known
-    rows = pretrained.manifest()
+    rows = pretrained.own_weights()
     chosen = [name for name in found if name in rows or not with_weights]
     if not chosen:
         raise ValueError(f'none of {", ".join(patterns)} has packaged weights; these have: {", ".join(rows) or "none"}')

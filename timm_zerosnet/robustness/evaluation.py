@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Iterable, Iterator, Sequence, Union
 
 import numpy as np
-import timm
 import torch
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..backbones import create
 from .data import convert
 from .perturbations import check_pixels, find_perturbation, perturb
 
@@ -105,7 +105,7 @@ def evaluate(
     targets = _labels(labels, len(images))
     if isinstance(model, str):
         with torch.random.fork_rng(devices=[]):
-            net = timm.create_model(model, pretrained=True)
+            net = create(model)
     else:
         net = model
     config = data_config(net, mean, std)

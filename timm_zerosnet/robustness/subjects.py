@@ -15,9 +15,10 @@ from typing import Any, Mapping, Sequence
 import timm
 import torch
 from timm.data import ImageNetInfo, infer_imagenet_subset
-from timm.models import get_pretrained_cfg, load_checkpoint, load_state_dict
+from timm.models import load_checkpoint, load_state_dict
 from torch import Tensor, nn
 
+from ..backbones import create
 from ..checkpoint import check_architecture, checkpoint_filter_fn
 from ..multistep_resnet import MultistepResNet
 from ..preflight import model_config
@@ -86,7 +87,7 @@ class Source:
             with torch.random.fork_rng(devices=[]):
                 if self.checkpoint is not None:
                     return self._with_checkpoint(self.checkpoint)
-                net = timm.create_model(self.name, pretrained=pretrained, **self.arguments)
+                net = create(self.name, pretrained, **self.arguments)
         except WeightError as error:
             if self.checkpoint is None:
                 raise
@@ -108,12 +109,12 @@ class Source:
         arguments = dict(self.arguments)
         check_architecture(path, self.name)
         if timm.is_model(self.name):
-            config, weights = get_pretrained_cfg(self.name), load_state_dict(str(path), use_ema=False)
-            for argument, layer, axis in (('num_classes', config.classifier, 0), ('in_chans', config.first_conv, 1)):
-                weight = weights.get(f'{layer}.weight')
+            config, weights = model_config(self.name), load_state_dict(str(path), use_ema=False)
+            for argument, layer, axis in (('num_classes', 'classifier', 0), ('in_chans', 'first_conv', 1)):
+                weight = weights.get(f'{config.get(layer)}.weight')
                 if weight is not None and weight.ndim > axis:
                     arguments.setdefault(argument, weight.shape[axis])
-        net = timm.create_model(self.name, pretrained=False, **arguments)
+        net = create(self.name, False, **arguments)
         ours = checkpoint_filter_fn if isinstance(net, MultistepResNet) else None
         load_checkpoint(net, str(path), use_ema=False, filter_fn=ours)
         return net
