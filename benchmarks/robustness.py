@@ -1,10 +1,10 @@
-"""Noise robustness of the packaged depth-20 weights on full test sets, three noise seeds; writes results/robustness.
+"""Noise robustness of the packaged weights of about one cost on full test sets, three noise seeds.
 
     python benchmarks/robustness.py --data-dir DIR [--download]
 
-Each run has a folder of its own in ``--runs``; started again, it does what is left. ``results/robustness.csv`` has one
-row for each model, ``results/robustness-pairs.csv`` one for each pair of ``zerosnet20`` with another network of its
-depth; the README's table is made from the second by ``timm-zerosnet weights tables``.
+Each run has a folder of its own in ``--runs``; started again, it does what is left. Reports go to ``results/robustness``.
+``results/robustness.csv`` has one row for each model, ``results/robustness-pairs.csv`` one for each pair of
+``zerosnet20`` with another network; the README's table is made from the second by ``timm-zerosnet weights tables``.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from timm_zerosnet.tables import DATA_NAMES
 RESULTS = Path(__file__).parent / 'results'
 KEPT = ('report.html', 'table.md', 'cells.csv')
 SEEDS = range(3)
+NETWORKS = ('zerosnet20', 'zerosnet20_tra', 'preresnet20', 'lmresnet20', 'resnet10t')  # alike in cost
 BASELINE = 'preresnet20.cifar10'
 
 
@@ -59,8 +60,8 @@ PARTS = (
 
 
 def models_of(data: str) -> list[str]:
-    """The packaged weights of depth 20 that were trained on the data set."""
-    return [name for name, row in manifest().items() if row['data'] == data and '20' in name.partition('.')[0][-2:]]
+    """The packaged weights of these networks that were trained on the data set."""
+    return [name for name, row in manifest().items() if row['data'] == data and name.partition('.')[0] in NETWORKS]
 
 
 def measure(part: Part, args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
