@@ -2,9 +2,9 @@
 
     python benchmarks/robustness.py --data-dir DIR [--download]
 
-Each run has a folder of its own in ``--runs``; started again, it does what is left. Reports go to ``results/robustness``.
-``results/robustness.csv`` has one row for each model, ``results/robustness-pairs.csv`` one for each pair of
-``zerosnet20`` with another network; the README's table is made from the second by ``timm-zerosnet weights tables``.
+Each run has a folder of its own in ``--runs``; started again, it does what is left. ``results/robustness`` has the
+reports, ``results/robustness.csv`` one row for each model, ``results/robustness-pairs.csv`` one for each pair of
+``zerosnet20`` with another network; the README's table is made from the last by ``timm-zerosnet weights tables``.
 """
 
 from __future__ import annotations
