@@ -5,6 +5,7 @@ import csv
 import subprocess
 import sys
 
+import accuracy
 import exports
 import memory
 import networks
@@ -173,3 +174,25 @@ def test_memory_in_small(tmp_path):
     shallow, deep = rows(tmp_path / 'out.csv')
     assert shallow['ratio'] == '1.000' and 2 < float(deep['ratio']) < 8
     assert 2 < float(deep['step_seconds']) / float(shallow['step_seconds']) < 12
+
+
+def test_accuracy_is_measured_where_the_file_is_new(monkeypatch, tmp_path):
+    weights = {name: {'sha256': name[-1], 'data': 'cifar10'} for name in ('one', 'two')}
+    monkeypatch.setattr(accuracy, 'manifest', lambda: weights)
+    monkeypatch.setattr(accuracy, 'RESULTS', tmp_path / 'accuracy.csv')
+    monkeypatch.setattr(accuracy, 'measure', lambda name, args: {'weight': name, 'sha256': name[-1], 'by': 'new'})
+    accuracy.RESULTS.write_text('weight,sha256,by\none,e,old\nthree,x,old\n', encoding='utf-8')
+    monkeypatch.setattr(sys, 'argv', ['accuracy.py', '--data-dir', str(tmp_path)])
+    accuracy.main()
+    assert [(row['weight'], row['by']) for row in rows(accuracy.RESULTS)] == [('one', 'old'), ('two', 'new')]
+
+
+def test_accuracy_without_data_says_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv('TIMM_SCRIPTS', str(ROOT / 'tests' / 'stand_in'))
+    (tmp_path / 'cifar10').mkdir()
+    with pytest.raises(SystemExit, match='zerosnet20.cifar10: timm-zerosnet validate: --data-dir .*cifar10 has no'):
+        accuracy.by_script(
+            'zerosnet20.cifar10',
+            'cifar10',
+            argparse.Namespace(data_dir=tmp_path, download=False, timm_scripts=None, device='cpu'),
+        )

@@ -150,6 +150,17 @@ def test_tables_are_those_of_the_manifest(document):
     assert all(f'`{name}`' in text for name in ROWS)
 
 
+def test_validate_py_and_evaluate_agree_on_every_file():
+    with tables.ACCURACY.open(newline='', encoding='utf-8') as file:
+        measured = {row['weight']: row for row in csv.DictReader(file)}
+    assert measured.keys() == ROWS.keys(), 'run: python benchmarks/accuracy.py'
+    for name, row in ROWS.items():
+        assert (measured[name]['sha256'], int(measured[name]['images'])) == (row['sha256'], row['test_images'])
+        for key in ('top1', 'top5'):
+            found = [float(measured[name][f'{way}_{key}']) for way in ('validate', 'evaluate')]
+            assert found == pytest.approx([row[key]] * 2, abs=0.011)  # an image, rounded
+
+
 def test_pairs_are_those_of_the_results():
     with (ROOT / 'benchmarks' / 'results' / 'robustness-pairs.csv').open(newline='', encoding='utf-8') as file:
         rows = [row for row in csv.DictReader(file) if row['part'] in tables.PARTS]

@@ -71,12 +71,30 @@ def reproduction_block(rows: Rows | None = None) -> str:
     return '```console\n' + '\n'.join(commands) + '\n```'
 
 
-PAIRS = Path(__file__).parent.parent / 'benchmarks' / 'results' / 'robustness-pairs.csv'
+RESULTS = Path(__file__).parent.parent / 'benchmarks' / 'results'
+ACCURACY, PAIRS = RESULTS / 'accuracy.csv', RESULTS / 'robustness-pairs.csv'
 PARTS = {
     'cifar10-zerosnet': 'CIFAR-10, suite `zerosnet`',
     'cifar10-noise': 'CIFAR-10, noise of `cifar-c`',
     'cifar10-cifar-c': 'CIFAR-10, all of `cifar-c`',
 }
+
+
+def accuracy_table(path: Path | None = None) -> str:
+    """Top-1 and top-5 of each weight by timm's validate.py and by ours, from ``benchmarks/results/accuracy.csv``."""
+    with (path or ACCURACY).open(newline='', encoding='utf-8') as file:
+        rows = list(csv.DictReader(file))
+    return _markdown(
+        ('weight', 'images', 'validate.py, top-1 %', 'top-5 %', 'evaluate, top-1 %', 'top-5 %'),
+        (
+            (
+                f'`{row["weight"]}`',
+                f'{int(row["images"]):,}',
+                *(f'{float(row[f"{way}_top{k}"]):.2f}' for way in ('validate', 'evaluate') for k in (1, 5)),
+            )
+            for row in rows
+        ),
+    )
 
 
 def pairs_table(path: Path | None = None) -> str:
@@ -105,6 +123,7 @@ def pairs_table(path: Path | None = None) -> str:
 
 TABLES = {
     'weights': weights_table,
+    'accuracy': accuracy_table,
     'provenance': provenance_table,
     'reproduction': reproduction_block,
     'pairs': pairs_table,
