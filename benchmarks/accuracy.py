@@ -15,8 +15,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
-from records import read_csv, write_csv
+from records import device_name, read_csv, write_csv
 from tqdm import tqdm
 
 from timm_zerosnet.pretrained import manifest
@@ -67,7 +68,9 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
         'evaluate_top1': f'{ours.top1:.2f}',
         'evaluate_top5': f'{ours.top5:.2f}',
         'scripts': script_version(find_script('validate.py', args.timm_scripts)),
+        'timm': timm.__version__,
         'torch': torch.__version__,
+        'device': device_name(args.device),
     }
 
 
@@ -80,9 +83,12 @@ def main() -> None:
     parser.add_argument('--timm-scripts', help="the folder that holds timm's scripts")
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     args = parser.parse_args()
-    known = {row['sha256']: row for row in read_csv(RESULTS)} if RESULTS.is_file() else {}
-    rows = [known.get(row['sha256']) or measure(name, args) for name, row in tqdm(manifest().items(), unit='weight')]
-    write_csv(RESULTS, rows)
+    found = read_csv(RESULTS) if RESULTS.is_file() else []
+    known: dict[Any, dict[str, Any]] = {(row['weight'], row['sha256']): row for row in found}
+    wanted = [(name, row['sha256']) for name, row in manifest().items()]
+    for name, sha256 in tqdm([key for key in wanted if key not in known], unit='weight'):
+        known[name, sha256] = measure(name, args)
+        write_csv(RESULTS, [known[key] for key in wanted if key in known])
 
 
 if __name__ == '__main__':

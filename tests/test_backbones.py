@@ -13,19 +13,22 @@ from safetensors.torch import load_file
 from test_adding import SAMPLE, Run, folder  # noqa: F401
 
 import timm_zerosnet
-from timm_zerosnet import cli, pretrained, publishing, tables, validate
+from timm_zerosnet import cli, pretrained, publishing, tables, train, validate
 from timm_zerosnet.backbones import create
 from timm_zerosnet.cifar import DATA_SETS
+from timm_zerosnet.preflight import model_config
 from timm_zerosnet.pretrained import WeightError
 from timm_zerosnet.robustness import evaluate
 from timm_zerosnet.robustness.data import load_labelled
 from timm_zerosnet.robustness.run import run
 from timm_zerosnet.robustness.store import read_run
-from timm_zerosnet.timm_scripts import script_parser
+from timm_zerosnet.robustness.subjects import Source
+from timm_zerosnet.timm_scripts import ScriptError, script_parser
 
-MODEL, NAME = 'test_resnet', 'test_resnet.cifar10'
+MODEL, NAME = 'resnet10t', 'resnet10t.cifar10'  # timm's own weights are tested at another size, with another crop
 MEAN, STD = (DATA_SETS['cifar10'][key] for key in ('mean', 'std'))
 TEST = load_labelled(SAMPLE)
+STAND_IN = Path(__file__).with_name('stand_in')
 IMAGE = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
@@ -61,15 +64,26 @@ def test_row_and_file(added, folder):  # noqa: F811
     assert f'| `{NAME}` | CIFAR-10 |' in tables.weights_table()
 
 
+def test_names_of_a_parallel_run(trained, folder):  # noqa: F811
+    made, network = trained
+    names = {f'module.{key}': value for key, value in network.state_dict().items()}
+    torch.save({'state_dict': names, 'epoch': 39}, made.checkpoint)
+    made.add(tag='cifar10')
+    assert load_file(folder / f'{NAME}.safetensors').keys() == network.state_dict().keys()
+
+
 def test_loads_by_overlay(added):
     overlay = timm_zerosnet.weights_overlay(NAME)
     net = timm.create_model(MODEL, pretrained=True, pretrained_cfg_overlay=overlay).eval()
     with torch.inference_mode():
         assert torch.allclose(net(IMAGE), added[1](IMAGE), atol=5e-3)
         assert torch.equal(net(IMAGE), create(NAME).eval()(IMAGE))
-    config = timm.data.resolve_model_data_config(net)
-    assert config['input_size'] == (3, 32, 32) and config['mean'] == MEAN and config['crop_pct'] == 1.0
+    for use_test_size in (False, True):
+        config = timm.data.resolve_model_data_config(net, use_test_size=use_test_size)
+        assert config['input_size'] == (3, 32, 32) and config['crop_pct'] == 1.0 and config['crop_mode'] == 'center'
+        assert config['mean'] == MEAN and config['std'] == STD and config['interpolation'] == 'bilinear'
     assert net.pretrained_cfg['label_names'][0] == 'airplane'
+    assert net.pretrained_cfg['tag'] == 'cifar10' and not net.pretrained_cfg.get('hf_hub_id')
     other = timm.create_model(MODEL, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=7)
     assert other.num_classes == 7 and torch.equal(other.conv1[0].weight, net.conv1[0].weight)
 
@@ -101,6 +115,19 @@ def test_measured_by_name(added, tmp_path):
     assert found.keys() >= {(NAME, 'clean'), (NAME, 'randn')} and round(found[NAME, 'clean'], 2) == added[0]['top1']
 
 
+def test_arguments_go_with_the_name(added):
+    net = create(NAME, num_classes=7, in_chans=1, pretrained_cfg_overlay={'mean': (0, 0, 0)})
+    assert net.num_classes == 7 and net.conv1[0].weight.shape[1] == 1
+    assert torch.equal(net.layer1[0].conv1.weight, create(NAME).layer1[0].conv1.weight)
+    assert net.pretrained_cfg['mean'] == (0, 0, 0) and net.pretrained_cfg['std'] == STD
+
+
+def test_own_checkpoint_by_name(added, tmp_path):
+    torch.save(timm.create_model(MODEL, num_classes=7, in_chans=1).state_dict(), tmp_path / 'grey.pth')
+    net = Source(NAME, checkpoint=tmp_path / 'grey.pth').open()
+    assert net.num_classes == 7 and net.conv1[0].weight.shape[1] == 1 and net.pretrained_cfg['std'] == STD
+
+
 def test_predict_by_name(added, tmp_path, capsys):
     from PIL import Image
 
@@ -115,13 +142,40 @@ def test_scripts_of_timm_are_given_the_overlay(added, tmp_path, monkeypatch, cap
     for name in DATA_SETS['cifar10']['label_names']:
         (tmp_path / 'data' / 'validation' / name).mkdir(parents=True)
         (tmp_path / 'data' / 'validation' / name / '1.png').touch()
-    scripts = Path(__file__).with_name('stand_in')
-    words = ['--model', NAME, '--pretrained', '--data-dir', str(tmp_path / 'data'), '--timm-scripts', str(scripts)]
+    words = ['--model', NAME, '--pretrained', '--data-dir', str(tmp_path / 'data'), '--timm-scripts', str(STAND_IN)]
     assert validate.main(words) == 0
     given = json.loads(capsys.readouterr().out.splitlines()[-1])[0]
-    namespace = script_parser(scripts / 'validate.py').parse_args(given[1:])
+    namespace = script_parser(STAND_IN / 'validate.py').parse_args(given[1:])
     assert namespace.model == MODEL and namespace.pretrained
     assert namespace.model_kwargs == {'pretrained_cfg_overlay': timm_zerosnet.weights_overlay(NAME)}
+
+    assert validate.main([*words, '--model-kwargs', "pretrained_cfg_overlay={'mean':(0,0,0)}", 'drop_rate=0.1']) == 0
+    given = json.loads(capsys.readouterr().out.splitlines()[-1])[0]
+    found = script_parser(STAND_IN / 'validate.py').parse_args(given[1:]).model_kwargs
+    assert found.pop('drop_rate') == 0.1
+    assert found == {'pretrained_cfg_overlay': {**timm_zerosnet.weights_overlay(NAME), 'mean': (0, 0, 0)}}
+
+
+def test_train_says_how_to_go_on_from_it(added, tmp_path, capsys):
+    words = ['--model', NAME, '--pretrained', '--data-dir', str(tmp_path), '--timm-scripts', str(STAND_IN)]
+    assert train.main(['short', *words]) == 2
+    advice = re.search(r'does not know resnet10t.cifar10: (.*) goes on', capsys.readouterr().err)[1].split()
+    numbers = [*map(str, MEAN), '--std', *map(str, STD)]
+    assert advice == [
+        *('--model', MODEL, '--pretrained', '--pretrained-path', pretrained.weight_file(NAME)),
+        *('--num-classes', 'N', '--mean', *numbers),
+    ]
+    overlay = {'file': advice[4], 'num_classes': -1}  # as train.py has it
+    net = timm.create_model(MODEL, True, pretrained_cfg_overlay=overlay, num_classes=7)
+    assert net.num_classes == 7
+    assert torch.equal(net.layer1[0].conv1.weight, create(NAME).layer1[0].conv1.weight)
+
+
+def test_other_names_are_told(added, capsys):
+    assert cli.main(['info', NAME]) == 2
+    assert f"timm_zerosnet.weights_overlay('{NAME}') says how it loads" in capsys.readouterr().err
+    with pytest.raises(ScriptError, match=r'\(cifar100\) for resnet10t. Accepted: cifar10\.'):
+        model_config(f'{MODEL}.cifar100')
 
 
 def test_neither_published_nor_offered_as_a_name(added):
@@ -134,15 +188,19 @@ def test_neither_published_nor_offered_as_a_name(added):
 
 
 def without(key):
-    return lambda made: made.write_args(**{key: None})
+    return has(**{key: None})
+
+
+def has(**changes):
+    return lambda made: made.write_args(**changes)
 
 
 def misfit(made):
     made.write_checkpoint(timm.create_model(MODEL, num_classes=11))
 
 
-def spoiled(made):
-    made.change(fc__bias=torch.full((10,), float('nan')))
+def spoiled(**entries):
+    return lambda made: made.change(**entries)
 
 
 @pytest.mark.parametrize(
@@ -150,8 +208,13 @@ def spoiled(made):
     [
         (without('mean'), 'the run has mean of its network: accepted is --mean 0.4914 0.4822 0.4465'),
         (without('std'), 'the run has std of its network: accepted is --std 0.2023 0.1994 0.201'),
-        (misfit, 'the state dict does not fit: .*size mismatch for fc.weight'),
-        (spoiled, re.escape('1 entries of the state dict hold NaN or infinity: fc.bias')),
+        (has(interpolation=''), 'the run has interpolation of its network: accepted is --interpolation bilinear'),
+        (has(pretrained=True), "the run began with weights: accepted of timm's own networks are those trained from"),
+        (has(model_kwargs={'pretrained_cfg_overlay': {'file': 'x'}}), 'the run has model_kwargs with pretrained_cfg_o'),
+        (has(mean=0.5), 'the run has mean 0.5: accepted is --mean 0.4914 0.4822 0.4465'),
+        (misfit, 'the state dict does not fit resnet10t: .*size mismatch for fc.weight'),
+        (spoiled(fc__bias=torch.full((10,), float('nan'))), 'dict for resnet10t.cifar10 hold NaN or infinity: fc.bias'),
+        (spoiled(fc__weight=torch.full((10, 512), 1e6)), 'dict for resnet10t.cifar10 hold NaN or infinity: fc.weight'),
     ],
 )
 def test_what_does_not_fit_is_refused(spoil, message, trained, folder):  # noqa: F811

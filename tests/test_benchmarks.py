@@ -177,14 +177,18 @@ def test_memory_in_small(tmp_path):
 
 
 def test_accuracy_is_measured_where_the_file_is_new(monkeypatch, tmp_path):
-    weights = {name: {'sha256': name[-1], 'data': 'cifar10'} for name in ('one', 'two')}
+    weights = {name: {'sha256': name[-1], 'data': 'cifar10'} for name in ('one', 'two', 'zero')}
     monkeypatch.setattr(accuracy, 'manifest', lambda: weights)
     monkeypatch.setattr(accuracy, 'RESULTS', tmp_path / 'accuracy.csv')
     monkeypatch.setattr(accuracy, 'measure', lambda name, args: {'weight': name, 'sha256': name[-1], 'by': 'new'})
-    accuracy.RESULTS.write_text('weight,sha256,by\none,e,old\nthree,x,old\n', encoding='utf-8')
+    accuracy.RESULTS.write_text('weight,sha256,by\none,e,old\nthree,x,old\nother,o,old\n', encoding='utf-8')
     monkeypatch.setattr(sys, 'argv', ['accuracy.py', '--data-dir', str(tmp_path)])
     accuracy.main()
-    assert [(row['weight'], row['by']) for row in rows(accuracy.RESULTS)] == [('one', 'old'), ('two', 'new')]
+    assert [(row['weight'], row['by']) for row in rows(accuracy.RESULTS)] == [
+        ('one', 'old'),
+        ('two', 'new'),
+        ('zero', 'new'),
+    ]
 
 
 def test_accuracy_without_data_says_what_is_missing(tmp_path, monkeypatch):

@@ -22,8 +22,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from . import pretrained
+from .backbones import overlay
 from .checkpoint import checkpoint_filter_fn, unwrap
-from .cifar import cifar_config
 from .multistep_resnet import MultistepResNet
 from .pretrained import WeightError, few, one_line
 from .runs import RECORD, read_checkpoint, read_log, read_yaml, state_dict_of
@@ -163,28 +163,24 @@ def add(
     read_yaml(recipe)
     recorded = run.args.get(RECORD) or {}
     command = reproduction_command(name, recipe.stem, run.args)
-    overlay = cifar_config(tag)
-    model = timm.create_model(model_name, pretrained_cfg_overlay=overlay)
+    config = overlay(tag)
+    model = timm.create_model(model_name, pretrained_cfg_overlay=config)
     if run.args.get('num_classes') not in (None, model.num_classes):
         raise WeightError(f'{name} has {model.num_classes} classes, the run {run.args["num_classes"]}')
-    for key in ('mean', 'std'):  # another network of timm's has its own where the run says nothing
-        given = run.args.get(key)
-        if list(given or []) != list(overlay[key]) and (given or own is None):
-            raise WeightError(
-                f'the run has {key} {given or "of its network"}: accepted is --{key} {" ".join(map(str, overlay[key]))}'
-            )
+    _check_preprocessing(run.args, config, own is not None)
     content = read_checkpoint(checkpoint)
     state_dict, epoch = state_dict_of(content, average, checkpoint), content.get('epoch')
     if epoch not in (None, run.epoch):
         raise WeightError(f'{checkpoint} is of epoch {epoch}; accepted is the last of {log}, {run.epoch}')
     state_dict = compact(_fitting(state_dict, model))
+    if bad := [key for key, value in state_dict.items() if not torch.isfinite(value).all()]:
+        raise WeightError(f'{len(bad)} entries of the state dict for {name} hold NaN or infinity: {few(bad, 3)}')
 
     pretrained.WEIGHTS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=pretrained.WEIGHTS, prefix='.adding-') as scratch:
         stored = Path(scratch) / f'{name}.safetensors'
         stored.write_bytes(save(state_dict, metadata={'format': 'pt'}))
-        overlay['file'] = str(stored)
-        model = timm.create_model(model_name, pretrained=True, pretrained_cfg_overlay=overlay)
+        model = timm.create_model(model_name, pretrained=True, pretrained_cfg_overlay=overlay(tag, stored))
         test = load_labelled(data, model.pretrained_cfg['label_names'], progress)
         if len(test.labels) != TEST_IMAGES:
             raise WeightError(
@@ -229,17 +225,28 @@ def add(
     return row
 
 
+def _check_preprocessing(args: dict[str, Any], config: dict[str, Any], own: bool) -> None:
+    if not own and (args.get('pretrained') or args.get('initial_checkpoint')):
+        raise WeightError("the run began with weights: accepted of timm's own networks are those trained from scratch")
+    if 'pretrained_cfg_overlay' in (args.get('model_kwargs') or {}):
+        raise WeightError('the run has model_kwargs with pretrained_cfg_overlay, a command that nobody could repeat')
+    for key in ('mean', 'std', 'interpolation'):  # a network of timm's has its own where the run says nothing
+        given, wanted = args.get(key), config[key]
+        given, wanted = (list(value) if isinstance(value, (list, tuple)) else value for value in (given, wanted))
+        if given != wanted and (given or not own):
+            text = ' '.join(map(str, wanted)) if isinstance(wanted, list) else wanted
+            raise WeightError(f'the run has {key} {given or "of its network"}: accepted is --{key} {text}')
+
+
 def _fitting(state_dict: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
     if isinstance(model, MultistepResNet):
         return checkpoint_filter_fn(state_dict, model)
     try:
         model.load_state_dict(unwrap(state_dict))
     except RuntimeError as error:
-        raise WeightError(f'the state dict does not fit: {one_line(error)}') from error
-    values = model.state_dict()
-    if bad := [key for key, value in values.items() if not torch.isfinite(value).all()]:
-        raise WeightError(f'{len(bad)} entries of the state dict hold NaN or infinity: {few(bad, 3)}')
-    return values
+        label = model.pretrained_cfg['architecture']
+        raise WeightError(f'the state dict does not fit {label}: {one_line(error)}') from error
+    return model.state_dict()
 
 
 def _install(stored: Path, logs: Path, name: str, row: dict[str, Any]) -> None:

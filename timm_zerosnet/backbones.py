@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -11,6 +12,22 @@ from torch import nn
 from . import pretrained
 from .cifar import cifar_config
 from .pretrained import WeightError
+
+NOT_TIMMS = {  # of timm's own weights, of which these are none
+    **dict.fromkeys(('hf_hub_id', 'hf_hub_filename', 'origin_url', 'paper_ids', 'paper_name', 'notes')),
+    **dict.fromkeys(('test_input_size', 'test_crop_pct')),
+    **{'url': '', 'crop_mode': 'center', 'license': 'apache-2.0'},
+}
+
+
+def overlay(tag: str, file: str | Path | None = None) -> dict[str, Any]:
+    """What timm's configuration of any model becomes with weights of ours.
+
+    Args:
+        tag: Such as ``cifar10`` or ``cifar10_seed1``.
+        file: That holds them.
+    """
+    return {'tag': tag, 'file': file and str(file), **NOT_TIMMS, **cifar_config(tag)}
 
 
 def weights_overlay(name: str) -> dict[str, Any]:
@@ -28,15 +45,7 @@ def weights_overlay(name: str) -> dict[str, Any]:
     if name not in pretrained.manifest():
         raise WeightError(f'there are no weights {name!r}; accepted: {", ".join(pretrained.manifest()) or "none"}')
     pretrained.verify(name)
-    return {'file': pretrained.weight_file(name), **cifar_config(name.split('.', 1)[1])}
-
-
-def create(name: str, pretrained: bool = True, **arguments: Any) -> nn.Module:
-    """``timm.create_model``, which also takes the names of packaged backbones of timm's own."""
-    if is_backbone(name):
-        overlay = weights_overlay(name)
-        return timm.create_model(name.split('.')[0], pretrained, pretrained_cfg_overlay=overlay, **arguments)
-    return timm.create_model(name, pretrained, **arguments)
+    return overlay(name.split('.', 1)[1], pretrained.weight_file(name))
 
 
 def is_backbone(name: str) -> bool:
@@ -44,10 +53,21 @@ def is_backbone(name: str) -> bool:
     return name in pretrained.backbones()
 
 
+def create(name: str, pretrained: bool = True, **arguments: Any) -> nn.Module:
+    """``timm.create_model``, which also takes the names of packaged backbones of timm's own."""
+    if is_backbone(name):
+        name, arguments = name.split('.')[0], _with_overlay(name, arguments)
+    return timm.create_model(name, pretrained, **arguments)
+
+
 def script_arguments(arguments: list[str], args: argparse.Namespace) -> list[str]:
-    """Arguments for timm's scripts, which know a packaged backbone by its plain name and an overlay."""
+    """Arguments for timm's validate.py, which knows a packaged backbone by its plain name and an overlay."""
     if not is_backbone(args.model):
         return arguments
-    passed = {'pretrained_cfg_overlay': weights_overlay(args.model), **args.model_kwargs}
-    words = (f'{key}={value!r}' for key, value in passed.items())
+    words = (f'{key}={value!r}' for key, value in _with_overlay(args.model, args.model_kwargs).items())
     return [*arguments, '--model', args.model.split('.')[0], '--model-kwargs', *words]
+
+
+def _with_overlay(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    given = arguments.get('pretrained_cfg_overlay') or {}
+    return {**arguments, 'pretrained_cfg_overlay': {**weights_overlay(name), **given}}

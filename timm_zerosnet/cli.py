@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         print('interrupted', file=sys.stderr)
         return 130
     except (RuntimeError, ValueError, OSError) as error:
-        print(f'timm-zerosnet: {error}', file=sys.stderr)
+        print(f'timm-zerosnet: {error or type(error).__name__}', file=sys.stderr)  # timm raises some without a word
         if isinstance(error, OSError):
             _close_stdout()
         return 2

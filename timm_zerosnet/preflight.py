@@ -19,7 +19,7 @@ from .checkpoint import checkpoint_filter_fn
 from .cifar import DATA_SETS
 from .crop import MODE
 from .hub_models import HUB, LOCAL, outside_config
-from .pretrained import WeightError, check_readable, few, one_line
+from .pretrained import WeightError, check_readable, few, one_line, weight_tags
 from .timm_scripts import ScriptError
 from .zerosnet import default_cfgs
 
@@ -91,7 +91,8 @@ def model_config(name: str) -> dict[str, Any]:
     try:
         cfg = timm.get_pretrained_cfg(name)
     except RuntimeError as error:  # an unknown tag
-        tags = few(getattr(default_cfgs.get(name.split('.')[0]), 'tags', ()))
+        model = name.split('.')[0]
+        tags = few(getattr(default_cfgs.get(model), 'tags', weight_tags(model)))
         raise ScriptError(f'--model {name}: {error}' + (f' Accepted: {tags}.' if tags else '')) from error
     return cfg.to_dict() if cfg else {}
 

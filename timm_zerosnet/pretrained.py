@@ -78,7 +78,7 @@ def backbones() -> list[str]:
 
 def own_weights() -> list[str]:
     """``model.tag`` of the packaged weights of networks of this package."""
-    return [name for name in manifest() if name not in backbones()]
+    return [name for name in manifest() if is_model_in_modules(name.split('.', 1)[0], ['zerosnet'])]
 
 
 def weight_tags(model: str) -> list[str]:

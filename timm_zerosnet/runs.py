@@ -103,6 +103,8 @@ def state_dict_of(checkpoint: dict[str, Any], average: str, path: Path) -> dict[
     key = {'raw': 'state_dict', 'ema': 'state_dict_ema'}[average]
     if not isinstance(checkpoint.get(key), dict):
         raise WeightError(f'{path} holds no {key}; it holds {few(checkpoint)}')
+    if strange := [name for name in checkpoint[key] if not isinstance(name, str)]:
+        raise WeightError(f'{path} has names in {key} that are no text: {few(strange)}')
     return checkpoint[key]
 
 

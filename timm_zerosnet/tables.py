@@ -83,16 +83,19 @@ PARTS = {
 def accuracy_table(path: Path | None = None) -> str:
     """Top-1 and top-5 of each weight by timm's validate.py and by ours, from ``benchmarks/results/accuracy.csv``."""
     with (path or ACCURACY).open(newline='', encoding='utf-8') as file:
-        rows = list(csv.DictReader(file))
+        found = {(row['weight'], row['sha256']): row for row in csv.DictReader(file)}
+    measured = [(name, found.get((name, row['sha256']))) for name, row in _rows(None)]
     return _markdown(
         ('weight', 'images', 'validate.py, top-1 %', 'top-5 %', 'evaluate, top-1 %', 'top-5 %'),
         (
             (
-                f'`{row["weight"]}`',
+                f'`{name}`',
                 f'{int(row["images"]):,}',
                 *(f'{float(row[f"{way}_top{k}"]):.2f}' for way in ('validate', 'evaluate') for k in (1, 5)),
             )
-            for row in rows
+            if row
+            else (f'`{name}`', *['not measured'] * 5)
+            for name, row in measured
         ),
     )
 

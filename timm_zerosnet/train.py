@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from . import __version__, preflight
-from .backbones import script_arguments
+from .backbones import is_backbone, weights_overlay
 from .continuing import Continuation, find_continuation, only_writer, refuse_changes
 from .recipes import find_recipe, read_recipe
 from .runs import RECORD, trim_log
@@ -77,6 +77,13 @@ def _start(
     args = _parse(parser, config, arguments)
     if 'model' not in config and not any(argument.split('=')[0] == '--model' for argument in arguments):
         raise ScriptError('--model NAME is missing, such as --model zerosnet20')
+    if is_backbone(args.model):
+        found = weights_overlay(args.model)
+        normalisation = ' '.join(f'--{key} {" ".join(map(str, found[key]))}' for key in ('mean', 'std'))
+        raise ScriptError(
+            f"timm's train.py does not know {args.model}: --model {args.model.split('.')[0]} --pretrained "
+            f'--pretrained-path {found["file"]} --num-classes N {normalisation} goes on from these weights'
+        )
     preflight.check_positional(args)
     classes = preflight.check(args, ('initial_checkpoint', 'pretrained_path', 'resume'))
     target = Path(args.output or './output/train', args.experiment)
@@ -114,7 +121,7 @@ def _launch(script: Path, config: dict[str, Any], arguments: list[str], args: ar
         path = Path(scratch) / 'config.yaml'
         path.write_text(yaml.safe_dump(config), encoding='utf-8')
         try:
-            run_script(script, ['--config', str(path), *with_device(script_arguments(arguments, args), args)])
+            run_script(script, ['--config', str(path), *with_device(arguments, args)])
         except KeyboardInterrupt:
             if _is_primary():
                 print('timm-zerosnet train --continue RUN goes on with what it has finished', file=sys.stderr)
