@@ -31,15 +31,9 @@ RESULTS = Path(__file__).parent / 'results' / 'accuracy.csv'
 def by_script(name: str, data: str, args: argparse.Namespace) -> dict[str, str]:
     """The result of timm's validate.py."""
     folder = args.data_dir / data
-    words = ['--data-dir', str(folder)]
+    words = ['--data-dir', str(folder if folder.is_dir() else args.data_dir)]
     if not folder.is_dir():
-        words = [
-            '--data-dir',
-            str(args.data_dir),
-            '--dataset',
-            f'torch/{data}',
-            *['--dataset-download'] * args.download,
-        ]
+        words += ['--dataset', f'torch/{data}', *['--dataset-download'] * args.download]
     if args.timm_scripts:
         words += ['--timm-scripts', args.timm_scripts]
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,4 +1,4 @@
-"""Noise robustness of the packaged weights of about one cost on full test sets, three noise seeds.
+"""Noise robustness of ``NETWORKS`` on full test sets, three noise seeds; writes results/robustness.
 
     python benchmarks/robustness.py --data-dir DIR [--download]
 
@@ -32,7 +32,7 @@ from timm_zerosnet.tables import DATA_NAMES
 RESULTS = Path(__file__).parent / 'results'
 KEPT = ('report.html', 'table.md', 'cells.csv')
 SEEDS = range(3)
-NETWORKS = ('zerosnet20', 'zerosnet20_tra', 'preresnet20', 'lmresnet20', 'resnet10t')  # alike in cost
+NETWORKS = ('zerosnet20', 'zerosnet20_tra', 'preresnet20', 'lmresnet20', 'resnet10t')
 BASELINE = 'preresnet20.cifar10'
 
 
