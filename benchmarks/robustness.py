@@ -4,7 +4,9 @@
 
 Each run has a folder of its own in ``--runs``; started again, it does what is left. ``results/robustness`` has the
 reports, ``results/robustness.csv`` one row for each model, ``results/robustness-pairs.csv`` one for each pair of
-``zerosnet20`` with another network; the README's table is made from the last by ``timm-zerosnet weights tables``.
+``zerosnet20`` with another network, ``results/robustness-trainings.csv`` one for each such pair if both were
+trained several times, clean accuracy included. ``timm-zerosnet weights tables`` makes the README's tables of the last
+two.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from timm_zerosnet.pretrained import manifest
 from timm_zerosnet.robustness import SUITES
 from timm_zerosnet.robustness.analysis import analyse, compare_run
 from timm_zerosnet.robustness.baselines import write_baseline
+from timm_zerosnet.robustness.comparison import Trainings, compare_trainings
 from timm_zerosnet.robustness.data import load_data
+from timm_zerosnet.robustness.grids import architecture
 from timm_zerosnet.robustness.run import run
 from timm_zerosnet.robustness.store import Store, read_cells
 from timm_zerosnet.robustness.tables import decided
@@ -64,8 +68,34 @@ def models_of(data: str) -> list[str]:
     return [name for name, row in manifest().items() if row['data'] == data and name.partition('.')[0] in NETWORKS]
 
 
-def measure(part: Part, args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Run a part and copy its files; returns its rows of both tables."""
+def trainings_row(place: dict[str, Any], found: Trainings | None) -> list[dict[str, Any]]:
+    """The row of two architectures, none where one of them was trained once."""
+    if found is None or found.p is None:
+        return []
+    row = dict(place)
+    for side, name, accuracies, sd in zip('ab', found.architectures, found.accuracies, found.sds, strict=True):
+        values = list(accuracies.values())
+        row |= {side: name, f'trainings_{side}': len(values), f'mean_{side}': sum(values) / len(values)}
+        row |= {f'sd_{side}': sd}
+    return [row | {'difference': found.difference, 'low': found.low, 'high': found.high, 'p': found.p}]
+
+
+def clean_trainings(data: str) -> list[dict[str, Any]]:
+    """The same of the figures in the manifest: clean top-1."""
+    groups: dict[str, dict[str, float]] = {}
+    for name in models_of(data):
+        groups.setdefault(architecture(name), {})[name] = manifest()[name]['top1']
+    ours = f'zerosnet20.{data}'
+    rows = []
+    for other in [name for name in groups if ours in groups and name != ours]:
+        images = manifest()[other]['test_images']
+        place = {'part': f'{data}-clean', 'data': data, 'images': images}
+        rows += trainings_row(place, compare_trainings((ours, other), (groups[ours], groups[other])))
+    return rows
+
+
+def measure(part: Part, args: argparse.Namespace) -> tuple[list[dict[str, Any]], ...]:
+    """Run a part and copy its files; returns its rows of the three tables."""
     own = args.data_dir / f'{part.data}.npz'
     images = load_data(str(own) if own.is_file() else f'torch/{part.data}', args.data_dir, args.download)
     models, folder = models_of(part.data), args.runs / f'{part.data}-{part.suite}'
@@ -104,7 +134,7 @@ def measure(part: Part, args: argparse.Namespace) -> tuple[list[dict[str, Any]],
         write_baseline(cells, BASELINE, part.suite, images.images_sha256())
     store.close()
     ours = f'zerosnet20.{part.data}'
-    pairs = []
+    pairs, trainings = [], []
     for other in [name for name in models if name != ours and '_seed' not in name]:
         found = compare_run(folder, ours, other)
         row, (better, worse) = found.overall, decided(found)
@@ -125,12 +155,10 @@ def measure(part: Part, args: argparse.Namespace) -> tuple[list[dict[str, Any]],
                 'better': better,
                 'worse': worse,
                 'rows': len(found.rows),
-                'seeds_a': len(found.trainings.accuracies[0]) if found.trainings else 1,
-                'seeds_b': len(found.trainings.accuracies[1]) if found.trainings else 1,
-                'p_trainings': found.trainings.p if found.trainings else None,
             }
         )
-    return rows, pairs
+        trainings += trainings_row(place, found.trainings)
+    return rows, pairs, trainings
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -138,7 +166,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
     texts = [{key: f'{value:.6g}' if isinstance(value, float) else value for key, value in row.items()} for row in rows]
     if path.is_file():
         texts += [row for row in read_csv(path) if row['part'] not in {row['part'] for row in rows}]
-    order = [part.name for part in PARTS]
+    order = ['cifar10-clean', 'cifar100-clean', *(part.name for part in PARTS)]
     texts.sort(key=lambda row: order.index(row['part']))
     write_csv(path, texts)
 
@@ -148,22 +176,25 @@ def main() -> None:
     parser.add_argument('--data-dir', type=Path, required=True, help="folder of torchvision's data sets, or NAME.npz")
     parser.add_argument('--download', action='store_true', help='fetch them')
     parser.add_argument(
-        '--part', nargs='+', choices=[part.name for part in PARTS], help='measure these alone; their rows are replaced'
+        '--part',
+        nargs='*',
+        choices=[part.name for part in PARTS],
+        help='measure these alone, or nothing; the rows of clean accuracy and theirs are replaced',
     )
     parser.add_argument('--runs', type=Path, default=Path('robustness-runs'), help='folder of the stores')
     parser.add_argument('--batch-size', type=int)
     parser.add_argument('--workers', type=int, default=min(2, os.cpu_count() or 1))
     args = parser.parse_args()
+    trainings = clean_trainings('cifar10') + clean_trainings('cifar100')
     rows: list[dict[str, Any]] = []
     pairs: list[dict[str, Any]] = []
     for part in PARTS:
-        if not args.part or part.name in args.part:
-            one, two = measure(part, args)
-            rows += one
-            pairs += two
-    for name, found in (('robustness', rows), ('robustness-pairs', pairs)):
-        if found:
-            write(RESULTS / f'{name}.csv', found)
+        if args.part is None or part.name in args.part:
+            for table, found in zip((rows, pairs, trainings), measure(part, args), strict=True):
+                table += found
+    for name, table in (('robustness', rows), ('robustness-pairs', pairs), ('robustness-trainings', trainings)):
+        if table:
+            write(RESULTS / f'{name}.csv', table)
 
 
 if __name__ == '__main__':

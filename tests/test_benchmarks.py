@@ -9,12 +9,17 @@ import accuracy
 import exports
 import memory
 import networks
+import numpy as np
 import pytest
+import robustness
 import speed
 import throughput
 import torch
 import versions
 from conftest import ROOT
+from scipy import stats
+
+from timm_zerosnet import tables
 
 BENCHMARKS = ROOT / 'benchmarks'
 
@@ -200,3 +205,80 @@ def test_accuracy_without_data_says_what_is_missing(tmp_path, monkeypatch):
             'cifar10',
             argparse.Namespace(data_dir=tmp_path, download=False, timm_scripts=None, device='cpu'),
         )
+
+
+@pytest.fixture
+def in_small(monkeypatch, tmp_path):
+    """benchmarks/robustness.py with 12 random images, one part of one kind of noise and two networks."""
+    monkeypatch.setattr(robustness, 'RESULTS', tmp_path / 'results')
+    monkeypatch.setattr(robustness, 'PARTS', robustness.PARTS[:1])
+    monkeypatch.setattr(robustness.Part, 'corruptions', ['const'])
+    monkeypatch.setattr(robustness, 'BASELINE', None)  # it would write the packaged table
+    monkeypatch.setattr(robustness, 'NETWORKS', ('zerosnet20', 'preresnet20'))
+    draw = np.random.default_rng(0)
+    images = draw.integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
+    np.savez(tmp_path / 'cifar10.npz', x_test=images, y_test=draw.integers(0, 10, 12))
+    (tmp_path / 'results').mkdir()
+
+    def start(*words):
+        argv = [
+            'robustness.py',
+            '--data-dir',
+            str(tmp_path),
+            '--runs',
+            str(tmp_path / 'runs'),
+            '--workers',
+            '0',
+            *words,
+        ]
+        monkeypatch.setattr(sys, 'argv', argv)
+        robustness.main()
+        return tmp_path / 'results'
+
+    return start
+
+
+def manifest_with(monkeypatch, **top1):
+    """The manifest of these weights alone, NAME_seedN as the tag cifar10_seedN."""
+    like = robustness.manifest()['zerosnet20.cifar10']
+    found = {}
+    for name, value in top1.items():
+        network, _, seed = name.partition('_seed')
+        found[f'{network}.cifar10' + (f'_seed{seed}' if seed else '')] = {**like, 'top1': value}
+    monkeypatch.setattr(robustness, 'manifest', lambda: found)
+
+
+def test_robustness_compares_networks_and_leaves_out_what_one_training_cannot_say(in_small, monkeypatch):
+    manifest_with(monkeypatch, zerosnet20=91, preresnet20=90, preresnet20_seed1=91)
+    monkeypatch.setattr(robustness, 'models_of', lambda data: ['zerosnet20.cifar10', 'preresnet20.cifar10'])
+    results = in_small()
+    assert sorted(path.name for path in results.iterdir()) == ['robustness', 'robustness-pairs.csv', 'robustness.csv']
+    assert [row['model'] for row in rows(results / 'robustness.csv')] == ['zerosnet20.cifar10', 'preresnet20.cifar10']
+    (pair,) = rows(results / 'robustness-pairs.csv')
+    assert (pair['a'], pair['b'], pair['images']) == ('zerosnet20.cifar10', 'preresnet20.cifar10', '12')
+    difference = float(pair['accuracy_a']) - float(pair['accuracy_b'])
+    assert float(pair['difference']) == pytest.approx(difference, abs=1e-3)
+
+
+def test_trainings_are_compared_by_welch(in_small, monkeypatch):
+    ours, theirs = [91.0, 91.4, 91.1], [90.5, 90.9]
+    manifest_with(
+        monkeypatch,
+        zerosnet20=ours[0],
+        zerosnet20_seed1=ours[1],
+        preresnet20=theirs[0],
+        zerosnet20_seed2=ours[2],
+        preresnet20_seed1=theirs[1],
+    )
+    path = in_small('--part') / 'robustness-trainings.csv'
+    (row,) = rows(path)
+    welch = stats.ttest_ind(ours, theirs, equal_var=False)
+    low, high = welch.confidence_interval()
+    expected = [np.mean(ours) - np.mean(theirs), low, high, welch.pvalue, np.std(ours, ddof=1)]
+    keys = ('difference', 'low', 'high', 'p', 'sd_a')
+    assert [float(row[key]) for key in keys] == pytest.approx(expected, rel=1e-4)
+    shown = tables.trainings_table(path)
+    assert (
+        '| CIFAR-10, clean | `zerosnet20.cifar10` | `preresnet20.cifar10` | 3, 2 | 91.17 (0.21) | 90.70 (0.28) |'
+        in shown
+    )

@@ -73,7 +73,9 @@ def reproduction_block(rows: Rows | None = None) -> str:
 
 RESULTS = Path(__file__).parent.parent / 'benchmarks' / 'results'
 ACCURACY, PAIRS = RESULTS / 'accuracy.csv', RESULTS / 'robustness-pairs.csv'
+TRAININGS = RESULTS / 'robustness-trainings.csv'
 PARTS = {
+    'cifar10-clean': 'CIFAR-10, clean',
     'cifar10-zerosnet': 'CIFAR-10, suite `zerosnet`',
     'cifar10-noise': 'CIFAR-10, noise of `cifar-c`',
     'cifar10-cifar-c': 'CIFAR-10, all of `cifar-c`',
@@ -115,7 +117,7 @@ def pairs_table(path: Path | None = None) -> str:
                 *(f'{float(row[key]):.2f}' for key in ('accuracy_a', 'accuracy_b')),
                 f'{float(row["difference"]):+.2f}',
                 f'{float(row["low"]):+.2f} to {float(row["high"]):+.2f}',
-                f'{float(row["p_holm"]):.4f}' if float(row['p_holm']) >= 0.0001 else '< 0.0001',
+                _p(row['p_holm']),
                 f'{float(row["needed"]):.2f}',
                 f'{row["better"]} : {row["worse"]} of {row["rows"]}',
             )
@@ -124,12 +126,39 @@ def pairs_table(path: Path | None = None) -> str:
     )
 
 
+def trainings_table(path: Path | None = None) -> str:
+    """Architectures over their training seeds, of ``benchmarks/results/robustness-trainings.csv`` by default."""
+    with (path or TRAININGS).open(newline='', encoding='utf-8') as file:
+        rows = [row for row in csv.DictReader(file) if row['part'] in PARTS]
+    return _markdown(
+        ('images and noise', 'A', 'B', 'trainings', 'A %, mean (sd)', 'B %, mean (sd)', 'A - B', '95 % interval', 'p'),
+        (
+            (
+                PARTS[row['part']],
+                f'`{row["a"]}`',
+                f'`{row["b"]}`',
+                f'{row["trainings_a"]}, {row["trainings_b"]}',
+                *(f'{float(row[f"mean_{side}"]):.2f} ({float(row[f"sd_{side}"]):.2f})' for side in 'ab'),
+                f'{float(row["difference"]):+.2f}',
+                f'{float(row["low"]):+.2f} to {float(row["high"]):+.2f}',
+                _p(row['p']),
+            )
+            for row in rows
+        ),
+    )
+
+
+def _p(value: str) -> str:
+    return f'{float(value):.4f}' if float(value) >= 0.0001 else '< 0.0001'
+
+
 TABLES = {
     'weights': weights_table,
     'accuracy': accuracy_table,
     'provenance': provenance_table,
     'reproduction': reproduction_block,
     'pairs': pairs_table,
+    'trainings': trainings_table,
 }
 
 

@@ -367,14 +367,21 @@ def _trainings(models: dict[str, Grid], one: Grid, two: Grid, weights: dict, pai
                 for grid in fit
             }
         )
+    return compare_trainings(names, (accuracies[0], accuracies[1]))
+
+
+def compare_trainings(
+    architectures: tuple[str, str], accuracies: tuple[Mapping[str, float], Mapping[str, float]]
+) -> Trainings:
+    """Compare two architectures by the accuracies, percent, of their trainings, at least one of each."""
     values = [list(found.values()) for found in accuracies]
     sds = [float(np.std(v, ddof=1)) if len(v) > 1 else None for v in values]
     decides = None not in sds and any(sds)
     welch = scipy_stats().ttest_ind(*values, equal_var=False) if decides else None
     interval = welch.confidence_interval() if welch is not None else None
     return Trainings(
-        architectures=names,
-        accuracies=(accuracies[0], accuracies[1]),
+        architectures=architectures,
+        accuracies=(dict(accuracies[0]), dict(accuracies[1])),
         sds=(sds[0], sds[1]),
         difference=float(np.mean(values[0]) - np.mean(values[1])),
         low=float(interval.low) if interval is not None else None,
