@@ -12,7 +12,7 @@ from made_cells import cell, chosen_images, renamed, whole_run
 
 from timm_zerosnet.robustness import SUITES, compare
 from timm_zerosnet.robustness.cells import CLEAN
-from timm_zerosnet.robustness.comparison_report import compare_report
+from timm_zerosnet.robustness.comparison_report import comparison_markdown
 from timm_zerosnet.robustness.statistics import smallest_difference
 
 stats = pytest.importorskip('scipy.stats')
@@ -147,9 +147,9 @@ def test_ids_restrict_the_comparison_to_common_images(pair):
     assert (found.images, found.images_a, found.images_b) == (50, 200, 50)
     expected = compare(chosen_images(pair, np.sort(kept)), 'a', 'b', **FAST)
     assert (found.rows, found.overall) == (expected.rows, expected.overall)
-    report = compare_report(part, 'a', 'b', ids, **FAST)
+    report = comparison_markdown(compare(part, 'a', 'b', ids, **FAST))
     assert '**only the 50 images that both saw** (200 of A, 50 of B)' in report
-    assert 'only the' not in compare_report(pair, 'a', 'b', **FAST)
+    assert 'only the' not in comparison_markdown(compare(pair, 'a', 'b', **FAST))
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_missing_cells_are_listed(pair):
     lost = {(key.corruption, key.level): names for key, names in found.missing}
     assert lost['randn', 0.2] == ('b',) and lost['uniform', 0.1] == ('a', 'b') and len(found.missing) == 14
     assert not any(row.corruption == 'uniform' for row in found.rows) and found.overall is not None
-    report = compare_report(cells, 'a', 'b', **FAST)
+    report = comparison_markdown(compare(cells, 'a', 'b', **FAST))
     assert f'{CELLS - 14} of {CELLS} cells' in report and '**incomplete**' in report
     assert 'randn 0.2 seed 1 (b)' in report and 'uniform 0.2 seed 0 (a, b)' in report
     plan = [(c.corruption, c.level, c.seed) for c in cells if c.model == 'b']
@@ -217,7 +217,7 @@ def test_one_training_decides_nothing_about_architectures():
     cells = whole_run('one.x', seed=1) + whole_run('two.x', seed=2, skill=0.6)
     found = compare(cells, 'one', 'two', **FAST)
     assert found.trainings.p is None and found.trainings.sds == (None, None)
-    report = compare_report(cells, 'one', 'two', **FAST)
+    report = comparison_markdown(compare(cells, 'one', 'two', **FAST))
     assert 'one training seed: nothing can be decided about the architecture' in report
     assert 'Overall one.x is better by' in report
 
@@ -233,7 +233,9 @@ def test_several_trainings_are_compared_apart():
     assert trainings.p == pytest.approx(stats.ttest_ind(one, two, equal_var=False).pvalue)
     assert trainings.low < trainings.difference < trainings.high
     assert trainings.difference == pytest.approx(np.mean(one) - np.mean(two))
-    assert 'Over trainings the architectures differ by +' in compare_report(cells, 'one.x', 'two.x_seed1', **FAST)
+    assert 'Over trainings the architectures differ by +' in comparison_markdown(
+        compare(cells, 'one.x', 'two.x_seed1', **FAST)
+    )
     # a training that lacks a cell is left out
     cells = [c for c in cells if (c.model, c.corruption) != ('one.x_seed2', 'rand')]
     assert set(compare(cells, 'one.x', 'two.x', **FAST).trainings.accuracies[0]) == {'one.x', 'one.x_seed1'}
@@ -249,15 +251,15 @@ def test_trainings_without_spread_decide_nothing():
 
 def test_a_tie_is_not_an_order():
     """Case c26."""
-    report = compare_report(single((80, 3, 0)), 'a', 'b', **FAST)
+    report = comparison_markdown(compare(single((80, 3, 0)), 'a', 'b', **FAST))
     assert 'A is better in 0 and B in 0 of 1 rows; the other 1 show no difference, which is no order' in report
     cells = whole_run('a')
-    report = compare_report(cells + renamed(cells, 'b'), 'a', 'b', **FAST)
+    report = comparison_markdown(compare(cells + renamed(cells, 'b'), 'a', 'b', **FAST))
     assert 'Overall no difference is shown: 0.00 (p 1.0000)' in report and '+0.00' not in report
 
 
 def test_report_is_a_markdown_table(pair):
-    lines = compare_report(pair, 'a', 'b', **FAST).splitlines()
+    lines = comparison_markdown(compare(pair, 'a', 'b', **FAST)).splitlines()
     assert lines[0] == '# a (A) against b (B), suite zerosnet'
     table = [line for line in lines if line.startswith('|')]
     assert len(table) == 44 and {line.count('|') for line in table} == {12}

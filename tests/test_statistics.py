@@ -13,7 +13,6 @@ from timm_zerosnet.robustness.statistics import (
     bootstrap_means,
     calibration_error,
     difference_interval,
-    difference_square,
     flip_rate,
     holm,
     paired_test,
@@ -226,19 +225,6 @@ def test_smallest_difference_has_a_floor_and_falls_with_images_and_seeds():
     for wrong in (dict(images=0), dict(mean_square=1.1), dict(alpha=0), dict(power=1), dict(comparisons=0)):
         with pytest.raises(ValueError, match='accepted are images and comparisons'):
             smallest_difference(**{'images': 10, **wrong})
-
-
-def test_spread_between_images_is_what_more_seeds_cannot_remove():
-    generator = np.random.default_rng(0)
-    image = generator.choice([-0.4, 0.4], (40_000, 1))
-    measured = np.where(generator.random((40_000, 4)) < (1 + image) / 2, 1, -1)
-    # of its seeds: 1 - 0.16 within images, 0.16 between
-    for seeds in (1, 2, 4, 1000):
-        assert difference_square(measured, seeds) == pytest.approx(0.16 + 0.84 / seeds, abs=0.01)
-    assert difference_square(measured) == pytest.approx((measured.mean(1) ** 2).mean())
-    assert difference_square(np.array([[1], [0], [-1], [0]])) == 0.5
-    with pytest.raises(ValueError, match='with one measured only 1'):
-        difference_square(measured[:, :1], 3)
 
 
 def test_calibration_error_by_hand():

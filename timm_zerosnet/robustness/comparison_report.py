@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Sequence
 
-from .cells import Cell
-from .comparison import Comparison, Difference, Trainings, compare, missing_text
+from .comparison import Comparison, Difference, Trainings, missing_text
 from .summary import ONE_TRAINING
 
 ALPHA = 0.05
@@ -22,11 +21,6 @@ HEADER = (
     'p (Holm)',
     'needed',
 )
-
-
-def compare_report(cells: Sequence[Cell], a: str, b: str, image_ids: Any = None, **options: Any) -> str:
-    """What ``timm-zerosnet compare`` prints; takes the arguments of ``compare``."""
-    return comparison_markdown(compare(cells, a, b, image_ids, **options))
 
 
 def comparison_markdown(found: Comparison) -> str:

@@ -48,17 +48,6 @@ class LevelRow:
     flip_rate: float | None
 
 
-def cell_table(cells: Sequence[Cell]) -> list[LevelRow]:
-    """A row for each cell, with Wilson's interval."""
-    return [
-        level_row(grid, level, {seed: result})
-        for suite in _suites(cells)
-        for grid in grids(cells, suite).values()
-        for level, seeds in grid.levels.items()
-        for seed, result in seeds.items()
-    ]
-
-
 def accuracy_table(cells: Sequence[Cell], resamples: int = RESAMPLES, seed: int = 0) -> list[LevelRow]:
     """A row for each model, corruption and level, over its noise seeds.
 

@@ -189,33 +189,6 @@ def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
     return out
 
 
-def difference_square(differences: np.ndarray, seeds: int | None = None) -> float:
-    """Mean square of an image's difference averaged over ``seeds``, from a measurement with possibly other seeds.
-
-    The mean square over S seeds is that of the image's own difference plus the variance over its seeds divided by S;
-    the second is estimated within images (one-way random effects).
-
-    Args:
-        differences: (N, S) difference of two models on each image with each seed, -1, 0 or 1.
-        seeds: How many to plan for; default S.
-
-    Raises:
-        ValueError: for another number of seeds than one where S is 1: nothing is known about the spread over seeds.
-    """
-    values = np.asarray(differences, dtype=np.float64)
-    measured = values.shape[1]
-    seeds = measured if seeds is None else seeds
-    if seeds < 1 or (measured == 1 and seeds != 1):
-        raise ValueError(
-            f'seeds={seeds} from {measured} measured: accepted is an integer >= 1, with one measured only 1'
-        )
-    found = float((values.mean(1) ** 2).mean())
-    if seeds == measured:
-        return found
-    within = float(values.var(1, ddof=1).mean())
-    return max(0.0, found - within / measured) + within / seeds
-
-
 def smallest_difference(
     images: int, mean_square: float = 1.0, *, alpha: float = 0.05, power: float = 0.8, comparisons: int = 1
 ) -> float:
@@ -227,8 +200,8 @@ def smallest_difference(
 
     Args:
         images: n, how many images both models saw.
-        mean_square: q, see ``difference_square``. At most the share of images on which the models ever disagree; 1
-            if nothing is known.
+        mean_square: q, of an image's difference averaged over its noise seeds. At most the share of images on which the
+            models ever disagree; 1 if nothing is known.
         alpha: Two-sided level.
         power: Chance to find it.
         comparisons: Divides alpha, for the first step of Holm's correction.
