@@ -1,15 +1,16 @@
-"""``timm-zerosnet list``: the networks of this package."""
+"""``timm-zerosnet list``: the networks of this package, and those of timm that it has weights for."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
+from fnmatch import fnmatch
 from typing import Any, Callable
 
 import timm
 
-from .. import pretrained
-from ..costs import cost
+from .. import backbones, pretrained
+from ..costs import Cost, cost, measure
 from ..zerosnet import default_cfgs
 from .options import print_json, print_table
 
@@ -22,7 +23,9 @@ timm-zerosnet list --pretrained --json
 
 def register(command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the command, see ``robustness.commands.register``."""
-    parser = command('list', _list, 'The networks of this package: size, cost and accuracy.', EXAMPLES)
+    parser = command(
+        'list', _list, 'The networks of this package and those it has weights for: size, cost, accuracy.', EXAMPLES
+    )
     parser.add_argument('patterns', nargs='*', metavar='PATTERN', help="timm's filters, such as 'zerosnet*'")
     parser.add_argument('--pretrained', action='store_true', help='only those with packaged weights')
     parser.add_argument('--json', action='store_true', help='print JSON')
@@ -43,37 +46,56 @@ def find(patterns: list[str], with_weights: bool = False) -> list[str]:
     Raises:
         ValueError: for a pattern that matches nothing; gives the nearest names.
     """
-    known = timm.list_models(module='zerosnet', include_tags=True)
+    known = _matching('')
     for pattern in patterns:
-        if not timm.list_models(pattern, module='zerosnet', include_tags=True) or not pattern:
+        if not pattern or not _matching(pattern):
             near = difflib.get_close_matches(pattern.strip('*'), dict.fromkeys([*default_cfgs, *known]), 3, 0.4)
             raise ValueError(
                 f'no network of this package matches {pattern!r}; nearest: '
                 f'{", ".join(near) or "none, timm-zerosnet list names them all"}'
             )
-    found = timm.list_models(patterns, module='zerosnet', include_tags=True) if patterns else known
-    rows = pretrained.own_weights()
+    found = _matching(patterns) if patterns else known
+    rows = pretrained.manifest()
     chosen = [name for name in found if name in rows or not with_weights]
     if not chosen:
         raise ValueError(f'none of {", ".join(patterns)} has packaged weights; these have: {", ".join(rows) or "none"}')
     return chosen
 
 
+def _matching(patterns: str | list[str]) -> list[str]:
+    own = timm.list_models(patterns, module='zerosnet', include_tags=True)
+    wanted = [patterns] if isinstance(patterns, str) else patterns
+    return own + [
+        name
+        for name in pretrained.backbones()
+        if any(not pattern or fnmatch(name, pattern) or fnmatch(name.split('.')[0], pattern) for pattern in wanted)
+    ]
+
+
 def _row(name: str) -> dict[str, Any]:
     model, _, tag = name.partition('.')
-    cfg = default_cfgs[model].cfgs[tag]
     weight = pretrained.manifest().get(name)
-    counted = cost(model, cfg.num_classes)
+    counted, input_size, num_classes = _measured(name)
     return {
         'model': model,
         'tag': tag or None,
         'parameters': counted.parameters,
         'macs': counted.macs,
-        'input_size': list(cfg.input_size),
-        'num_classes': cfg.num_classes,
+        'input_size': list(input_size),
+        'num_classes': num_classes,
         'top1': weight['top1'] if weight else None,
         'top5': weight['top5'] if weight else None,
     }
+
+
+def _measured(name: str) -> tuple[Cost, tuple[int, ...], int]:
+    """Cost, input size and number of classes."""
+    model, _, tag = name.partition('.')
+    if backbones.is_backbone(name):
+        net: Any = backbones.create(name, pretrained=False, device='meta').eval()
+        return measure(net, net.pretrained_cfg['input_size']), net.pretrained_cfg['input_size'], net.num_classes
+    cfg = default_cfgs[model].cfgs[tag]
+    return cost(model, cfg.num_classes), cfg.input_size, cfg.num_classes
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
