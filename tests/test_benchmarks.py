@@ -15,6 +15,7 @@ import robustness
 import speed
 import throughput
 import torch
+import trainings
 import versions
 from conftest import ROOT
 from scipy import stats
@@ -282,3 +283,18 @@ def test_trainings_are_compared_by_welch(in_small, monkeypatch):
         '| CIFAR-10, clean | `zerosnet20.cifar10` | `preresnet20.cifar10` | 3, 2 | 91.17 (0.21) | 90.70 (0.28) |'
         in shown
     )
+
+
+def test_the_picture_shows_the_trainings_of_the_table():
+    table = rows(trainings.RESULTS / 'robustness-trainings.csv')
+    for row in table:
+        found = trainings.accuracies('clean' if row['part'] == 'cifar10-clean' else row['part'])
+        for side in 'ab':
+            values = found[row[side]]
+            assert str(len(values)) == row[f'trainings_{side}']
+            assert np.mean(values) == pytest.approx(float(row[f'mean_{side}']), abs=1e-3)
+            assert np.std(values, ddof=1) == pytest.approx(float(row[f'sd_{side}']), abs=1e-3)
+    assert {row['part'].replace('cifar10-clean', 'clean') for row in table} == set(trainings.PANELS)
+    dots = [line for axes in trainings.picture().axes for line in axes.lines if line.get_marker() == 'o']
+    networks = [row['model'] for row in rows(trainings.RESULTS / 'robustness.csv') if row['part'] == 'cifar10-zerosnet']
+    assert sum(len(line.get_xdata()) for line in dots) == 4 * len(networks)

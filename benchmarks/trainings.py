@@ -1,0 +1,60 @@
+"""The picture of the README's noise benchmark: a dot for each training, a line for their mean (results/robustness.csv).
+
+python benchmarks/trainings.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from records import read_csv
+from stability import COLOURS, DOCS, STYLE
+
+from timm_zerosnet.robustness.grids import architecture
+
+RESULTS = Path(__file__).parent / 'results'
+PANELS = {  # part: title; clean accuracy is the same in each part
+    'clean': 'clean',
+    'cifar10-zerosnet': 'suite zerosnet',
+    'cifar10-noise': 'noise of cifar-c',
+    'cifar10-cifar-c': 'all of cifar-c',
+}
+
+
+def accuracies(part: str) -> dict[str, list[float]]:
+    """Top-1 of each training by architecture, in percent, mean over noise and levels."""
+    found: dict[str, list[float]] = {}
+    for row in read_csv(RESULTS / 'robustness.csv'):
+        if row['part'] == (part if part != 'clean' else 'cifar10-zerosnet'):
+            value = float(row['clean']) if part == 'clean' else 100 - float(row['mean_error'])
+            found.setdefault(architecture(row['model']), []).append(value)
+    return found
+
+
+def picture() -> Figure:
+    figure = Figure(figsize=(9, 3.2), layout='constrained')
+    for axes, (part, title) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
+        found = accuracies(part)
+        for x, (values, colour) in enumerate(zip(found.values(), COLOURS, strict=True)):
+            axes.plot([x] * len(values), values, 'o', color=colour, alpha=0.7)
+            if len(values) > 1:
+                mean = sum(values) / len(values)
+                axes.plot([x - 0.3, x + 0.3], [mean, mean], color=colour)
+        names = [name.partition('.')[0] for name in found]
+        axes.set_xticks(range(len(names)), names, rotation=60, ha='right', rotation_mode='anchor')
+        axes.set(title=title, xlim=(-0.6, len(names) - 0.4))
+        axes.margins(y=0.15)
+    figure.axes[0].set_ylabel('top-1, %')
+    return figure
+
+
+def main() -> None:
+    with rc_context(STYLE):
+        picture().savefig(DOCS / 'noise.svg', metadata={'Date': None})
+    print(DOCS / 'noise.svg')
+
+
+if __name__ == '__main__':
+    main()
