@@ -5,8 +5,8 @@
 Each run has a folder of its own in ``--runs``; started again, it does what is left. ``results/robustness`` has the
 reports, ``results/robustness.csv`` one row for each model, ``results/robustness-pairs.csv`` one for each pair of
 ``zerosnet20`` with another network, ``results/robustness-trainings.csv`` one for each such pair if both were
-trained several times, clean accuracy included. ``timm-zerosnet weights tables`` makes the README's tables of the last
-two.
+trained several times, clean accuracy included. ``timm-zerosnet weights tables`` makes the model card's table of the
+pairs and the README's of the trainings, ``benchmarks/trainings.py`` its picture.
 """
 
 from __future__ import annotations
@@ -64,8 +64,9 @@ PARTS = (
 
 
 def models_of(data: str) -> list[str]:
-    """The packaged weights of these networks that were trained on the data set."""
-    return [name for name, row in manifest().items() if row['data'] == data and name.partition('.')[0] in NETWORKS]
+    """The packaged weights of these networks that were trained on the data set, trainings of one side by side."""
+    fit = [name for name, row in manifest().items() if row['data'] == data and name.partition('.')[0] in NETWORKS]
+    return sorted(fit, key=lambda name: NETWORKS.index(name.partition('.')[0]))
 
 
 def trainings_row(place: dict[str, Any], found: Trainings | None) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ python benchmarks/trainings.py
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -12,11 +13,12 @@ from matplotlib.figure import Figure
 from records import read_csv
 from stability import COLOURS, DOCS, STYLE
 
+from timm_zerosnet.pretrained import sha256
 from timm_zerosnet.robustness.grids import architecture
 
-RESULTS = Path(__file__).parent / 'results'
-PANELS = {  # part: title; clean accuracy is the same in each part
-    'clean': 'clean',
+SOURCE = Path(__file__).parent / 'results' / 'robustness.csv'
+PANELS = {
+    'cifar10-clean': 'clean',
     'cifar10-zerosnet': 'suite zerosnet',
     'cifar10-noise': 'noise of cifar-c',
     'cifar10-cifar-c': 'all of cifar-c',
@@ -25,19 +27,19 @@ PANELS = {  # part: title; clean accuracy is the same in each part
 
 def accuracies(part: str) -> dict[str, list[float]]:
     """Top-1 of each training by architecture, in percent, mean over noise and levels."""
-    found: dict[str, list[float]] = {}
-    for row in read_csv(RESULTS / 'robustness.csv'):
-        if row['part'] == (part if part != 'clean' else 'cifar10-zerosnet'):
-            value = float(row['clean']) if part == 'clean' else 100 - float(row['mean_error'])
-            found.setdefault(architecture(row['model']), []).append(value)
-    return found
+    found: dict[str, dict[str, float]] = {}
+    for row in read_csv(SOURCE):
+        values = {'cifar10-clean': float(row['clean']), row['part']: 100 - float(row['mean_error'])}
+        if part in values:
+            found.setdefault(architecture(row['model']), {})[row['model']] = values[part]
+    return {name: list(values.values()) for name, values in found.items()}
 
 
 def picture() -> Figure:
-    figure = Figure(figsize=(9, 3.2), layout='constrained')
+    figure = Figure(figsize=(9, 3.6), layout='constrained')
     for axes, (part, title) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
         found = accuracies(part)
-        for x, (values, colour) in enumerate(zip(found.values(), COLOURS, strict=True)):
+        for x, (values, colour) in enumerate(zip(found.values(), cycle(COLOURS))):
             axes.plot([x] * len(values), values, 'o', color=colour, alpha=0.7)
             if len(values) > 1:
                 mean = sum(values) / len(values)
@@ -52,7 +54,7 @@ def picture() -> Figure:
 
 def main() -> None:
     with rc_context(STYLE):
-        picture().savefig(DOCS / 'noise.svg', metadata={'Date': None})
+        picture().savefig(DOCS / 'noise.svg', metadata={'Date': None, 'Description': sha256(SOURCE)})
     print(DOCS / 'noise.svg')
 
 

@@ -21,6 +21,7 @@ from conftest import ROOT
 from scipy import stats
 
 from timm_zerosnet import tables
+from timm_zerosnet.pretrained import sha256
 
 BENCHMARKS = ROOT / 'benchmarks'
 
@@ -286,15 +287,19 @@ def test_trainings_are_compared_by_welch(in_small, monkeypatch):
 
 
 def test_the_picture_shows_the_trainings_of_the_table():
-    table = rows(trainings.RESULTS / 'robustness-trainings.csv')
+    table = rows(trainings.SOURCE.with_name('robustness-trainings.csv'))
     for row in table:
-        found = trainings.accuracies('clean' if row['part'] == 'cifar10-clean' else row['part'])
+        found = trainings.accuracies(row['part'])
         for side in 'ab':
             values = found[row[side]]
             assert str(len(values)) == row[f'trainings_{side}']
             assert np.mean(values) == pytest.approx(float(row[f'mean_{side}']), abs=1e-3)
             assert np.std(values, ddof=1) == pytest.approx(float(row[f'sd_{side}']), abs=1e-3)
-    assert {row['part'].replace('cifar10-clean', 'clean') for row in table} == set(trainings.PANELS)
+    assert {row['part'] for row in table} == set(trainings.PANELS)
     dots = [line for axes in trainings.picture().axes for line in axes.lines if line.get_marker() == 'o']
-    networks = [row['model'] for row in rows(trainings.RESULTS / 'robustness.csv') if row['part'] == 'cifar10-zerosnet']
-    assert sum(len(line.get_xdata()) for line in dots) == 4 * len(networks)
+    assert sum(len(line.get_xdata()) for line in dots) == sum(
+        len(values) for part in trainings.PANELS for values in trainings.accuracies(part).values()
+    )
+    assert sha256(trainings.SOURCE) in (trainings.DOCS / 'noise.svg').read_text(encoding='utf-8'), (
+        'drawn from older data'
+    )

@@ -157,7 +157,17 @@ def test_sampled_sign_flip_agrees_with_the_exact_one():
     sampled, name = paired_test([*(1009 * differences), 1, -1], outcomes=3)
     assert name == 'sign flip by image, 9999 draws' and within_monte_carlo(9999 * sampled, 9999, exact)
     assert paired_test([*(1009 * differences[::-1]), -1, 1], outcomes=3)[0] == sampled
-    assert paired_test([1000, *[1001] * 100], outcomes=3)[0] == 1e-4
+
+
+def test_sampled_sign_flip_says_how_small_a_small_p_is():
+    """Not only that no draw reached the total: and never a p below the exact one."""
+    assert 2**-100 <= paired_test([1000, *[1001] * 100], outcomes=3)[0] < 1e-15
+    for wins in (60, 70, 80, 95):
+        exact, name = paired_test([1] * wins + [-1] * (100 - wins), outcomes=3)
+        assert name == 'exact sign flip by image'
+        found, name = paired_test([1009] * wins + [-1009] * (100 - wins) + [1, -1], outcomes=3)
+        assert name == 'sign flip by image, 9999 draws'
+        assert exact < found < max(1e-4, 1.5 * exact) or within_monte_carlo(9999 * found, 9999, exact)
 
 
 def test_sign_flip_keeps_its_level_where_seeds_are_alike():

@@ -78,9 +78,10 @@ def _legend(rows: Sequence[Difference]) -> str:
     intervals = ', '.join(sorted({row.interval for row in rows}))
     return (
         f'Accuracies and differences in percent. Intervals by image: {intervals}. Tests: {tests}. \\* marks p (Holm) '
-        f'of at most {ALPHA}, corrected for the {len(rows)} rows. "noise sd" is the spread of the difference over '
-        'noise seeds. "needed" is the smallest difference that these images and seeds show with 80 % power at 5 %, as '
-        'the only comparison. "overall" is the mean over corruptions of the mean over levels, without clean.'
+        f'of at most {ALPHA}, corrected for the {len(rows)} rows; intervals are not corrected. "noise sd" is the '
+        'spread of the difference over noise seeds. "needed" is the smallest difference that these images and seeds '
+        'show with 80 % power at 5 %, as the only comparison. "overall" is the mean over corruptions of the mean over '
+        'levels, without clean.'
     )
 
 

@@ -20,7 +20,7 @@ from .report import report_html
 from .rows import FIGURES, Row, number, read_rows
 from .samples import Samples
 from .store import Store
-from .tables import markdown, summary_lines
+from .tables import markdown, suite_text, summary_lines
 
 RESULTS = 'results'
 CELLS = ('model', 'suite', 'corruption', 'level', 'seed')
@@ -124,7 +124,7 @@ def table_md(plan: dict[str, Any], rows: list[Row], analysis: Analysis) -> str:
     subset = f' **A subset: the {data["subset"]} images.**' if data['subset'] else ''
     lines = [
         f'Top-1 in percent on {data["images"]} images of {markdown(data["name"]) or "a data set"}, suite '
-        f'{plan["suite"]}{f", mean over the seeds {seeds}" if seeds else ""}.{subset}',
+        f'{suite_text(plan)}{f", mean over the seeds {seeds}" if seeds else ""}.{subset}',
         '',
         *summary_lines(plan, analysis),
         f'| corruption | level | {" | ".join(map(markdown, names))} |',

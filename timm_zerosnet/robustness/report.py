@@ -15,7 +15,7 @@ from .grids import CellKey, some
 from .levels import LevelRow
 from .rows import Row, number
 from .samples import Samples
-from .tables import SUMMARY, decided, marks, mce_legend
+from .tables import SUMMARY, decided, marks, mce_legend, suite_text
 
 TEMPLATE = Path(__file__).with_name('report.html.jinja')
 MOST = 40  # cells that are named for each reason
@@ -44,6 +44,7 @@ def report_html(plan: dict[str, Any], rows: Sequence[Row], analysis: Analysis, s
         analysis=analysis,
         samples=samples,
         names=names,
+        suite=suite_text(plan),
         gone=gone(rows),
         count={status: sum(row.status == status for row in rows) for status in ('ok', 'failed', 'missing')},
         findings={name: finding(name, analysis) for name in names},
@@ -115,17 +116,19 @@ def training_findings(analysis: Analysis) -> list[str]:
         if trainings is None or trainings.p is None or trainings.low is None or trainings.high is None:
             continue
         one, two = trainings.architectures
-        verdict = 'differ' if trainings.p <= ALPHA else 'show no difference'
+        verdict = f'{one} and {two} differ'
+        if trainings.p > ALPHA:
+            verdict = f'no difference between {one} and {two} is shown'
         lines[one, two] = (
-            f'Over their trainings {one} and {two} {verdict}: {signed(trainings.difference)} points '
+            f'Over their trainings {verdict}: {signed(trainings.difference)} points '
             f'({signed(trainings.low)} to {signed(trainings.high)}, Welch, p {p_text(trainings.p)}).'
         )
     single = [spread.architecture for spread in analysis.trainings.values() if len(spread.models) == 1]
     if single:
         which = 'each' if len(single) == len(analysis.trainings) > 1 else some(single, 4)
         lines['', ''] = (
-            'All of this is about sets of weights: one training seed decides nothing about an architecture, and there '
-            f'is one of {which}.'
+            f'{"The rest" if lines else "All of this"} is about sets of weights: one training seed decides nothing '
+            f'about an architecture, and there is one of {which}.'
         )
     return list(lines.values())
 

@@ -122,13 +122,14 @@ def paired_test(
     If they are, an image's difference is as likely with the other sign. With one outcome for each image that is the
     exact McNemar test: the binomial test of who won the discordant images. With several seeds or levels the difference
     of an image changes sign as a whole (Fisher's randomisation test for pairs); the distribution of the sum is worked
-    out exactly, as a convolution of binomials, or sampled where it is too long.
+    out exactly, as a convolution of binomials, or sampled where it is too long. Draws cannot tell how small a small p
+    is: there p is Hoeffding's bound (1963), ``2 exp(-total^2 / (2 sum of squares))``, never below the exact p.
 
     Args:
         differences: (N,) integers: cells in which only the first model is right less those in which only the second is,
             weighted by integers where cells count differently.
         outcomes: Cells of each image.
-        flips: Sign flips to sample; the smallest p is then 1 / (flips + 1).
+        flips: Sign flips to sample.
         seed: Of the flips.
     """
     array = np.asarray(differences)
@@ -147,7 +148,8 @@ def paired_test(
         return float(scipy_stats().binomtest((count + total) // 2, count).pvalue), 'exact McNemar'
     if sizes.sum() <= EXACT:
         return _flipped_exactly(sizes, total), 'exact sign flip by image'
-    return _flipped_at_random(sizes, total, flips, seed), f'sign flip by image, {flips} draws'
+    bound = 2 * math.exp(-(total**2) / (2 * float((sizes.astype(np.float64) ** 2).sum())))
+    return min(bound, _flipped_at_random(sizes, total, flips, seed)), f'sign flip by image, {flips} draws'
 
 
 def _flipped_exactly(sizes: np.ndarray, total: int) -> float:

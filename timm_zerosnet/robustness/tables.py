@@ -10,6 +10,8 @@ from .analysis import Analysis
 from .comparison import Comparison
 from .comparison_report import ALPHA, p_text
 from .corruption_error import Estimate
+from .grids import some
+from .perturbations import SUITES
 
 SUMMARY = ('model', 'clean', 'mean error', 'area', 'worst level', 'ECE clean', 'ECE mean', 'flips', 'noise sd')
 
@@ -35,6 +37,14 @@ def summary_lines(plan: dict[str, Any], analysis: Analysis) -> list[str]:
     if note := mce_legend(plan, analysis):
         legend += f' {markdown(note)}'
     return [*lines, '', legend, '', *_pairs(analysis)]
+
+
+def suite_text(plan: dict[str, Any]) -> str:
+    """The suite of a run, and which of its corruptions where they are not all."""
+    chosen, every = list(plan['levels']), SUITES[plan['suite']]
+    if len(chosen) == len(every):
+        return str(plan['suite'])
+    return f'{plan["suite"]}, {len(chosen)} of its {len(every)} corruptions ({some(chosen, 6)})'
 
 
 def mce_legend(plan: dict[str, Any], analysis: Analysis) -> str:
@@ -73,10 +83,11 @@ def _pairs(analysis: Analysis) -> list[str]:
         lines.append(_row([markdown(found.a), *cells, f'{better} : {worse} of {len(found.rows)}']))
     seeds = [f'{spread.architecture} {len(spread.models)}' for spread in analysis.trainings.values()]
     legend = (
-        'Difference of accuracy over all corruptions and levels. Holm over the rows of a pair. Needed: the smallest '
-        'difference that these images and seeds show with 80 % power. Rows: clean and each level, decided at '
-        f'{ALPHA} (Holm). These are sets of weights; about architectures they say as much as there are training '
-        f'seeds: {markdown(", ".join(seeds))}.'
+        'Difference of accuracy over all corruptions and levels; its interval is not corrected, p is, by Holm over the '
+        'rows of a pair. Needed: the smallest difference that these images and seeds show with 80 % power, as the only '
+        f'comparison. Rows: clean and each level, decided at {ALPHA} (Holm). These are sets of weights; about '
+        'architectures they say as much as there are training seeds: '
+        f'{markdown(", ".join(seeds))}.'
     )
     for found in pairs:
         lost = [f'{found.cells} of {found.expected} cells'] * bool(found.missing)
