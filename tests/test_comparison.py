@@ -233,15 +233,20 @@ def test_several_trainings_are_compared_apart():
     assert trainings.p == pytest.approx(stats.ttest_ind(one, two, equal_var=False).pvalue)
     assert trainings.low < trainings.difference < trainings.high
     assert trainings.difference == pytest.approx(np.mean(one) - np.mean(two))
-    assert 'Over trainings the architectures differ by +' in comparison_markdown(
-        compare(cells, 'one.x', 'two.x_seed1', **FAST)
-    )
+    assert trainings.low < 0 and 'no difference between one.x and two.x is shown: +' in comparison_markdown(found)
     # a training that lacks a cell is left out
     cells = [c for c in cells if (c.model, c.corruption) != ('one.x_seed2', 'rand')]
     assert set(compare(cells, 'one.x', 'two.x', **FAST).trainings.accuracies[0]) == {'one.x', 'one.x_seed1'}
     cells += chosen_images(whole_run('one.x_seed3'), np.arange(50))
     assert set(compare(cells, 'one.x', 'two.x', **FAST).trainings.accuracies[0]) == {'one.x', 'one.x_seed1'}
     assert compare(cells, 'one.x', 'one.x_seed1', **FAST).trainings is None
+
+
+def test_trainings_differ_where_their_spread_allows_it():
+    runs = {'one.x': 1.0, 'one.x_seed1': 0.99, 'two.x': 0.7, 'two.x_seed1': 0.71}
+    cells = [c for i, (name, skill) in enumerate(runs.items()) for c in whole_run(name, seed=i, skill=skill)]
+    found = compare(cells, 'one.x', 'two.x', **FAST)
+    assert found.trainings.low > 0 and 'Over their trainings one.x and two.x differ: +' in comparison_markdown(found)
 
 
 def test_trainings_without_spread_decide_nothing():

@@ -109,11 +109,19 @@ def _trainings(found: Comparison) -> str:
     if trainings.p is None:
         lines.append(f'Two sets of weights are compared; {ONE_TRAINING}.')
     else:
-        lines.append(
-            f'Over trainings the architectures differ by {signed(trainings.difference)} '
-            f'({signed(trainings.low)} to {signed(trainings.high)}, Welch, p {p_text(trainings.p)}).'
-        )
+        lines.append(trainings_verdict(trainings))
     return '## Trainings\n\n' + '\n'.join(f'- {line}' for line in lines)
+
+
+def trainings_verdict(trainings: Trainings) -> str:
+    """What trainings of both architectures, several of each, say of them."""
+    assert trainings.p is not None
+    one, two = trainings.architectures
+    differ = f'{one} and {two} differ' if trainings.p <= ALPHA else f'no difference between {one} and {two} is shown'
+    return (
+        f'Over their trainings {differ}: {signed(trainings.difference)} points '
+        f'({signed(trainings.low)} to {signed(trainings.high)}, Welch, p {p_text(trainings.p)}).'
+    )
 
 
 def _training(trainings: Trainings, i: int) -> str:

@@ -9,7 +9,7 @@ from .analysis import Analysis
 from .cells import CLEAN
 from .charts import at_level, curves, difference_text, forest, heat, place, reliability_diagram, swatch
 from .comparison import Difference
-from .comparison_report import ALPHA, p_text, signed
+from .comparison_report import ALPHA, p_text, signed, trainings_verdict
 from .corruption_error import Estimate
 from .grids import CellKey, some
 from .levels import LevelRow
@@ -112,17 +112,8 @@ def training_findings(analysis: Analysis) -> list[str]:
     """What the pairs say of architectures: nothing, unless both were trained several times."""
     lines: dict[tuple[str, ...], str] = {}
     for found in analysis.comparisons:
-        trainings = found.trainings
-        if trainings is None or trainings.p is None or trainings.low is None or trainings.high is None:
-            continue
-        one, two = trainings.architectures
-        verdict = f'{one} and {two} differ'
-        if trainings.p > ALPHA:
-            verdict = f'no difference between {one} and {two} is shown'
-        lines[one, two] = (
-            f'Over their trainings {verdict}: {signed(trainings.difference)} points '
-            f'({signed(trainings.low)} to {signed(trainings.high)}, Welch, p {p_text(trainings.p)}).'
-        )
+        if found.trainings and found.trainings.p is not None:
+            lines[found.trainings.architectures] = trainings_verdict(found.trainings)
     single = [spread.architecture for spread in analysis.trainings.values() if len(spread.models) == 1]
     if single:
         which = 'each' if len(single) == len(analysis.trainings) > 1 else some(single, 4)
