@@ -5,11 +5,13 @@ import json
 import numpy as np
 import timm
 from made_cells import cell
-from made_reports import made
+from made_reports import made, whole
 from test_report import Page, words
 from test_run import DATA, FEW
 
+from timm_zerosnet.robustness import SUITES
 from timm_zerosnet.robustness.cells import CLEAN
+from timm_zerosnet.robustness.export import table_md
 from timm_zerosnet.robustness.report import report_html
 from timm_zerosnet.robustness.run import run
 from timm_zerosnet.robustness.subjects import Source
@@ -92,3 +94,15 @@ def test_no_mce_has_its_reason():
             'base is 100; over nothing (base makes no errors under it). Relative mCE: over nothing (base makes no'
             in text
         )
+
+
+def test_a_part_of_a_suite_is_named_in_the_heads():
+    for chosen, seeds, suite in (
+        (['const', 'randn'], '0, 1', 'suite zerosnet, 2 of its 4 corruptions (const, randn)'),
+        ([CLEAN], '', 'suite zerosnet, clean images alone'),
+        (list(SUITES['zerosnet']), '0, 1', 'suite zerosnet'),
+    ):
+        report = whole(['a'], corruptions=chosen)
+        mean = seeds and f', mean over the seeds {seeds}'
+        assert f'{suite}{mean}.' in table_md(*report).splitlines()[0]
+        assert f'{suite} noise seeds {seeds or "none"}' in words(Page(report_html(*report)).texts[''])

@@ -44,6 +44,8 @@ def suite_text(plan: dict[str, Any]) -> str:
     chosen, every = list(plan['levels']), SUITES[plan['suite']]
     if len(chosen) == len(every):
         return str(plan['suite'])
+    if not chosen:
+        return f'{plan["suite"]}, clean images alone'
     return f'{plan["suite"]}, {len(chosen)} of its {len(every)} corruptions ({some(chosen, 6)})'
 
 
