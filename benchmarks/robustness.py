@@ -20,7 +20,7 @@ from typing import Any
 
 from records import read_csv, write_csv
 
-import timm_zerosnet  # noqa: F401
+from timm_zerosnet import tables
 from timm_zerosnet.pretrained import manifest
 from timm_zerosnet.robustness import SUITES
 from timm_zerosnet.robustness.analysis import analyse, compare_run
@@ -31,7 +31,6 @@ from timm_zerosnet.robustness.grids import architecture
 from timm_zerosnet.robustness.run import run
 from timm_zerosnet.robustness.store import Store, read_cells
 from timm_zerosnet.robustness.tables import decided
-from timm_zerosnet.tables import DATA_NAMES
 
 RESULTS = Path(__file__).parent / 'results'
 KEPT = ('report.html', 'table.md', 'cells.csv')
@@ -110,7 +109,7 @@ def measure(part: Part, args: argparse.Namespace) -> tuple[list[dict[str, Any]],
         baseline=BASELINE if BASELINE in models else None,
         batch_size=args.batch_size,
         workers=args.workers,
-        data_name=f'the {DATA_NAMES[part.data]} test set',
+        data_name=f'the {tables.DATA_NAMES[part.data]} test set',
         progress=True,
     )
     if outcome.failed:
@@ -167,7 +166,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
     texts = [{key: f'{value:.6g}' if isinstance(value, float) else value for key, value in row.items()} for row in rows]
     if path.is_file():
         texts += [row for row in read_csv(path) if row['part'] not in {row['part'] for row in rows}]
-    order = ['cifar10-clean', 'cifar100-clean', *(part.name for part in PARTS)]
+    order = list(tables.PARTS)
     texts.sort(key=lambda row: order.index(row['part']))
     write_csv(path, texts)
 

@@ -15,21 +15,16 @@ from stability import COLOURS, DOCS, STYLE
 
 from timm_zerosnet.pretrained import sha256
 from timm_zerosnet.robustness.grids import architecture
+from timm_zerosnet.tables import NOISES
 
 SOURCE = Path(__file__).parent / 'results' / 'robustness.csv'
-PANELS = {
-    'cifar10-clean': 'clean',
-    'cifar10-zerosnet': 'suite zerosnet',
-    'cifar10-noise': 'noise of cifar-c',
-    'cifar10-cifar-c': 'all of cifar-c',
-}
 
 
 def accuracies(part: str) -> dict[str, list[float]]:
     """Top-1 of each training by architecture, in percent, mean over noise and levels."""
     found: dict[str, dict[str, float]] = {}
     for row in read_csv(SOURCE):
-        values = {'cifar10-clean': float(row['clean']), row['part']: 100 - float(row['mean_error'])}
+        values = {f'{row["data"]}-clean': float(row['clean']), row['part']: 100 - float(row['mean_error'])}
         if part in values:
             found.setdefault(architecture(row['model']), {})[row['model']] = values[part]
     return {name: list(values.values()) for name, values in found.items()}
@@ -37,8 +32,8 @@ def accuracies(part: str) -> dict[str, list[float]]:
 
 def picture() -> Figure:
     figure = Figure(figsize=(9, 3.6), layout='constrained')
-    for axes, (part, title) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
-        found = accuracies(part)
+    for axes, (noise, title) in zip(figure.subplots(1, len(NOISES)), NOISES.items(), strict=True):
+        found = accuracies(f'cifar10-{noise}')
         for x, (values, colour) in enumerate(zip(found.values(), cycle(COLOURS))):
             axes.plot([x] * len(values), values, 'o', color=colour, alpha=0.7)
             if len(values) > 1:
@@ -46,7 +41,7 @@ def picture() -> Figure:
                 axes.plot([x - 0.3, x + 0.3], [mean, mean], color=colour)
         names = [name.partition('.')[0] for name in found]
         axes.set_xticks(range(len(names)), names, rotation=60, ha='right', rotation_mode='anchor')
-        axes.set(title=title, xlim=(-0.6, len(names) - 0.4))
+        axes.set(title=title.replace('`', ''), xlim=(-0.6, len(names) - 0.4))
         axes.margins(y=0.15)
     figure.axes[0].set_ylabel('top-1, %')
     return figure

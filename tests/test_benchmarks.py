@@ -295,10 +295,10 @@ def test_the_picture_shows_the_trainings_of_the_table():
             assert str(len(values)) == row[f'trainings_{side}']
             assert np.mean(values) == pytest.approx(float(row[f'mean_{side}']), abs=1e-3)
             assert np.std(values, ddof=1) == pytest.approx(float(row[f'sd_{side}']), abs=1e-3)
-    assert {row['part'] for row in table} == set(trainings.PANELS)
+    assert {row['part'] for row in table} == {f'cifar10-{noise}' for noise in tables.NOISES}
     dots = [line for axes in trainings.picture().axes for line in axes.lines if line.get_marker() == 'o']
     assert sum(len(line.get_xdata()) for line in dots) == sum(
-        len(values) for part in trainings.PANELS for values in trainings.accuracies(part).values()
+        len(values) for noise in tables.NOISES for values in trainings.accuracies(f'cifar10-{noise}').values()
     )
     assert sha256(trainings.SOURCE) in (trainings.DOCS / 'noise.svg').read_text(encoding='utf-8'), (
         'drawn from older data'

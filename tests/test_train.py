@@ -399,6 +399,8 @@ def test_a_run_is_not_overwritten(finished, images, capsys):
         (['--data-dir', 'DIR', '--pretrained', '--pretrained-path', 'TORN'], 'cannot be read as a checkpoint'),
         (['--data-dir', 'DIR', '--epochs', '0'], '--epochs 0: accepted is at least 1'),
         (['--data-dir', 'DIR', '--batch-size', '-5'], '--batch-size -5: accepted is at least 1'),
+        (['--data-dir', 'DIR', '--lr', 'nan'], '--lr nan: accepted are finite numbers'),
+        (['--data-dir', 'DIR', '--weight-decay', 'inf'], '--weight-decay inf: accepted are finite numbers'),
         (['paper', '--data-dir', 'DIR'], "'paper' and --data-dir "),
         (['--data-dir', 'DIR', '--train-crop-mode', 'pad5'], 'pad5: accepted are pad4, rrc, rkrc, rkrr'),
         (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import hashlib
+import math
 import os
 import sys
 from pathlib import Path
@@ -45,6 +46,10 @@ def check(args: argparse.Namespace, checkpoints: tuple[str, ...]) -> str | None:
         if getattr(args, option) < 1:
             flag = option.replace('_', '-')
             raise ScriptError(f'--{flag} {getattr(args, option)}: accepted is at least 1')
+    for option, value in vars(args).items():
+        numbers = value if isinstance(value, (list, tuple)) else [value]
+        if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+            raise ScriptError(f'--{option.replace("_", "-")} {value}: accepted are finite numbers')
     if args.train_crop_mode and args.train_crop_mode not in CROP_MODES:
         raise ScriptError(f'--train-crop-mode {args.train_crop_mode}: accepted are {", ".join(CROP_MODES)}')
     if args.in_chans and args.input_size and args.in_chans != args.input_size[0]:

@@ -8,6 +8,7 @@ from typing import Any, Iterable
 
 from . import pretrained
 from .output import replacing
+from .robustness.comparison_report import p_text
 
 DATA_NAMES = {'cifar10': 'CIFAR-10', 'cifar100': 'CIFAR-100'}
 
@@ -74,12 +75,13 @@ def reproduction_block(rows: Rows | None = None) -> str:
 RESULTS = Path(__file__).parent.parent / 'benchmarks' / 'results'
 ACCURACY, PAIRS = RESULTS / 'accuracy.csv', RESULTS / 'robustness-pairs.csv'
 TRAININGS = RESULTS / 'robustness-trainings.csv'
-PARTS = {
-    'cifar10-clean': 'CIFAR-10, clean',
-    'cifar10-zerosnet': 'CIFAR-10, suite `zerosnet`',
-    'cifar10-noise': 'CIFAR-10, noise of `cifar-c`',
-    'cifar10-cifar-c': 'CIFAR-10, all of `cifar-c`',
+NOISES = {
+    'clean': 'clean',
+    'zerosnet': 'suite `zerosnet`',
+    'noise': 'noise of `cifar-c`',
+    'cifar-c': 'all of `cifar-c`',
 }
+PARTS = {f'{data}-{noise}': f'{DATA_NAMES[data]}, {text}' for data in DATA_NAMES for noise, text in NOISES.items()}
 
 
 def accuracy_table(path: Path | None = None) -> str:
@@ -106,7 +108,7 @@ def pairs_table(path: Path | None = None) -> str:
     """Paired differences under noise, of ``benchmarks/results/robustness-pairs.csv`` by default."""
     path = path or PAIRS
     with path.open(newline='', encoding='utf-8') as file:
-        rows = [row for row in csv.DictReader(file) if row['part'] in PARTS]
+        rows = list(csv.DictReader(file))
     return _markdown(
         ('images and noise', 'A', 'B', 'A %', 'B %', 'A - B', '95 % interval', 'p', 'needed', 'A : B better'),
         (
@@ -117,7 +119,7 @@ def pairs_table(path: Path | None = None) -> str:
                 *(f'{float(row[key]):.2f}' for key in ('accuracy_a', 'accuracy_b')),
                 f'{float(row["difference"]):+.2f}',
                 f'{float(row["low"]):+.2f} to {float(row["high"]):+.2f}',
-                _p(row['p_holm']),
+                p_text(float(row['p_holm'])),
                 f'{float(row["needed"]):.2f}',
                 f'{row["better"]} : {row["worse"]} of {row["rows"]}',
             )
@@ -129,7 +131,7 @@ def pairs_table(path: Path | None = None) -> str:
 def trainings_table(path: Path | None = None) -> str:
     """Architectures over their training seeds, of ``benchmarks/results/robustness-trainings.csv`` by default."""
     with (path or TRAININGS).open(newline='', encoding='utf-8') as file:
-        rows = [row for row in csv.DictReader(file) if row['part'] in PARTS]
+        rows = list(csv.DictReader(file))
     return _markdown(
         ('images and noise', 'A', 'B', 'trainings', 'A %, mean (sd)', 'B %, mean (sd)', 'A - B', '95 % interval', 'p'),
         (
@@ -141,15 +143,11 @@ def trainings_table(path: Path | None = None) -> str:
                 *(f'{float(row[f"mean_{side}"]):.2f} ({float(row[f"sd_{side}"]):.2f})' for side in 'ab'),
                 f'{float(row["difference"]):+.2f}',
                 f'{float(row["low"]):+.2f} to {float(row["high"]):+.2f}',
-                _p(row['p']),
+                p_text(float(row['p'])),
             )
             for row in rows
         ),
     )
-
-
-def _p(value: str) -> str:
-    return f'{float(value):.4f}' if float(value) >= 0.0001 else '< 0.0001'
 
 
 TABLES = {

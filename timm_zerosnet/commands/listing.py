@@ -46,9 +46,9 @@ def find(patterns: list[str], with_weights: bool = False) -> list[str]:
     Raises:
         ValueError: for a pattern that matches nothing; gives the nearest names.
     """
-    known = _matching('')
+    known = _matching(['*'])
     for pattern in patterns:
-        if not pattern or not _matching(pattern):
+        if not pattern or not _matching([pattern]):
             near = difflib.get_close_matches(pattern.strip('*'), dict.fromkeys([*default_cfgs, *known]), 3, 0.4)
             raise ValueError(
                 f'no network of this package matches {pattern!r}; nearest: '
@@ -62,13 +62,11 @@ def find(patterns: list[str], with_weights: bool = False) -> list[str]:
     return chosen
 
 
-def _matching(patterns: str | list[str]) -> list[str]:
-    own = timm.list_models(patterns, module='zerosnet', include_tags=True)
-    wanted = [patterns] if isinstance(patterns, str) else patterns
-    return own + [
+def _matching(patterns: list[str]) -> list[str]:
+    return timm.list_models(patterns, module='zerosnet', include_tags=True) + [
         name
         for name in pretrained.backbones()
-        if any(not pattern or fnmatch(name, pattern) or fnmatch(name.split('.')[0], pattern) for pattern in wanted)
+        if any(fnmatch(name, pattern) or fnmatch(name.split('.')[0], pattern) for pattern in patterns)
     ]
 
 
