@@ -379,15 +379,24 @@ def test_a_run_is_not_overwritten(finished, images, capsys):
         (['--data-dir', 'DIR/none'], 'none does not exist'),
         (['--data-dir', 'DIR/train/airplane'], 'lie in no class folder; expected is one folder of images for each'),
         (['--data-dir', 'DIR/train'], 'it would train and test on the same images'),
-        (['--data-dir', 'DIR', '--num-classes', '7'], 'train has 10 classes, the network 7 outputs: --num-classes 10'),
-        (['--data-dir', 'DIR', '--model', 'zerosnet20.cifar100'], '(or --model zerosnet20.cifar10)'),
-        (['--data-dir', 'DIR', '--model', 'resnet18'], '10 classes, the network 1000 outputs: --num-classes 10, or'),
+        (
+            ['--data-dir', 'DIR', '--num-classes', '7'],
+            'train has 10 classes, the network 7 outputs: accepted is --num-classes 10',
+        ),
+        (
+            ['--data-dir', 'DIR', '--model', 'zerosnet20.cifar100'],
+            'accepted is --num-classes 10 or --model zerosnet20.cifar10',
+        ),
+        (
+            ['--data-dir', 'DIR', '--model', 'resnet18'],
+            'the network 1000 outputs: accepted is --num-classes 10 or other',
+        ),
         (['--data-dir', 'DIR', '--model', 'zerosnet21'], "knows no model 'zerosnet21'; the nearest are zerosnet"),
         (['--data-dir', 'DIR', '--model', 'zerosnet20.mnist'], 'Invalid pretrained tag (mnist)'),
         (['--dataset', 'torch/cifar10', '--data-dir', 'DIR/none'], '--dataset-download fetches torch/cifar10'),
         (
             ['--dataset', 'torch/cifar100', '--data-dir', 'DIR'],
-            'has 100 classes, the network 10 outputs: --num-classes',
+            'has 100 classes, the network 10 outputs: accepted is --num-classes 100 or --model zerosnet20.cifar100',
         ),
         (
             ['--data-dir', 'DIR', '--in-chans', '1'],
@@ -399,6 +408,7 @@ def test_a_run_is_not_overwritten(finished, images, capsys):
         (['--data-dir', 'DIR', '--pretrained', '--pretrained-path', 'TORN'], 'cannot be read as a checkpoint'),
         (['--data-dir', 'DIR', '--epochs', '0'], '--epochs 0: accepted is at least 1'),
         (['--data-dir', 'DIR', '--batch-size', '-5'], '--batch-size -5: accepted is at least 1'),
+        (['--data-dir', 'DIR', '--model', 'zerosnet32', '--pretrained'], 'there are no weights for zerosnet32.cifar10'),
         (['--data-dir', 'DIR', '--lr', 'nan'], '--lr nan: accepted are finite numbers'),
         (['--data-dir', 'DIR', '--weight-decay', 'inf'], '--weight-decay inf: accepted are finite numbers'),
         (['paper', '--data-dir', 'DIR'], "'paper' and --data-dir "),

@@ -245,7 +245,7 @@ def test_feature_maps_come_from_the_file(name):
 
 
 @pytest.mark.parametrize('kwargs', [{}, {'num_classes': 5}, {'features_only': True}], ids=str)
-@pytest.mark.parametrize('name', ['zerosnet1298', 'zerosnet18', 'preresnet20.cifar100', 'zerosnet152_tra'])
+@pytest.mark.parametrize('name', ['zerosnet1298', 'zerosnet18', 'preresnet56.cifar100', 'zerosnet152_tra'])
 def test_pretrained_without_a_weight_names_those_that_exist(name, kwargs):
     """Case a11."""
     model = name.split('.')[0]

@@ -20,7 +20,7 @@ from .checkpoint import checkpoint_filter_fn
 from .cifar import DATA_SETS
 from .crop import MODE
 from .hub_models import HUB, LOCAL, outside_config
-from .pretrained import WeightError, check_readable, few, one_line, weight_tags
+from .pretrained import WeightError, check_readable, check_source, few, one_line, weight_tags
 from .timm_scripts import ScriptError
 from .zerosnet import default_cfgs
 
@@ -60,11 +60,37 @@ def check(args: argparse.Namespace, checkpoints: tuple[str, ...]) -> str | None:
     if args.output and Path(args.output).is_file():
         raise ScriptError(f'--output {args.output} is a file; accepted is a folder')
     classes = check_data(args, (args.train_split, args.val_split))
+    if args.pretrained and not args.pretrained_path:
+        check_pretrained(args, new_head=True)
     for option in checkpoints:
         check_checkpoint(args, option)
     if args.pretrained_path and not args.pretrained:
         raise ScriptError('--pretrained-path alone is ignored by train.py: give --pretrained with it')
     return classes
+
+
+def check_pretrained(args: argparse.Namespace, new_head: bool) -> None:
+    """Refuse pretrained weights of this package that do not exist, and a random classifier in a measurement.
+
+    Args:
+        args: Of train.py or validate.py.
+        new_head: Whether the classifier may be a new one.
+
+    Raises:
+        ScriptError: naming both numbers of classes.
+        WeightError: naming the weights that exist.
+    """
+    if any(key in args.model_kwargs for key in ('pretrained_cfg', 'pretrained_cfg_overlay')):
+        return  # these name weights of the user's
+    name, config = args.model.split('.')[0], model_config(args.model)
+    if name in default_cfgs:
+        check_source(name, timm.get_pretrained_cfg(args.model))
+    trained = config.get('num_classes')
+    if not new_head and trained and args.num_classes not in (None, trained):
+        raise ScriptError(
+            f'--num-classes {args.num_classes}: the weights of {args.model} have {trained} classes, so that this '
+            'classifier would be a random one. Accepted: those, or --checkpoint FILE of a network that was trained'
+        )
 
 
 def check_positional(args: argparse.Namespace) -> None:
@@ -178,10 +204,9 @@ def _check_count(args: argparse.Namespace, count: int, where: str, expected: int
         name = args.model.split('.')[0]
         tags = [tag for tag in getattr(default_cfgs.get(name), 'tags', ()) if tag in DATA_SETS]
         fitting = [f'--model {name}.{tag}' for tag in tags if DATA_SETS[tag]['num_classes'] == count]
-        other = f' (or {fitting[0]})' if fitting else ''
-        raise ScriptError(
-            f'{where} has {count} classes, the network {expected} outputs: --num-classes {count}{other}, or other data'
-        )
+        new_head = [f'--num-classes {count}'] if getattr(args, 'checkpoint', True) else []
+        ways = ' or '.join([*new_head, *fitting, 'other data'])
+        raise ScriptError(f'{where} has {count} classes, the network {expected} outputs: accepted is {ways}')
 
 
 def _compare_names(args: argparse.Namespace, classes: list[str], folder: str) -> None:

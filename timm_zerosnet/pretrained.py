@@ -130,7 +130,7 @@ def check_source(model: str, cfg: Any) -> None:
         tags = ', '.join(f'{model}.{tag}' for tag in weight_tags(model)) or 'none'
         raise WeightError(
             f'there are no weights for {name if cfg.tag else model}; of {model} these exist: {tags}; of '
-            f'all models: {", ".join(own_weights()) or "none"}. pretrained=False makes a random network.'
+            f'all models: {", ".join(own_weights()) or "none"}. Without pretrained weights the network is random.'
         )
     if cfg.file and cfg.source not in ('hf-hub', 'local-dir'):
         if str(cfg.file) == weight_file(name):
@@ -157,9 +157,17 @@ def check_readable(path: str | Path) -> None:
         said = f'{type(error).__name__}: {one_line(error)}'.split(' No automatic unsafe pickle fallback')[0]
         if isinstance(error, AttributeError):  # of what is no mapping
             said = 'it holds no state dict'
+        elif not str(path).endswith('.safetensors') and not _is_pickled(path):
+            said = 'it is no PyTorch checkpoint'
         raise WeightError(
             f'{path} ({Path(path).stat().st_size} bytes) cannot be read as a checkpoint: {said.rstrip(".")}. {accepted}'
         ) from error
+
+
+def _is_pickled(path: str | Path) -> bool:
+    """Whether a file begins as what ``torch.save`` writes, today's zip archive or the older pickle."""
+    with open(path, 'rb') as file:
+        return file.read(2).startswith((b'PK', b'\x80'))
 
 
 def one_line(error: BaseException) -> str:

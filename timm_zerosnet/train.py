@@ -79,10 +79,13 @@ def _start(
         raise ScriptError('--model NAME is missing, such as --model zerosnet20')
     if is_backbone(args.model):
         found = weights_overlay(args.model)
-        normalisation = ' '.join(f'--{key} {" ".join(map(str, found[key]))}' for key in ('mean', 'std'))
+        flags = {key: ' '.join(map(str, found[key])) for key in ('mean', 'std')}
+        flags['interpolation'] = found['interpolation']
+        preprocessing = ' '.join(f'--{key} {value}' for key, value in flags.items())
         raise ScriptError(
             f"timm's train.py does not know {args.model}: --model {args.model.split('.')[0]} --pretrained "
-            f'--pretrained-path {found["file"]} --num-classes N {normalisation} goes on from these weights'
+            f'--pretrained-path {found["file"]} --num-classes N {preprocessing} goes on from these weights; '
+            f'validate, predict and robustness take its checkpoints by --model {args.model} --checkpoint FILE'
         )
     preflight.check_positional(args)
     classes = preflight.check(args, ('initial_checkpoint', 'pretrained_path', 'resume'))

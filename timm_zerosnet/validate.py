@@ -9,7 +9,7 @@ import timm
 
 from .backbones import script_arguments
 from .hub_models import HUB, LOCAL
-from .preflight import check_checkpoint, check_data, check_positional
+from .preflight import check_checkpoint, check_data, check_positional, check_pretrained
 from .timm_scripts import ScriptError, find_script, launch, run_script, script_parser, take_scripts_option, with_device
 
 USAGE = """usage: timm-zerosnet validate --model NAME [--timm-scripts DIR] [arguments of timm's validate.py]
@@ -36,6 +36,8 @@ def _run(arguments: list[str]) -> None:
         or timm.is_model(args.model)
         or not timm.list_models(args.model, pretrained=True)
     ):
+        if not args.checkpoint:  # then timm takes the pretrained weights, asked for or not
+            check_pretrained(args, new_head=False)
         check_data(args, (args.split,))
         check_checkpoint(args, 'checkpoint')
     run_script(script, with_device(script_arguments(arguments, args), args))

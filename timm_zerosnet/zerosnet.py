@@ -112,6 +112,11 @@ def _create(family: str, depth: int, pretrained: bool, kwargs: dict[str, Any]) -
             )
     feature_cfg = dict(out_indices=tuple(range(len(shape['layers']) + 1)), feature_cls='getter')
     feature_cfg.update(kwargs.pop('feature_cfg', {}))
+    feature_cls = str(kwargs.get('feature_cls', feature_cfg['feature_cls']))
+    if kwargs.get('features_only') and not any(kind in feature_cls.lower() for kind in ('getter', 'fx', 'graph')):
+        raise ValueError(
+            f"feature_cls={feature_cls!r}: accepted are 'getter', the default, and 'fx'; a state is not one tensor"
+        )
     try:
         return build_model_with_cfg(
             MultistepResNet,

@@ -24,7 +24,7 @@ from .options import add_model_options, print_json, print_table
 from .stability import describe as describe_method
 from .stability import root_texts
 
-CONFIG = ('input_size', 'mean', 'std', 'crop_pct', 'interpolation', 'num_classes', 'license', 'origin_url', 'paper_ids')
+CONFIG = ('input_size', 'mean', 'std', 'crop_pct', 'interpolation', 'license', 'origin_url', 'paper_ids')
 EXAMPLES = """
 timm-zerosnet info zerosnet20
 timm-zerosnet info zerosnet20_tra --checkpoint runs/first/last.pth.tar
@@ -151,7 +151,8 @@ def _weights(name: str, row: dict[str, Any] | None, checkpoint: Path | None) -> 
         values = read_yaml(recipe)
     except WeightError:
         values = None
-    return {'file': pretrained.weight_file(name), **row, 'recipe_arguments': values}
+    as_run = values and {**values, **{key: row[key] for key in ('epochs', 'seed') if key in values}}
+    return {'file': pretrained.weight_file(name), **row, 'recipe_arguments': as_run}
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -176,7 +177,7 @@ def _print(found: dict[str, Any]) -> None:
     recipe = weights.get('recipe_arguments')
     _section('weights', {key: value for key, value in weights.items() if key != 'recipe_arguments'})
     if recipe:
-        _section(f'recipe {weights["recipe"]}', recipe)
+        _section(f'recipe {weights["recipe"]}, as it was run', recipe)
 
 
 def _print_blocks(found: dict[str, Any]) -> None:

@@ -58,6 +58,8 @@ def _predict(args: argparse.Namespace) -> int:
             _say(f'the class names are those of {args.model}; --class-map FILE gives others')
     if strange := [i for i in names if not 0 <= i < classes]:
         raise ValueError(f'{args.class_map} names output {strange[0]}: accepted are 0 to {classes - 1}')
+    if args.class_map is not None and len(names) < classes:
+        _say(f'{args.class_map} names {len(names)} of the {classes} outputs')
     results: list[dict[str, Any]] = []
     for start in range(0, len(args.images), BATCH):
         found = list(_results(args, net, subject, args.images[start : start + BATCH], names))

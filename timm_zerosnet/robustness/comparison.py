@@ -9,7 +9,7 @@ from typing import Iterable, Mapping, Sequence
 import numpy as np
 
 from .cells import CLEAN, Cell
-from .grids import CellKey, Grid, architecture, expected_keys, find_model, grids, some
+from .grids import CellKey, Grid, architecture, expected_keys, find_model, grids, some, training
 from .statistics import (
     RESAMPLES,
     bootstrap_means,
@@ -352,19 +352,19 @@ def _trainings(models: dict[str, Grid], one: Grid, two: Grid, weights: dict, pai
         return None
     accuracies: list[dict[str, float]] = []
     for name, own in zip(names, (one, two), strict=True):
-        fit = [
-            grid
-            for grid in models.values()
+        fit = {
+            training(grid.model): grid  # one that stands under two names counts once
+            for grid in [*models.values(), own]
             if architecture(grid.model) == name
             and grid.images == own.images
             and all(set(pairs[level]) <= set(grid.levels.get(level, {})) for level in weights)
-        ]
+        }
         accuracies.append(
             {
                 grid.model: float(
                     sum(w * np.mean([grid.levels[level][s].top1 for s in pairs[level]]) for level, w in weights.items())
                 )
-                for grid in fit
+                for grid in fit.values()
             }
         )
     return compare_trainings(names, (accuracies[0], accuracies[1]))

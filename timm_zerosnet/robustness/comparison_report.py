@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Sequence
 
 from .comparison import Comparison, Difference, Trainings, missing_text
+from .grids import training
 from .summary import ONE_TRAINING
 
 ALPHA = 0.05
@@ -37,7 +38,7 @@ def comparison_markdown(found: Comparison) -> str:
             ]
         ),
         _legend(rows),
-        _verdict(found, rows),
+        _verdict(found),
         _trainings(found),
     ]
     return '\n\n'.join(part for part in parts if part) + '\n'
@@ -78,19 +79,19 @@ def _legend(rows: Sequence[Difference]) -> str:
     intervals = ', '.join(sorted({row.interval for row in rows}))
     return (
         f'Accuracies and differences in percent. Intervals by image: {intervals}. Tests: {tests}. \\* marks p (Holm) '
-        f'of at most {ALPHA}, corrected for the {len(rows)} rows; intervals are not corrected. "noise sd" is the '
+        f'of at most {ALPHA}, corrected for all {len(rows)} rows; intervals are not corrected. "noise sd" is the '
         'spread of the difference over noise seeds. "needed" is the smallest difference that these images and seeds '
         'show with 80 % power at 5 %, as the only comparison. "overall" is the mean over corruptions of the mean over '
         'levels, without clean.'
     )
 
 
-def _verdict(found: Comparison, rows: Sequence[Difference]) -> str:
-    shown = [row for row in rows if row.p_holm <= ALPHA]
+def _verdict(found: Comparison) -> str:
+    shown = [row for row in found.rows if row.p_holm <= ALPHA]
     better = sum(row.difference > 0 for row in shown)
     text = (
-        f'A is better in {better} and B in {len(shown) - better} of {len(rows)} rows; the other '
-        f'{len(rows) - len(shown)} show no difference, which is no order either.'
+        f'A is better in {better} and B in {len(shown) - better} of {len(found.rows)} rows; the other '
+        f'{len(found.rows) - len(shown)} show no difference, which is no order either.'
     )
     row = found.overall
     if row is None:
@@ -103,6 +104,8 @@ def _verdict(found: Comparison, rows: Sequence[Difference]) -> str:
 
 def _trainings(found: Comparison) -> str:
     trainings = found.trainings
+    if training(found.a) == training(found.b):
+        return 'Both names mean the same weights.'
     if trainings is None:
         return 'Two sets of weights are compared; about architectures nothing is decided.'
     lines = [_training(trainings, i) for i in (0, 1)]

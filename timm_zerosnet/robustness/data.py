@@ -293,7 +293,9 @@ def _load_npz(path: Path, limit: int | None) -> LabelledImages:
             names = arrays.files
             x, y = (arrays[name] if name in names else None for name in ('x_test', 'y_test'))
     except Exception as error:  # numpy, zipfile and zlib each raise their own
-        raise DataError(f'{path} is not a readable npz file: {error}') from error
+        # numpy advises to unpickle whatever is in the file
+        said = 'it holds no plain arrays' if 'pickle' in str(error) else error
+        raise DataError(f'{path} is not a readable npz file: {said}') from error
     if x is None or y is None:
         missing = [name for name, value in (('x_test', x), ('y_test', y)) if value is None]
         raise DataError(f'{path} lacks {" and ".join(missing)}; it holds {", ".join(names) or "nothing"}')

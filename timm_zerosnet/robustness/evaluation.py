@@ -61,7 +61,7 @@ def evaluate(
     labels: Sequence[int] | np.ndarray | Tensor,
     *,
     perturbation: str | None = None,
-    level: float = 0.0,
+    level: float | None = None,
     seed: int = 0,
     suite: str = 'zerosnet',
     batch_size: int | None = None,
@@ -83,7 +83,8 @@ def evaluate(
             (N, C, H, W), C = 1 or 3; floats must have the model's input size.
         labels: N class indices.
         perturbation: A name of ``SUITES[suite]``, None for clean.
-        level: Its strength, or its severity (1 to 5) in suites that have severities; 0 is clean.
+        level: Its strength, or its severity (1 to 5) in suites that have severities; 0 is clean. Needed with a
+            perturbation.
         seed: Of the noise.
         suite: A name of ``SUITES``.
         batch_size: Images at a time; changes nothing but speed and memory. Default: see ``default_batch_size``.
@@ -93,10 +94,15 @@ def evaluate(
 
     Raises:
         ValueError: for pixels out of range (names the range seen), images of the wrong shape or number, labels beyond
-            the model's classes, a model that returns something else than (N, classes) finite logits.
+            the model's classes, a perturbation without a level, a model that returns something else than (N, classes)
+            finite logits.
     """
     if perturbation is not None:
-        find_perturbation(suite, perturbation).check(level)
+        row = find_perturbation(suite, perturbation)
+        if level is None:
+            levels = ', '.join(f'{own:g}' for own in row.levels)
+            raise ValueError(f'perturbation={perturbation!r} without a level: its own are {levels}')
+        row.check(level)
     elif level:
         raise ValueError(f'level={level} without a perturbation: name the perturbation, or leave level at 0')
     batch_size = default_batch_size(device) if batch_size is None else batch_size
@@ -121,7 +127,7 @@ def evaluate(
             leave=False,
         ):
             indices = range(start, start := start + len(pixels))
-            yield pixels if perturbation is None else perturb(pixels, perturbation, level, seed, indices, suite)
+            yield pixels if perturbation is None else perturb(pixels, perturbation, level or 0.0, seed, indices, suite)
 
     with ready(net, device):
         return measure(net, config, batches(), targets, device)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Iterable, NamedTuple, Sequence
 
 import numpy as np
+import timm
 
 from .cells import CLEAN, Cell
 from .evaluation import Evaluation
 from .perturbations import SUITES
 
-TRAINING_SEED = re.compile(r'(?P<architecture>[^.]+\..+)_seed\d+')
+TRAINING = re.compile(r'(?P<weights>(?P<network>[^.]+)\.(?P<tag>.+?))(?:_seed(?P<seed>\d+))?')
 
 
 class CellKey(NamedTuple):
@@ -160,10 +161,22 @@ def missing_keys(grid: Grid, expected: Iterable[CellKey]) -> tuple[CellKey, ...]
     return tuple(key for key in expected if key not in have and not (key.corruption == CLEAN and clean))
 
 
+def training(model: str) -> tuple[str, str]:
+    """Architecture and training seed, '' without: ``zerosnet20.cifar10_seed1`` is seed 1 of ``zerosnet20``.
+
+    A tag that timm takes by default says nothing more than the name without it.
+    """
+    found = TRAINING.fullmatch(model)
+    if not found:
+        return model, ''
+    network = found['network']
+    default = timm.get_pretrained_cfg(network) if timm.is_model(network) else None
+    return network if default and default.tag == found['tag'] else found['weights'], found['seed'] or ''
+
+
 def architecture(model: str) -> str:
-    """The model without its training seed: ``zerosnet20.cifar10_seed1`` is a seed of ``zerosnet20.cifar10``."""
-    found = TRAINING_SEED.fullmatch(model)
-    return found['architecture'] if found else model
+    """The model without its training seed, see ``training``."""
+    return training(model)[0]
 
 
 def some(keys: Sequence[object], most: int = 8) -> str:

@@ -70,7 +70,10 @@ def points(
     if any(seed < 0 for seed in seeds):
         raise ValueError(f'seeds {list(seeds)}: accepted are integers >= 0')
     if not seeds or not found or (levels is not None and not len(levels)):
-        raise ValueError('the plan is empty: accepted are at least one corruption, one level and one seed')
+        raise ValueError(
+            f'the plan is empty: {len(wanted)} corruptions, {"their own" if levels is None else len(levels)} levels, '
+            f'{len(seeds)} seeds; accepted is at least one of each'
+        )
     return found
 
 

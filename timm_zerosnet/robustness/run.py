@@ -40,13 +40,17 @@ PACKAGES = ('torch', 'torchvision', 'timm', 'numpy', 'pillow')
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: cells it measured, those it found done, and ``'model, point: reason'`` for each that failed."""
+    """How a run ended: cells it measured, those it found done, and ``'model, point: reason'`` for each that failed.
+
+    ``notes`` are what a reader of the figures should check.
+    """
 
     measured: int
     kept: int
     failed: list[str]
     files: list[Path]
     subset: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -175,7 +179,8 @@ def run(
                 del net
         pictures = sample_pictures(images.images, entries[0].subject.preprocessing, plan)
         files, failed = export(out, store, pictures)
-    return Outcome(len(wanted - finished), len(wanted & finished), failed, files, images.subset)
+    notes = () if class_map else tuple(filter(None, (_few_labels(entry.subject, images) for entry in entries)))
+    return Outcome(len(wanted - finished), len(wanted & finished), failed, files, images.subset, notes)
 
 
 def _sources(models: Sequence[str | Source]) -> list[Source]:
@@ -207,6 +212,17 @@ def _check_sizes(subject: Subject, plan: list[Point]) -> None:
                     check_shape((1, *shape), find_perturbation(point.suite, point.corruption), point.suite)
                 except ValueError as error:
                     raise ModelError(f'model {subject.name}: {error}') from error
+
+
+def _few_labels(subject: Subject, data: LabelledImages) -> str | None:
+    """That labels without names fill less than half of the outputs, as those of another data set do."""
+    most = int(data.labels.max())
+    if data.classes is not None or subject.classes is None or 2 * (most + 1) > subject.classes:
+        return None
+    return (
+        f'the labels end at {most}, {subject.name} has {subject.classes} outputs, and the data have no class names to '
+        'compare: if they are other classes, --class-map FILE says which output stands for each'
+    )
 
 
 def _targets(data: LabelledImages, mapping: Mapping[str, int]) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from .baselines import BASELINES, Baseline, baseline_of
 from .cells import CLEAN, Cell
 from .corruption_error import CorruptionError, Estimate, Level
-from .grids import CellKey, Grid, architecture, expected_keys, grids, missing_keys, some
+from .grids import CellKey, Grid, architecture, expected_keys, grids, missing_keys, some, training
 from .levels import LevelRow, level_row
 from .statistics import RESAMPLES, area_weights, bootstrap_means, share_interval
 
@@ -143,15 +143,16 @@ def summarise(
 
 def training_spread(summaries: Iterable[ModelSummary]) -> dict[str, TrainingSpread]:
     """Spread over training seeds for each architecture, each training averaged over its noise seeds."""
-    groups: dict[str, list[ModelSummary]] = {}
+    groups: dict[str, dict[str, ModelSummary]] = {}
     for summary in summaries:
-        groups.setdefault(summary.architecture, []).append(summary)
+        name, seed = training(summary.model)
+        groups.setdefault(name, {}).setdefault(seed, summary)  # one that stands under two names counts once
     return {
         name: TrainingSpread(
             name,
-            tuple(summary.model for summary in group),
-            *_mean_and_sd([summary.clean.value for summary in group]),
-            *_mean_and_sd([summary.mean_error.value for summary in group]),
+            tuple(summary.model for summary in group.values()),
+            *_mean_and_sd([summary.clean.value for summary in group.values()]),
+            *_mean_and_sd([summary.mean_error.value for summary in group.values()]),
             ONE_TRAINING if len(group) == 1 else '',
         )
         for name, group in groups.items()
