@@ -163,7 +163,7 @@ def test_train_says_how_to_go_on_from_it(added, tmp_path, capsys):
     numbers = [*map(str, MEAN), '--std', *map(str, STD)]
     assert advice == [
         *('--model', MODEL, '--pretrained', '--pretrained-path', pretrained.weight_file(NAME)),
-        *('--num-classes', 'N', '--mean', *numbers),
+        *('--num-classes', 'N', '--mean', *numbers, '--interpolation', 'bilinear'),
     ]
     overlay = {'file': advice[4], 'num_classes': -1}  # as train.py has it
     net = timm.create_model(MODEL, True, pretrained_cfg_overlay=overlay, num_classes=7)
@@ -174,7 +174,7 @@ def test_train_says_how_to_go_on_from_it(added, tmp_path, capsys):
 def test_other_names_are_told(added, capsys):
     assert cli.main(['info', NAME]) == 2
     assert f"timm_zerosnet.weights_overlay('{NAME}') says how it loads" in capsys.readouterr().err
-    with pytest.raises(ScriptError, match=r'\(cifar100\) for resnet10t. Accepted: cifar10\.'):
+    with pytest.raises(ScriptError, match=r'\(cifar100\) for resnet10t. Accepted: cifar10, c3_in1k\.'):
         model_config(f'{MODEL}.cifar100')
 
 

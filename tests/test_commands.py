@@ -191,6 +191,12 @@ def test_info_of_a_weight(command):
     assert row['sha256'] in text and row['command'] in text and 'zero-stable; consistent, order 2' in text
 
 
+def test_info_has_the_recipe_as_it_was_run(command):
+    for name, key, value in (('zerosnet110', 'epochs', 30), ('zerosnet20.cifar10_seed1', 'seed', 1)):
+        weights = json.loads(command('info', name, '--json'))['weights']
+        assert weights['recipe_arguments'][key] == weights[key] == value
+
+
 def test_info_of_a_trained_lambda(command, tmp_path):
     lambdas = [-1.8, -1.0, 0.3, 0.5, -0.5, 2.0, -3.0]
     net = timm.create_model('zerosnet20_tra')
@@ -331,6 +337,10 @@ def test_predict_by_a_checkpoint(files, command, tmp_path):
     (tmp_path / 'names.txt').write_text('rose\ntulip\ndaisy\n')
     (row,) = json.loads(command(*words, '--class-map', tmp_path / 'names.txt'))
     assert {entry['index']: entry['class'] for entry in row['predictions']} == {0: 'rose', 1: 'tulip', 2: 'daisy'}
+    assert 'outputs' not in command.__dict__['notes']
+    (tmp_path / 'names.txt').write_text('rose\ntulip\n')
+    (row,) = json.loads(command(*words, '--class-map', tmp_path / 'names.txt'))
+    assert f'{tmp_path / "names.txt"} names 2 of the 3 outputs' in command.__dict__['notes']
 
 
 def test_predict_says_whose_class_names_they_are(files, command, tmp_path):

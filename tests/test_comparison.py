@@ -4,6 +4,7 @@ import itertools
 import math
 import random
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from timm_zerosnet.robustness import SUITES, compare
 from timm_zerosnet.robustness.cells import CLEAN
 from timm_zerosnet.robustness.comparison_report import comparison_markdown
 from timm_zerosnet.robustness.statistics import smallest_difference
+from timm_zerosnet.robustness.summary import summarise, training_spread
 
 stats = pytest.importorskip('scipy.stats')
 
@@ -220,6 +222,21 @@ def test_one_training_decides_nothing_about_architectures():
     report = comparison_markdown(compare(cells, 'one', 'two', **FAST))
     assert 'one training seed: nothing can be decided about the architecture' in report
     assert 'Overall one.x is better by' in report
+
+
+def test_a_name_without_its_default_tag_is_a_training_like_the_others():
+    names = ['zerosnet20', 'zerosnet20.cifar10_seed1', 'preresnet20.cifar10', 'preresnet20.cifar10_seed2']
+    cells = [c for i, name in enumerate(names) for c in whole_run(name, seed=i)]
+    found = compare(cells, 'zerosnet20', 'preresnet20.cifar10', **FAST).trainings
+    assert found.architectures == ('zerosnet20', 'preresnet20')
+    assert [list(values) for values in found.accuracies] == [names[:2], names[2:]] and found.p is not None
+    # the same weights under a second name are no further training
+    again = [replace(c, model='zerosnet20.cifar10') for c in cells if c.model == 'zerosnet20']
+    assert compare([*cells, *again], 'zerosnet20', 'preresnet20.cifar10', **FAST).trainings == found
+    spread = training_spread(summarise([*cells, *again], **FAST).values())
+    assert {name: len(found.models) for name, found in spread.items()} == {'zerosnet20': 2, 'preresnet20': 2}
+    report = comparison_markdown(compare([*cells, *again], 'zerosnet20', 'zerosnet20.cifar10', **FAST))
+    assert report.rstrip().endswith('Both names mean the same weights.') and 'no difference is shown: 0.00' in report
 
 
 def test_several_trainings_are_compared_apart():

@@ -276,6 +276,9 @@ def test_wrong_arguments_are_refused(net):
         perturb(torch.from_numpy(IMAGES), 'randn', 0.1)
     with pytest.raises(ValueError, match='level=0.1 without a perturbation'):
         evaluate(net, IMAGES, LABELS, level=0.1)
+    with pytest.raises(ValueError, match="perturbation='randn' without a level: its own are 0.01, 0.02, "):
+        evaluate(net, IMAGES, LABELS, perturbation='randn')
+    assert evaluate(net, IMAGES, LABELS, perturbation='randn', level=0).top1 == evaluate(net, IMAGES, LABELS).top1
     with pytest.raises(ValueError, match='batch_size=0: accepted is an integer >= 1'):
         evaluate(net, IMAGES, LABELS, batch_size=0)
     for key in ('mean', 'std'):

@@ -113,7 +113,7 @@ def test_card_says_what_the_manifest_says(name, folders):
         assert part in text, part
     for title in ('Install', 'Use', 'Architecture', 'Accuracy', 'Training', 'Intended use', 'Limits', 'Citation'):
         assert f'\n## {title}\n' in text
-    assert "It is the last epoch's, never the best one's" in text
+    assert "It is the last epoch's, whichever was best" in text
     assert '$' not in text and str(WEIGHTS.parent) not in text
     assert yaml.safe_load(card.data.to_yaml())['model-index'][0]['name'] == name
 

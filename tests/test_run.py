@@ -181,6 +181,12 @@ def test_limit_of_a_sorted_folder_says_which_classes_are_gone(command, tmp_path)
     assert code == 0 and 'the first 6 of 12 images leave out 1 of 3 classes: ship' in error
 
 
+def test_labels_that_end_far_below_the_outputs_are_told(command):
+    code, _, error = command(model=['zerosnet20', 'zerosnet20.cifar100'])
+    assert code == 0 and 'zerosnet20.cifar100 has 100 outputs, and the data have no class names' in error
+    assert 'zerosnet20 has 10 outputs' not in error
+
+
 def test_changed_weights_are_new_cells(command, tmp_path):
     net = timm.create_model('zerosnet20', pretrained=True)
     name = f'local-dir:{tmp_path / "net"}'

@@ -358,8 +358,11 @@ def test_suites_are_kept_apart():
 @pytest.mark.parametrize(
     'model, name',
     [
-        ('zerosnet20.cifar10_seed1', 'zerosnet20.cifar10'),
-        ('zerosnet20.cifar10', 'zerosnet20.cifar10'),
+        ('zerosnet20.cifar10_seed1', 'zerosnet20'),
+        ('zerosnet20.cifar10', 'zerosnet20'),
+        ('zerosnet20', 'zerosnet20'),
+        ('resnet10t.cifar10_seed2', 'resnet10t.cifar10'),
+        ('resnet18.a1_in1k', 'resnet18'),
         ('zerosnet20.cifar100_seed12', 'zerosnet20.cifar100'),
         ('runs/net_seed1', 'runs/net_seed1'),
         ('net.cifar10_seedling', 'net.cifar10_seedling'),

@@ -61,6 +61,12 @@ def test_device_that_was_given_stays(images, capsys):
         (['--data-dir', 'DIR', '--results-file', 'DIR'], 'images: accepted is a file in a folder that exists'),
         (['--data-dir', 'DIR', '--results-file', 'DIR/no/r.csv'], 'r.csv: accepted is a file in a folder that exists'),
         (['elsewhere', '--data-dir', 'DIR'], "'elsewhere' and --data-dir "),
+        (['--data-dir', 'DIR', '--num-classes', '2'], 'the weights of zerosnet20 have 10 classes, so that this'),
+        (['--data-dir', 'DIR', '--model', 'zerosnet32'], 'there are no weights for zerosnet32.cifar10'),
+        (
+            ['--data-dir', 'DIR', '--model', 'zerosnet20.cifar100'],
+            'the network 100 outputs: accepted is --model zerosnet20.cifar10 or other data',
+        ),
     ],
 )
 def test_what_validate_would_take_for_something_else(arguments, message, images, capsys):

@@ -123,7 +123,8 @@ def model_config(name: str) -> dict[str, Any]:
         cfg = timm.get_pretrained_cfg(name)
     except RuntimeError as error:  # an unknown tag
         model = name.split('.')[0]
-        tags = few(getattr(default_cfgs.get(model), 'tags', weight_tags(model)))
+        timms = [found.partition('.')[2] for found in timm.list_models(model, include_tags=True)]
+        tags = few(getattr(default_cfgs.get(model), 'tags', [*weight_tags(model), *timms]))
         raise ScriptError(f'--model {name}: {error}' + (f' Accepted: {tags}.' if tags else '')) from error
     return cfg.to_dict() if cfg else {}
 

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from .. import pretrained
-from ..backbones import is_backbone
 from ..costs import measure
 from ..methods import lm, zerosnet_coefficients
 from ..pretrained import WeightError
@@ -47,9 +46,9 @@ def own_model(name: str) -> tuple[str, str]:
         ValueError: if there is no such network or tag; gives the nearest.
     """
     model, _, tag = name.partition('.')
-    if is_backbone(name):
+    if packaged := [other for other in pretrained.backbones() if name in (other, other.partition('.')[0])]:
         raise ValueError(
-            f"{name} is a network of timm's own; timm_zerosnet.weights_overlay({name!r}) says how it loads"
+            f"{name} is a network of timm's own; timm_zerosnet.weights_overlay({packaged[0]!r}) says how it loads"
         )
     if model not in default_cfgs:
         near = difflib.get_close_matches(model, default_cfgs, 3, 0.4)
