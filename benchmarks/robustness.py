@@ -85,10 +85,10 @@ def clean_trainings(data: str) -> list[dict[str, Any]]:
     groups: dict[str, dict[str, float]] = {}
     for name in models_of(data):
         groups.setdefault(architecture(name), {})[name] = manifest()[name]['top1']
-    ours = f'zerosnet20.{data}'
+    ours = architecture(f'zerosnet20.{data}')
     rows = []
     for other in [name for name in groups if ours in groups and name != ours]:
-        images = manifest()[other]['test_images']
+        images = manifest()[next(iter(groups[other]))]['test_images']
         place = {'part': f'{data}-clean', 'data': data, 'images': images}
         rows += trainings_row(place, compare_trainings((ours, other), (groups[ours], groups[other])))
     return rows

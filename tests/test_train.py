@@ -348,7 +348,10 @@ def test_a_run_is_not_overwritten(finished, images, capsys):
         (['--data-dir', 'DIR', '--initial-checkpoint', 'DIR'], 'is a folder; accepted is a file'),
         (['--data-dir', 'DIR', '--model', 'zerosnet32', '--resume', 'FILE'], 'does not fit zerosnet32'),
         (['--dataset', 'torch/cifar10'], 'no data: --data-dir DIR is missing'),
-        (['--data-dir', 'DIR', '--model', 'local-dir:LOCAL'], '10 classes, the network 4 outputs: accepted is --num-classes'),
+        (
+            ['--data-dir', 'DIR', '--model', 'local-dir:LOCAL'],
+            '10 classes, the network 4 outputs: accepted is --num-classes',
+        ),
         (['--data-dir', 'DIR', '--model', 'local-dir:DIR'], 'config.json does not exist; accepted is a folder with'),
         (['--data-dir', 'DIR', '--resume', 'TORN'], 'cannot be read as a checkpoint'),
     ],
