@@ -185,6 +185,16 @@ def test_labels_that_end_far_below_the_outputs_are_told(command):
     code, _, error = command(model=['zerosnet20', 'zerosnet20.cifar100'])
     assert code == 0 and 'zerosnet20.cifar100 has 100 outputs, and the data have no class names' in error
     assert 'zerosnet20 has 10 outputs' not in error
+    assert 'no class names' not in command('--limit', '4', model=['zerosnet20.cifar100'])[2]
+
+
+def test_own_weights_are_no_training_of_what_their_name_means(tmp_path):
+    data = LabelledImages(np.zeros((2, 32, 32, 3), np.uint8), np.arange(2))
+    own = Source('zerosnet20', module=timm.create_model('zerosnet20'))
+    for other in ('zerosnet20.cifar10', 'zerosnet20.cifar10_seed1'):
+        with pytest.raises(ValueError, match=f"weights of yours are called 'zerosnet20' beside '{other}'"):
+            run([own, other], data, tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
 
 
 def test_changed_weights_are_new_cells(command, tmp_path):

@@ -112,8 +112,9 @@ def _create(family: str, depth: int, pretrained: bool, kwargs: dict[str, Any]) -
             )
     feature_cfg = dict(out_indices=tuple(range(len(shape['layers']) + 1)), feature_cls='getter')
     feature_cfg.update(kwargs.pop('feature_cfg', {}))
-    feature_cls = str(kwargs.get('feature_cls', feature_cfg['feature_cls']))
-    if kwargs.get('features_only') and not any(kind in feature_cls.lower() for kind in ('getter', 'fx', 'graph')):
+    feature_cls = kwargs.get('feature_cls', feature_cfg['feature_cls'])
+    kind = feature_cls.lower() if isinstance(feature_cls, str) else getattr(feature_cls, '__name__', None)
+    if kwargs.get('features_only') and kind not in ('getter', 'fx', 'FeatureGetterNet', 'FeatureGraphNet'):
         raise ValueError(
             f"feature_cls={feature_cls!r}: accepted are 'getter', the default, and 'fx'; a state is not one tensor"
         )

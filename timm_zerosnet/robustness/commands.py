@@ -167,8 +167,6 @@ def _robustness(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print('finished cells are kept: run the same command again, it does what is left', file=sys.stderr)
         raise
-    for note in outcome.notes:
-        print(f'timm-zerosnet: {note}', file=sys.stderr)
     earlier = f', {outcome.kept} from an earlier run' if outcome.kept else ''
     subset = f'; a subset: the {outcome.subset} images' if outcome.subset else ''
     print(f'{outcome.measured} cells measured{earlier}{subset}')

@@ -29,6 +29,7 @@ from .cells import CLEAN
 from .data import LabelledImages, ahead
 from .evaluation import as_floats, default_batch_size, measure, ready, resize
 from .export import export
+from .grids import architecture, training
 from .perturbations import check_shape, find_perturbation, perturb
 from .plan import Point, cell_key, points, precision, sha256_of
 from .samples import sample_pictures
@@ -40,17 +41,13 @@ PACKAGES = ('torch', 'torchvision', 'timm', 'numpy', 'pillow')
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: cells it measured, those it found done, and ``'model, point: reason'`` for each that failed.
-
-    ``notes`` are what a reader of the figures should check.
-    """
+    """How a run ended: cells it measured, those it found done, and ``'model, point: reason'`` for each that failed."""
 
     measured: int
     kept: int
     failed: list[str]
     files: list[Path]
     subset: str
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,6 +133,8 @@ def run(
             subject = describe(source, source.open())
             _check_sizes(subject, plan)
             mapping = class_indices(subject, images, class_map)
+            if progress and class_map is None and (note := _few_labels(subject, images)):
+                tqdm.write(f'timm-zerosnet: {note}', file=sys.stderr)
             keys = {point: cell_key(subject, images, digest, mapping, how, point) for point in plan}
             entries.append(_Entry(source, subject, mapping, keys))
         document = _document(entries, plan, images, digest, how, data_name)
@@ -179,8 +178,7 @@ def run(
                 del net
         pictures = sample_pictures(images.images, entries[0].subject.preprocessing, plan)
         files, failed = export(out, store, pictures)
-    notes = () if class_map else tuple(filter(None, (_few_labels(entry.subject, images) for entry in entries)))
-    return Outcome(len(wanted - finished), len(wanted & finished), failed, files, images.subset, notes)
+    return Outcome(len(wanted - finished), len(wanted & finished), failed, files, images.subset)
 
 
 def _sources(models: Sequence[str | Source]) -> list[Source]:
@@ -191,6 +189,16 @@ def _sources(models: Sequence[str | Source]) -> list[Source]:
             raise ValueError(f'two different models are called {source.name!r}: accepted is one name for each')
     if not sources:
         raise ValueError('the plan is empty: accepted is at least one model')
+    own = [name for name, source in sources.items() if source.module is not None or source.checkpoint is not None]
+    for name in own:
+        kind, seed = training(name)
+        for other in sources:
+            same = other != name and training(other) == (kind, seed)
+            if same or not seed and other not in own and architecture(other) == kind:
+                raise ValueError(
+                    f'weights of yours are called {name!r} beside {other!r}, so that they would count as a training of '
+                    "the same network: accepted is another name, as in Source('mine', module)"
+                )
     return list(sources.values())
 
 
@@ -217,7 +225,8 @@ def _check_sizes(subject: Subject, plan: list[Point]) -> None:
 def _few_labels(subject: Subject, data: LabelledImages) -> str | None:
     """That labels without names fill less than half of the outputs, as those of another data set do."""
     most = int(data.labels.max())
-    if data.classes is not None or subject.classes is None or 2 * (most + 1) > subject.classes:
+    known = data.classes is not None or data.subset or subject.classes is None
+    if known or 2 * (most + 1) >= (subject.classes or 0):
         return None
     return (
         f'the labels end at {most}, {subject.name} has {subject.classes} outputs, and the data have no class names to '
