@@ -13,6 +13,7 @@ from made_cells import cell, chosen_images, renamed, whole_run
 
 from timm_zerosnet.robustness import SUITES, compare
 from timm_zerosnet.robustness.cells import CLEAN
+from timm_zerosnet.robustness.comparison import compare_trainings
 from timm_zerosnet.robustness.comparison_report import comparison_markdown
 from timm_zerosnet.robustness.statistics import smallest_difference
 from timm_zerosnet.robustness.summary import summarise, training_spread
@@ -237,6 +238,15 @@ def test_a_name_without_its_default_tag_is_a_training_like_the_others():
     assert {name: len(found.models) for name, found in spread.items()} == {'zerosnet20': 2, 'preresnet20': 2}
     report = comparison_markdown(compare([*cells, *again], 'zerosnet20', 'zerosnet20.cifar10', **FAST))
     assert report.rstrip().endswith('Both names mean the same weights.') and 'no difference is shown: 0.00' in report
+
+
+def test_trainings_of_one_that_are_all_alike():
+    found = compare_trainings(
+        ('one', 'two'), ({'one.x': 95.0, 'one.x_seed1': 95.0}, {'two.x': 95.0, 'two.x_seed1': 90.0})
+    )
+    assert found.sds == pytest.approx((0, math.sqrt(12.5))) and found.difference == 2.5
+    assert found.p == pytest.approx(0.5)  # t = 1 with one degree of freedom
+    assert compare_trainings(found.architectures, (found.accuracies[0], found.accuracies[0])).p is None
 
 
 def test_several_trainings_are_compared_apart():

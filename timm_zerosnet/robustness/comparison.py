@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, replace
 from typing import Iterable, Mapping, Sequence
 
@@ -377,7 +378,9 @@ def compare_trainings(
     values = [list(found.values()) for found in accuracies]
     sds = [float(np.std(v, ddof=1)) if len(v) > 1 else None for v in values]
     decides = None not in sds and any(sds)
-    welch = scipy_stats().ttest_ind(*values, equal_var=False) if decides else None
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # scipy's, where the trainings of one of the two are all alike
+        welch = scipy_stats().ttest_ind(*values, equal_var=False) if decides else None
     interval = welch.confidence_interval() if welch is not None else None
     return Trainings(
         architectures=architectures,
