@@ -283,6 +283,35 @@ def test_trainings_are_compared_by_welch(in_small, monkeypatch):
     assert '| CIFAR-10, clean | `zerosnet20` | `preresnet20` | 3, 2 | 91.17 (0.21) | 90.70 (0.28) |' in shown
 
 
+def test_the_readme_says_of_the_trainings_what_was_measured():
+    table = rows(trainings.SOURCE.with_name('robustness-trainings.csv'))
+    noisy = [row for row in table if not row['part'].endswith('-clean')]
+    every = [trainings.accuracies(part) for part in dict.fromkeys(row['part'] for row in noisy)]
+    three = [[values for values in found.values() if len(values) > 1] for found in every]
+    apart = [max(values) - min(values) for groups in three for values in groups]
+    means = [[np.mean(values) for values in groups] for groups in three]
+    low, high = ([float(row[side]) for row in noisy] for side in ('low', 'high'))
+    clean = next(row for row in table if (row['part'], row['b']) == ('cifar10-clean', 'lmresnet20'))
+    pairs = rows(trainings.SOURCE.with_name('robustness-pairs.csv'))
+    pre, lm = (
+        [-float(row['difference']) for row in pairs if row['data'] == 'cifar100' and row['b'] == f'{name}.cifar100']
+        for name in ('preresnet20', 'lmresnet20')
+    )
+    text = ' '.join((trainings.DOCS.parent / 'README.md').read_text(encoding='utf-8').split())
+    assert max(low) < 0 < min(high) and float(clean['p']) == min(float(row['p']) for row in table)
+    for said in (
+        f'lie {min(apart):.1f} to {max(apart):.1f} points apart',
+        f'the means of these three at most {max(max(found) - min(found) for found in means):.1f},',
+        f'advantage of the others of up to {-max(low):.1f} to {-min(low):.1f} points, of zerosnet20',
+        f'of zerosnet20 of up to {min(high):.1f} to {max(high):.1f}.',
+        f'mean is {float(clean["difference"]):.2f} above lmresnet20',
+        f'(p {float(clean["p"]):.2f}; corrected for all eight rows {len(table) * float(clean["p"]):.2f})',
+        f'by {pre[0]:.1f} points in suite `zerosnet`, {pre[1]:.1f} in the noise of `cifar-c`',
+        f'those of lmresnet20 ({lm[0]:.1f}, not decided, and {lm[1]:.1f})',
+    ):
+        assert said in text, said
+
+
 def test_the_picture_shows_the_trainings_of_the_table():
     table = rows(trainings.SOURCE.with_name('robustness-trainings.csv'))
     for row in table:
