@@ -20,16 +20,13 @@ from timm_zerosnet.steps import FixedStep
 
 
 class NaiveStep(nn.Module):
-    """The update as a sum of scaled tensors; nothing is folded, nothing in place."""
+    """The update as a sum of scaled tensors; nothing in place."""
 
     def __init__(self, step: FixedStep) -> None:
         super().__init__()
         self.a, self.b0 = step.a, step.b0
 
-    def scale(self, weight: Tensor) -> Tensor:
-        return weight
-
-    def forward(self, slope: Tensor, states: List[Tensor], slopes: List[Tensor], inplace: bool) -> Tensor:
+    def forward(self, slope: Tensor, states: List[Tensor], slopes: List[Tensor]) -> Tensor:
         x = torch.mul(1, torch.mul(self.b0, slope))
         for weight, state in zip(self.a, states, strict=False):
             x = x + torch.mul(weight, state)

@@ -1,4 +1,4 @@
-"""The package uses what timm makes public, so that a release of timm does not break it."""
+"""The package uses what timm and torch make public, so that a release of theirs does not break it."""
 
 import ast
 from pathlib import Path
@@ -19,6 +19,17 @@ def imported(path):
             yield from ((alias.name, '') for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
             yield from ((node.module, alias.name) for alias in node.names)
+
+
+def is_private(module, name):
+    return any(part.startswith('_') and not part.endswith('__') for part in (*module.split('.'), name))
+
+
+def test_only_public_names_of_torch():
+    found = {(path.name, *each) for path in PACKAGE.rglob('*.py') for each in imported(path)}
+    ours = {each for each in found if each[1].split('.')[0] in ('torch', 'torchvision')}
+    assert not [each for each in ours if is_private(*each[1:])]
+    assert ('blocks.py', 'torch', 'nn') in ours  # it looks where the imports are
 
 
 def test_only_public_names_of_timm():

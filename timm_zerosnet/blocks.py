@@ -2,17 +2,16 @@
 
 from collections import OrderedDict
 from contextlib import nullcontext
-from typing import Callable, List, Sequence, Tuple
+from copy import deepcopy
+from typing import Callable, List, Optional, Sequence, Tuple
 
 import torch
 from timm.layers import BatchNormAct2d, DropPath
 from timm.models import checkpoint
 from torch import Tensor, nn
-from torch.fx import Proxy
-from torch.nn.modules.module import _has_any_global_hook
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from .steps import SlopeConv2d, fixed
+from .steps import FixedStep, fixed
 
 
 class MultistepBlock(nn.Module):
@@ -68,10 +67,7 @@ class MultistepBlock(nn.Module):
                 old_slopes.append(proj(slopes[j]))
             slopes = old_slopes
         slope = self.drop_path(self.slope(pre))
-        inplace = True
-        if not torch.jit.is_scripting():
-            inplace = not (_is_watched(getattr(self, self.last)) or _is_watched(self.drop_path) or _is_traced(slope))
-        x = self.step(slope, terms, slopes, inplace)
+        x = self.step(slope, terms, slopes)
         kept = states if self.keeps_raw else terms
         return [x] + kept[: self.keep_states], ([slope] + slopes)[: self.keep_slopes]
 
@@ -80,26 +76,21 @@ class MultistepBlock(nn.Module):
     def fuse(self) -> 'MultistepBlock':
         """For inference, as ``timm.utils.reparameterize_model`` asks for: fewer passes, the same logits to rounding.
 
-        Norms behind a convolution go into it, and ``b[0]`` into the branch's last weight. The first norm and those of
-        the projections come before a convolution and stay, as do norms other than timm's batch norm.
+        Norms behind a convolution go into it, and ``b[0]`` into the branch's last weight unless slopes are kept. The
+        first norm and those of the projections come before a convolution and stay, as do norms other than timm's batch
+        norm. A convolution that is pruned, parametrised or wrapped by an adapter stays, with its norm and ``b[0]``.
         """
         for conv, norm in self.folds:
-            setattr(self, norm, _fold(getattr(self, conv), getattr(self, norm)))
-        last = getattr(self, self.last)
-        last.weight = nn.Parameter(self.step.scale(last.weight).detach(), last.weight.requires_grad)
+            folded, rest = _fold(getattr(self, conv), getattr(self, norm))
+            setattr(self, conv, folded)
+            setattr(self, norm, rest)
         self.step = fixed(self.step)
+        last = getattr(self, self.last)
+        if _is_plain(last, nn.Conv2d) and not self.step.keeps_slopes:
+            scaled = [None if each is None else each * self.step.b0 for each in (last.weight, last.bias)]
+            setattr(self, self.last, _with_parameters(last, *scaled))
+            self.step = FixedStep(self.step.a, [1.0])
         return self
-
-
-def _is_watched(module: nn.Module) -> bool:
-    """Whether a hook may hold what the module returns."""
-    own = module._forward_hooks or module._backward_hooks or module._backward_pre_hooks
-    return bool(own or _has_any_global_hook())
-
-
-def _is_traced(slope: Tensor) -> bool:
-    """Whether fx records the block: a node taken from the graph must not change after it."""
-    return isinstance(slope, Proxy)
 
 
 class BasicBlock(MultistepBlock):
@@ -117,10 +108,10 @@ class BasicBlock(MultistepBlock):
         first, rest = dilations
         self.conv1 = nn.Conv2d(in_chs, out_chs, 3, stride, first, first, bias=False, **dd)
         self.norm2 = norm_act(out_chs, **dd)
-        self.conv2 = SlopeConv2d(out_chs, out_chs, 3, 1, rest, rest, bias=False, **dd)
+        self.conv2 = nn.Conv2d(out_chs, out_chs, 3, 1, rest, rest, bias=False, **dd)
 
     def slope(self, pre: Tensor) -> Tensor:
-        return self.conv2(self.norm2(self.conv1(pre)), self.step.scale(self.conv2.weight))
+        return self.conv2(self.norm2(self.conv1(pre)))
 
 
 class Bottleneck(MultistepBlock):
@@ -140,11 +131,10 @@ class Bottleneck(MultistepBlock):
         self.norm2 = norm_act(mid_chs, **dd)
         self.conv2 = nn.Conv2d(mid_chs, mid_chs, 3, stride, first, first, bias=False, **dd)
         self.norm3 = norm_act(mid_chs, **dd)
-        self.conv3 = SlopeConv2d(mid_chs, out_chs, 1, bias=False, **dd)
+        self.conv3 = nn.Conv2d(mid_chs, out_chs, 1, bias=False, **dd)
 
     def slope(self, pre: Tensor) -> Tensor:
-        out = self.conv2(self.norm2(self.conv1(pre)))
-        return self.conv3(self.norm3(out), self.step.scale(self.conv3.weight))
+        return self.conv3(self.norm3(self.conv2(self.norm2(self.conv1(pre)))))
 
 
 class MultistepStage(nn.Module):
@@ -204,18 +194,33 @@ class Stem(nn.Module):
     @torch.no_grad()
     def fuse(self) -> 'Stem':
         """See ``MultistepBlock.fuse``."""
-        self.norm = _fold(self.conv, self.norm)
+        self.conv, self.norm = _fold(self.conv, self.norm)
         return self
 
 
-def _fold(conv: nn.Conv2d, norm: nn.Module) -> nn.Module:
-    """Take a batch norm into the convolution before it; what is left of it is its activation."""
-    if type(norm) is not BatchNormAct2d or norm.running_mean is None or norm.running_var is None:
-        return norm
-    conv.weight, conv.bias = fuse_conv_bn_weights(
+def _is_plain(module: nn.Module, kind: type) -> bool:
+    """Whether a module computes with parameters of its own: not pruned, parametrised, wrapped or of another class."""
+    return type(module) is kind and {name for name, _ in module.named_parameters(recurse=False)} <= {'weight', 'bias'}
+
+
+def _with_parameters(conv: nn.Conv2d, weight: Tensor, bias: Optional[Tensor]) -> nn.Conv2d:
+    """A copy with other parameters, so that a convolution that other blocks share stays as it is for them."""
+    conv = deepcopy(conv)
+    learns = conv.weight.requires_grad
+    conv.weight, conv.bias = nn.Parameter(weight, learns), None if bias is None else nn.Parameter(bias, learns)
+    return conv
+
+
+def _fold(conv: nn.Module, norm: nn.Module) -> Tuple[nn.Module, nn.Module]:
+    """A convolution that has taken in the batch norm behind it, and what is left of the norm, its activation."""
+    plain = _is_plain(conv, nn.Conv2d) and _is_plain(norm, BatchNormAct2d)
+    if not plain or norm.running_mean is None or norm.running_var is None:
+        return conv, norm
+    weight, bias = fuse_conv_bn_weights(
         conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
     )
-    return norm.act
+    activation: nn.Module = norm.act
+    return _with_parameters(conv, weight, bias), activation
 
 
 def make_projection(kind: str, in_chs: int, out_chs: int, stride: int, norm_act: Callable, **dd) -> nn.Module:

@@ -1,7 +1,7 @@
 """The update of a block, ``x[n+1] = sum_i a[i] x[n-i] + sum_j b[j] f(x[n-j])``, with fixed or learned coefficients.
 
-A step has ``scale(weight)``, which the branch applies to its last weight so that ``b[0]`` costs no pass over the
-activations, and ``forward(slope, states, slopes, inplace)``, which adds the history to the slope.
+``forward(slope, states, slopes)`` returns the new state. It changes no tensor that it did not make: a hook, a graph or
+the history may hold the slope and the old states.
 """
 
 from typing import List, Sequence
@@ -15,7 +15,13 @@ MU_RANGE = (-1.0, 3 - 2**-6)  # zero-stable is -1 <= mu < 3; the upper end is ex
 
 
 class FixedStep(nn.Module):
-    """The update with given coefficients; ``b[0]`` scales the branch's last weight unless slopes are kept."""
+    """The update with given coefficients.
+
+    Args:
+        a: Of the states, newest first.
+        b: Of the slopes, newest first.
+        keeps_slopes: Whether the history keeps the slope for later blocks.
+    """
 
     a: List[float]
     b: List[float]
@@ -27,19 +33,19 @@ class FixedStep(nn.Module):
         self.b0 = float(b[0])
         self.keeps_slopes = keeps_slopes
 
-    def scale(self, weight: Tensor) -> Tensor:
-        return weight if self.keeps_slopes or self.b0 == 1.0 else weight * self.b0
-
-    def forward(self, slope: Tensor, states: List[Tensor], slopes: List[Tensor], inplace: bool = False) -> Tensor:
-        fresh = self.keeps_slopes or inplace
-        x = slope * self.b0 if self.keeps_slopes else slope
+    def forward(self, slope: Tensor, states: List[Tensor], slopes: List[Tensor]) -> Tensor:
+        x, own = slope, False
+        if self.b0 != 1.0:
+            # OpenVINO carries a change in place back through the product, to a slope that the history still needs
+            x, own = slope * self.b0, not self.keeps_slopes
         for i, c in enumerate(self.a):
             if c != 0:
-                x = x.add_(states[i], alpha=c) if fresh else x.add(states[i], alpha=c)
-                fresh = True
+                x = x.add_(states[i], alpha=c) if own else x.add(states[i], alpha=c)
+                own = True
         for j, c in enumerate(self.b):
             if c != 0:
-                x = x.add_(slopes[j], alpha=c)
+                x = x.add_(slopes[j], alpha=c) if own else x.add(slopes[j], alpha=c)
+                own = True
         return x
 
     def extra_repr(self) -> str:
@@ -66,13 +72,12 @@ class ZeroSNetStep(nn.Module):
         # the gradient passes where mu has left the interval, so that it can come back
         return self.mu.clamp(self.low, self.high).detach() + (self.mu - self.mu.detach())
 
-    def scale(self, weight: Tensor) -> Tensor:
-        _, b0 = zerosnet_coefficients(self.effective_mu())
-        return weight * b0
-
-    def forward(self, slope: Tensor, states: List[Tensor], slopes: List[Tensor], inplace: bool = False) -> Tensor:
-        a, _ = zerosnet_coefficients(self.effective_mu())
-        return _weighted_sum(slope, states, [a[0], a[1], a[2]], inplace)
+    def forward(self, slope: Tensor, states: List[Tensor], slopes: List[Tensor]) -> Tensor:
+        a, b0 = zerosnet_coefficients(self.effective_mu())
+        x = slope * b0.to(slope.dtype)
+        for i, c in enumerate([a[0], a[1], a[2]]):
+            x = x.addcmul_(states[i].to(x.dtype), c.to(x.dtype))
+        return x
 
     def extra_repr(self) -> str:
         return f'constrain={self.constrain}'
@@ -89,34 +94,18 @@ class LMStep(nn.Module):
     def init_weights(self) -> None:
         nn.init.uniform_(self.k, 1.0, 1.1)
 
-    def scale(self, weight: Tensor) -> Tensor:
-        return weight
-
-    def forward(self, slope: Tensor, states: List[Tensor], slopes: List[Tensor], inplace: bool = False) -> Tensor:
-        return _weighted_sum(slope, states, [self.k, 1 - self.k], inplace)
+    def forward(self, slope: Tensor, states: List[Tensor], slopes: List[Tensor]) -> Tensor:
+        k, dtype = self.k.to(slope.dtype), slope.dtype
+        return slope.addcmul(states[0].to(dtype), k).addcmul_(states[1].to(dtype), 1 - k)
 
 
 @torch.no_grad()
 def fixed(step: nn.Module) -> FixedStep:
-    """The step with the coefficients that it has now, its ``b[0]`` taken by the branch's last weight."""
+    """The step with the coefficients that it has now."""
     if isinstance(step, FixedStep):
-        return FixedStep(step.a, [step.b0 if step.keeps_slopes else 1.0, *step.b], step.keeps_slopes)
+        return step
     if isinstance(step, ZeroSNetStep):
-        a, _ = zerosnet_coefficients(step.effective_mu().double().item())
-        return FixedStep(a, [1.0])
+        a, b0 = zerosnet_coefficients(step.effective_mu().double().item())
+        return FixedStep(a, [b0])
     k = step.k.double().item()
     return FixedStep([k, 1 - k], [1.0])
-
-
-def _weighted_sum(x: Tensor, states: List[Tensor], a: List[Tensor], inplace: bool) -> Tensor:
-    for i, c in enumerate(a):
-        state, weight = states[i].to(x.dtype), c.to(x.dtype)
-        x = x.addcmul_(state, weight) if inplace or i > 0 else x.addcmul(state, weight)
-    return x
-
-
-class SlopeConv2d(nn.Conv2d):
-    """The last convolution of a branch, applied with its weight as the step scales it."""
-
-    def forward(self, x: Tensor, weight: Tensor) -> Tensor:  # type: ignore[override]
-        return self._conv_forward(x, weight, self.bias)
