@@ -61,7 +61,11 @@ def main(description: str | None = None) -> int:
     except (OutputError, ValueError) as error:
         parser.error(str(error))
     if args.worker:
-        return _work(args, jobs)
+        try:
+            return _work(args, jobs)
+        except BrokenPipeError:  # whoever started it has ended; a checkpoint is there
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
     missing = [job for job in jobs if job not in done(args.csv)]
     print(f'{args.csv}: {len(jobs) - len(missing)} of {len(jobs)} runs are there', flush=True)
     if args.list:
