@@ -1,0 +1,1 @@
+"""Does zero stability predict accuracy? Many coefficient sets, one recipe, several seeds; see ``run.py``."""
