@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from ..commands.options import ModelKwargs
+from ..pretrained import few
 from .analysis import compare_run, plain
 from .comparison_report import comparison_markdown
 from .corrupt import LAYOUTS, corrupt
@@ -18,7 +19,10 @@ from .perturbations import SUITES
 from .run import describe_subset, run
 from .subjects import Source, read_class_map
 
-FORMS = f'folder with one folder of images for each class, npz file with x_test and y_test, or {", ".join(TORCHVISION)}'
+FORMS = (
+    'folder with one folder of images for each class, npz file with x_test and y_test, npy file of images beside one '
+    f'of labels, or {", ".join(TORCHVISION)}'
+)
 
 INTERPOLATIONS = ('nearest', 'bilinear', 'bicubic', 'box', 'hamming', 'lanczos')
 
@@ -122,8 +126,9 @@ def _data_options(parser: argparse.ArgumentParser) -> None:
 
 def _load(args: argparse.Namespace, name: str, workers: int) -> LabelledImages:
     images = load_data(name, args.data_dir, args.download, args.limit, workers, progress=True)
-    if warning := describe_subset(images):
-        print(f'timm-zerosnet: {warning}', file=sys.stderr)
+    for note in (*images.notes, describe_subset(images)):
+        if note:
+            print(f'timm-zerosnet: {note}', file=sys.stderr)
     return images
 
 
@@ -169,7 +174,8 @@ def _robustness(args: argparse.Namespace) -> int:
         raise
     earlier = f', {outcome.kept} from an earlier run' if outcome.kept else ''
     subset = f'; a subset: the {outcome.subset} images' if outcome.subset else ''
-    print(f'{outcome.measured} cells measured{earlier}{subset}')
+    split = f'; of {args.data} the folder {outcome.split}' if outcome.split else ''
+    print(f'{outcome.measured} cells measured{earlier}{split}{subset}')
     for path in outcome.files[:5]:
         print(path)
     print(f'{outcome.files[-1].parent} ({len(outcome.files) - 5} files)')
@@ -186,8 +192,12 @@ def _compare(args: argparse.Namespace) -> None:
 
 
 def _corrupt(args: argparse.Namespace) -> None:
+    images = _load(args, args.data, workers=2)
+    if images.classes and args.layout != 'folder':
+        labels = few((f'{i} {name}' for i, name in enumerate(images.classes)), 20)
+        print(f'timm-zerosnet: the labels that are written stand for {labels}', file=sys.stderr)
     written = corrupt(
-        _load(args, args.data, workers=2),
+        images,
         args.out,
         suite=args.suite,
         size=args.size,
