@@ -101,9 +101,9 @@ def find_pictures(path: Path) -> ClassFolders:
     walk = _Walk(root)
     if not any(entry.is_dir() for entry in root.iterdir()):
         raise DataError(f'{root} holds no class folders; expected is one folder of images for each class')
-    if not walk.labels:
+    if not any(walk.places):
         raise DataError(
-            f'{root} holds no images: expected files with a suffix that Pillow opens, such as .png and .jpg'
+            f'{root} holds no images: accepted are files with a suffix that Pillow opens, such as .png and .jpg'
         )
     if '' in walk.places:
         loose = sorted(file.name for file in walk.labels if file.parent == root)

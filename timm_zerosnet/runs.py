@@ -103,11 +103,11 @@ def class_names(path: Path) -> tuple[str, ...] | None:
         args = None if path.suffix == '.safetensors' else read_checkpoint(path).get('args')
         if args is None:
             args = read_yaml(path.parent / 'args.yaml')
-    except WeightError:  # whoever needs the file says what is wrong with it
+    except (WeightError, OSError):  # whoever needs the file says what is wrong with it
         return None
-    record = (args if isinstance(args, dict) else vars(args)).get(RECORD) or {}
-    names = record.get('class_names')
-    return tuple(map(str, names)) if names else None
+    record = (args if isinstance(args, dict) else getattr(args, '__dict__', {})).get(RECORD)
+    names = record.get('class_names') if isinstance(record, dict) else None
+    return tuple(map(str, names)) if isinstance(names, list) else None
 
 
 def state_dict_of(checkpoint: dict[str, Any], average: str, path: Path) -> dict[str, Any]:

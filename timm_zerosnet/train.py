@@ -110,13 +110,15 @@ def _go_on(found: Continuation, script: Path, parser: argparse.ArgumentParser, a
     names = preflight.check(args, () if found.checkpoint else ('initial_checkpoint', 'pretrained_path'))
     if (found.config.get(RECORD) or {}).get('classes') not in (None, _digest(names)):
         raise ScriptError(f'{found.run} was started on other classes than those in {args.data_dir or args.data}')
+    record = {**(found.config.get(RECORD) or {}), 'class_names': names}  # runs of earlier releases lack them
+    config = {**found.config, RECORD: record}
     if not _is_primary():
-        _launch(script, found.config, [*arguments, *found.arguments], args)
+        _launch(script, config, [*arguments, *found.arguments], args)
         return
     print(f'{done}: going on')
     found.prepare()
     try:
-        _launch(script, found.config, [*arguments, *found.arguments], args)
+        _launch(script, config, [*arguments, *found.arguments], args)
     finally:
         trim_log(found.run / 'summary.csv', sys.maxsize)  # a script may have written its header again
 

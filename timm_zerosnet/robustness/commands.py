@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any, Callable
 
+from ..class_folders import SPLITS
 from ..commands.options import ModelKwargs
 from ..pretrained import few
 from .analysis import compare_run, plain
@@ -166,7 +168,7 @@ def _robustness(args: argparse.Namespace) -> int:
             workers=args.workers,
             class_map=read_class_map(args.class_map) if args.class_map else None,
             baseline=args.baseline,
-            data_name=args.data if args.data in TORCHVISION else Path(args.data).name,
+            data_name=_data_name(args.data),
             progress=True,
         )
     except KeyboardInterrupt:
@@ -183,6 +185,13 @@ def _robustness(args: argparse.Namespace) -> int:
         lines = '\n'.join(outcome.failed)
         print(f'timm-zerosnet: {len(outcome.failed)} cells failed:\n{lines}', file=sys.stderr)
     return 1 if outcome.failed else 0
+
+
+def _data_name(data: str) -> str:
+    if data in TORCHVISION:
+        return data
+    path = Path(os.path.abspath(data))
+    return f'{path.parent.name}/{path.name}' if path.name.lower() in SPLITS else path.name
 
 
 def _compare(args: argparse.Namespace) -> None:

@@ -204,8 +204,8 @@ def _read(file: Path) -> tuple[Image.Image, list[str]] | str:
 
 def order_note(classes: Sequence[str], meant: Sequence[Any], whose: str = 'the model') -> str:
     """That classes map by their order: which stands for which."""
-    pairs = (f'{name} -> {what}' for name, what in zip(classes, meant, strict=True))
-    return f"the classes are not named as those of {whose} and map in timm's natural order: {few(pairs, 20)}"
+    pairs = (f'{name} = {what}' for name, what in zip(classes, meant, strict=True))
+    return f"the classes are not named as those of {whose} and map by order, folders in timm's: {few(pairs, 20)}"
 
 
 def ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
