@@ -59,7 +59,9 @@ def test_folders(tmp_path):
         *('const/0.1', 'const/0.2', 'randn/0.1', 'randn/0.2')
     ]
     found = load_labelled(first[2])
-    assert found.classes == ('<b>', 'a', 'c', 'none')
+    assert found.classes == ('<b>', 'a', 'c') and found.notes == (
+        'folders without images, no classes as in timm: 1 (none)',
+    )
     order = sorted(range(12), key=lambda i: (data.classes[data.labels[i]], i))
     assert np.array_equal(found.images, seen('randn', 0.1, 'zerosnet')[0][order])
     assert [found.classes[label] for label in found.labels] == [data.classes[data.labels[i]] for i in order]
@@ -74,7 +76,9 @@ def test_folders(tmp_path):
 def test_bare_labels_keep_their_order_in_folders(tmp_path):
     data = LabelledImages(DATA.images, np.array([0, 2, 10, 11] * 3))
     (folder,) = corrupt(data, tmp_path, suite='cifar-c', corruptions=['contrast'], levels=[1])
-    assert sorted(load_labelled(folder).labels) == sorted(data.labels)
+    found = load_labelled(folder)
+    assert [found.classes[label] for label in found.labels] == [*['00'] * 3, *['02'] * 3, *['10'] * 3, *['11'] * 3]
+    assert 'no classes as in timm: 8 (01, 03, 04, ...)' in found.notes[0]
 
 
 def test_the_same_bytes_each_time(tmp_path):

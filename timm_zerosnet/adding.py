@@ -9,6 +9,7 @@ import platform
 import re
 import shlex
 import shutil
+import sys
 import tempfile
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -182,6 +183,8 @@ def add(
         stored.write_bytes(save(state_dict, metadata={'format': 'pt'}))
         model = timm.create_model(model_name, pretrained=True, pretrained_cfg_overlay=overlay(tag, stored))
         test = load_labelled(data, model.pretrained_cfg['label_names'], progress)
+        for line in test.notes:
+            print(f'timm-zerosnet: {line}', file=sys.stderr)
         if len(test.labels) != TEST_IMAGES:
             raise WeightError(
                 f'{data} has {len(test.labels)} images: accepted are the {TEST_IMAGES} of the whole test set'

@@ -19,12 +19,13 @@ class ImageError(ValueError):
     """A file cannot be used as an image; the message says why."""
 
 
-def read_image(path: Path, channels: int) -> tuple[Image.Image, list[str]]:
-    """The first picture in a file, in 8 bits, upright.
+def read_image(path: Path, channels: int, upright: bool = True) -> tuple[Image.Image, list[str]]:
+    """The first picture in a file, in 8 bits.
 
     Args:
         path: Of any format that Pillow reads.
         channels: 1 for grey, 3 for colour.
+        upright: Turn it as its EXIF orientation says; timm's scripts, which read test sets, do not.
 
     Returns:
         The image in mode L or RGB, and what was lost in words.
@@ -40,7 +41,7 @@ def read_image(path: Path, channels: int) -> tuple[Image.Image, list[str]]:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # Pillow's, about what the notes or the errors say
             with Image.open(path) as image:
-                return _convert(image, channels)
+                return _convert(image, channels, upright)
     except ImageError as error:
         raise ImageError(f'{path}: {error}') from error
     except Image.DecompressionBombError as error:
@@ -54,15 +55,18 @@ def read_image(path: Path, channels: int) -> tuple[Image.Image, list[str]]:
         raise ImageError(f'{path} is truncated or damaged: {one_line(error)}') from error
 
 
-def _convert(image: Image.Image, channels: int) -> tuple[Image.Image, list[str]]:
+def _convert(image: Image.Image, channels: int, upright: bool) -> tuple[Image.Image, list[str]]:
     notes = []
     if (frames := getattr(image, 'n_frames', 1)) > 1:
         notes.append(f'the first of {frames} frames is taken')
     deep = any(_is_deep(tile[0], tile[3]) for tile in getattr(image, 'tile', ()))
     image.load()
     if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
-        image = ImageOps.exif_transpose(image)
-        notes.append('it is turned as its EXIF orientation says')
+        if upright:
+            image = ImageOps.exif_transpose(image)
+        notes.append(
+            'it is turned as its EXIF orientation says' if upright else 'an EXIF orientation is left alone, as in timm'
+        )
     if image.mode.startswith(('I', 'F')):
         image, note = _eight_bits(image)
         notes.append(note)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import hashlib
 import math
 import os
 import sys
@@ -18,17 +17,18 @@ from timm.models import load_state_dict
 from .backbones import is_backbone, weights_overlay
 from .checkpoint import checkpoint_filter_fn
 from .cifar import DATA_SETS
+from .class_folders import splits_inside
 from .crop import MODE
 from .hub_models import HUB, LOCAL, outside_config
 from .pretrained import WeightError, check_readable, check_source, few, one_line, weight_tags
+from .runs import class_names
 from .timm_scripts import ScriptError
 from .zerosnet import default_cfgs
 
-SPLITS = ('train', 'val', 'valid', 'validation', 'test')
 CROP_MODES = (MODE, 'rrc', 'rkrc', 'rkrr')
 
 
-def check(args: argparse.Namespace, checkpoints: tuple[str, ...]) -> str | None:
+def check(args: argparse.Namespace, checkpoints: tuple[str, ...]) -> list[str] | None:
     """Refuse arguments of train.py that cannot work.
 
     Args:
@@ -36,7 +36,7 @@ def check(args: argparse.Namespace, checkpoints: tuple[str, ...]) -> str | None:
         checkpoints: Names of the arguments that hold paths of checkpoints.
 
     Returns:
-        A digest of the classes of the data set, None where they are not known.
+        The classes of the data set in the order of the outputs, None where they are not known.
 
     Raises:
         ScriptError: naming what was given and what is accepted.
@@ -134,15 +134,15 @@ def outputs(args: argparse.Namespace) -> int | None:
     return model_config(args.model).get('num_classes') if args.num_classes is None else args.num_classes
 
 
-def check_data(args: argparse.Namespace, splits: tuple[str, ...]) -> str | None:
-    """Refuse a data set that is missing, flat, without the splits, or has another class count than the network.
+def check_data(args: argparse.Namespace, splits: tuple[str, ...]) -> list[str] | None:
+    """Refuse a data set that is missing, flat, without the splits, or has other classes than the network.
 
     Args:
         args: Of train.py or validate.py.
         splits: The splits that will be read, the one to train on first.
 
     Returns:
-        A digest of the class names, None where they are not known.
+        The classes in the order of the outputs, None where they are not known.
 
     Raises:
         ScriptError: saying what was found and which argument to change.
@@ -156,9 +156,10 @@ def check_data(args: argparse.Namespace, splits: tuple[str, ...]) -> str | None:
     if kind == 'torch':
         if not args.dataset_download and not Path(root).is_dir():
             raise ScriptError(f'--data-dir {root} does not exist: --dataset-download fetches {args.dataset} into it')
-        if name in DATA_SETS:
-            _check_count(args, DATA_SETS[name]['num_classes'], args.dataset, expected)
-        return None
+        if name not in DATA_SETS:
+            return None
+        _check_count(args, DATA_SETS[name]['num_classes'], args.dataset, expected)
+        return list(DATA_SETS[name]['label_names'])
     if kind or name not in ('', 'folder', 'image_folder'):
         return None
     if not Path(root).exists():
@@ -167,7 +168,7 @@ def check_data(args: argparse.Namespace, splits: tuple[str, ...]) -> str | None:
     if args.class_map:
         if not any(path.is_file() for path in (Path(args.class_map), Path(root, args.class_map))):
             raise ScriptError(f'--class-map {args.class_map} does not exist, here or in {root}')
-        return None
+        return _mapped(args, root, splits[0])
     found: dict[str, list[str]] = {}
     for split in splits:
         try:
@@ -182,12 +183,11 @@ def check_data(args: argparse.Namespace, splits: tuple[str, ...]) -> str | None:
                 f'{folder} holds images that lie in no class folder; expected is one folder of images for each class'
             )
         _check_count(args, len(classes), folder, expected)
-        inside = sorted(name for name in SPLITS if Path(root, name).is_dir())
-        if len(splits) == 1 and Path(folder) == Path(root) and inside:
+        if len(splits) == 1 and Path(folder) == Path(root) and (inside := splits_inside(Path(root))):
             raise ScriptError(f'{root} has no folder for --split {split}; it has {", ".join(inside)}')
         if not found and len(splits) > 1:
             _check_batch(args, len(reader), folder)
-        if len(splits) == 1 and not args.checkpoint:
+        if len(splits) == 1:
             _compare_names(args, classes, folder)
         found[folder] = classes
     if len(found) < len(splits):
@@ -197,7 +197,18 @@ def check_data(args: argparse.Namespace, splits: tuple[str, ...]) -> str | None:
         if classes != names:
             strange = sorted(set(classes) ^ set(names))
             raise ScriptError(f'{first} and {folder} have different classes: only one of them has {few(strange)}')
-    return hashlib.sha256('\n'.join(names).encode()).hexdigest()[:16]
+    return names
+
+
+def _mapped(args: argparse.Namespace, root: str, split: str) -> list[str] | None:
+    """The class of each output by a class map; None where it leaves one out or names one twice."""
+    try:
+        reader = create_dataset(args.dataset, root=root, split=split, class_map=args.class_map).reader
+    except Exception:  # of many kinds, and the script will say the same
+        return None
+    names = {index: str(name) for name, index in getattr(reader, 'class_to_idx', {}).items()}
+    whole = len(names) == len(reader.class_to_idx) and sorted(names) == list(range(len(names)))
+    return [names[i] for i in range(len(names))] if whole else None
 
 
 def _check_count(args: argparse.Namespace, count: int, where: str, expected: int | None) -> None:
@@ -211,13 +222,22 @@ def _check_count(args: argparse.Namespace, count: int, where: str, expected: int
 
 
 def _compare_names(args: argparse.Namespace, classes: list[str], folder: str) -> None:
-    names = list(model_config(args.model).get('label_names') or classes)
+    """Say that the folders have other names than the classes of the network; of a run refuse another order, too."""
+    trained = class_names(Path(args.checkpoint)) if args.checkpoint and Path(args.checkpoint).is_file() else None
+    whose = args.checkpoint if trained else args.model
+    names = list(trained or (not args.checkpoint and model_config(args.model).get('label_names')) or classes)
     if classes == names:
         return
+    moved = [name for i, name in enumerate(classes) if name in names and names.index(name) != i]
+    if trained and moved:
+        raise ScriptError(
+            f'{folder} has the classes {few(classes)}, {whose} was trained on {few(names)} in this order, so that '
+            f'{few(moved)} would count as other classes: --class-map FILE maps them, line k names the class of output k'
+        )
     strange = sorted(set(classes) ^ set(names))
     difference = f'only one of them has {few(strange)}' if strange else f'the model begins with {few(names)}'
     print(
-        f'{folder} has other classes than {args.model}: {difference}; its folders are taken in the order of their '
+        f'{folder} has other classes than {whose}: {difference}; its folders are taken in the order of their '
         f'names ({few(classes)}), --class-map FILE gives another',
         file=sys.stderr,
     )

@@ -94,6 +94,22 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+def class_names(path: Path) -> tuple[str, ...] | None:
+    """The classes that a run of our launcher trained on, in the order of the outputs; None where nothing says them.
+
+    A checkpoint has them, of a file that was made of one the ``args.yaml`` beside it.
+    """
+    try:
+        args = None if path.suffix == '.safetensors' else read_checkpoint(path).get('args')
+        if args is None:
+            args = read_yaml(path.parent / 'args.yaml')
+    except (WeightError, OSError):  # whoever needs the file says what is wrong with it
+        return None
+    record = (args if isinstance(args, dict) else getattr(args, '__dict__', {})).get(RECORD)
+    names = record.get('class_names') if isinstance(record, dict) else None
+    return tuple(map(str, names)) if isinstance(names, list) else None
+
+
 def state_dict_of(checkpoint: dict[str, Any], average: str, path: Path) -> dict[str, Any]:
     """The trained weights (``'raw'``) of a checkpoint or their running average (``'ema'``).
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import sys
 import tempfile
@@ -88,12 +89,14 @@ def _start(
             f'validate, predict and robustness take its checkpoints by --model {args.model} --checkpoint FILE'
         )
     preflight.check_positional(args)
-    classes = preflight.check(args, ('initial_checkpoint', 'pretrained_path', 'resume'))
+    names = preflight.check(args, ('initial_checkpoint', 'pretrained_path', 'resume'))
     target = Path(args.output or './output/train', args.experiment)
     if args.experiment and _is_primary() and (target / 'summary.csv').is_file():
         raise ScriptError(f'{target} holds a run: --continue {target} goes on with it, another --experiment keeps it')
     with only_writer(target) if args.experiment and _is_primary() else nullcontext():
-        _launch(script, {**config, RECORD: {**record, 'classes': classes}}, arguments, args)
+        _launch(
+            script, {**config, RECORD: {**record, 'classes': _digest(names), 'class_names': names}}, arguments, args
+        )
 
 
 def _go_on(found: Continuation, script: Path, parser: argparse.ArgumentParser, arguments: list[str]) -> None:
@@ -104,17 +107,18 @@ def _go_on(found: Continuation, script: Path, parser: argparse.ArgumentParser, a
         if _is_primary():
             print(f'{done}: nothing is left')
         return
-    classes = preflight.check(args, () if found.checkpoint else ('initial_checkpoint', 'pretrained_path'))
-    began_with = (found.config.get(RECORD) or {}).get('classes', classes)
-    if classes != began_with:
+    names = preflight.check(args, () if found.checkpoint else ('initial_checkpoint', 'pretrained_path'))
+    if (found.config.get(RECORD) or {}).get('classes') not in (None, _digest(names)):
         raise ScriptError(f'{found.run} was started on other classes than those in {args.data_dir or args.data}')
+    record = {**(found.config.get(RECORD) or {}), 'class_names': names}  # runs of earlier releases lack them
+    config = {**found.config, RECORD: record}
     if not _is_primary():
-        _launch(script, found.config, [*arguments, *found.arguments], args)
+        _launch(script, config, [*arguments, *found.arguments], args)
         return
     print(f'{done}: going on')
     found.prepare()
     try:
-        _launch(script, found.config, [*arguments, *found.arguments], args)
+        _launch(script, config, [*arguments, *found.arguments], args)
     finally:
         trim_log(found.run / 'summary.csv', sys.maxsize)  # a script may have written its header again
 
@@ -129,6 +133,10 @@ def _launch(script: Path, config: dict[str, Any], arguments: list[str], args: ar
             if _is_primary():
                 print('timm-zerosnet train --continue RUN goes on with what it has finished', file=sys.stderr)
             raise
+
+
+def _digest(names: list[str] | None) -> str | None:
+    return None if names is None else hashlib.sha256('\n'.join(names).encode()).hexdigest()[:16]
 
 
 def _parse(parser: argparse.ArgumentParser, config: dict[str, Any], arguments: list[str]) -> argparse.Namespace:

@@ -54,7 +54,7 @@ def _predict(args: argparse.Namespace) -> int:
         raise ValueError(f'--topk {args.topk}: accepted is 1 to {classes}, the classes of {args.model}')
     if names is None:
         names = dict(enumerate(subject.label_names or ()))
-        if args.checkpoint is not None and names:
+        if args.checkpoint is not None and names and not subject.trained:
             _say(f'the class names are those of {args.model}; --class-map FILE gives others')
     if strange := [i for i in names if not 0 <= i < classes]:
         raise ValueError(f'{args.class_map} names output {strange[0]}: accepted are 0 to {classes - 1}')

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any, Callable
 
+from ..class_folders import SPLITS
 from ..commands.options import ModelKwargs
+from ..pretrained import few
 from .analysis import compare_run, plain
 from .comparison_report import comparison_markdown
 from .corrupt import LAYOUTS, corrupt
@@ -18,7 +21,10 @@ from .perturbations import SUITES
 from .run import describe_subset, run
 from .subjects import Source, read_class_map
 
-FORMS = f'folder with one folder of images for each class, npz file with x_test and y_test, or {", ".join(TORCHVISION)}'
+FORMS = (
+    'folder with one folder of images for each class, npz file with x_test and y_test, npy file of images beside one '
+    f'of labels, or {", ".join(TORCHVISION)}'
+)
 
 INTERPOLATIONS = ('nearest', 'bilinear', 'bicubic', 'box', 'hamming', 'lanczos')
 
@@ -122,8 +128,9 @@ def _data_options(parser: argparse.ArgumentParser) -> None:
 
 def _load(args: argparse.Namespace, name: str, workers: int) -> LabelledImages:
     images = load_data(name, args.data_dir, args.download, args.limit, workers, progress=True)
-    if warning := describe_subset(images):
-        print(f'timm-zerosnet: {warning}', file=sys.stderr)
+    for note in (*images.notes, describe_subset(images)):
+        if note:
+            print(f'timm-zerosnet: {note}', file=sys.stderr)
     return images
 
 
@@ -161,7 +168,7 @@ def _robustness(args: argparse.Namespace) -> int:
             workers=args.workers,
             class_map=read_class_map(args.class_map) if args.class_map else None,
             baseline=args.baseline,
-            data_name=args.data if args.data in TORCHVISION else Path(args.data).name,
+            data_name=_data_name(args.data),
             progress=True,
         )
     except KeyboardInterrupt:
@@ -169,7 +176,8 @@ def _robustness(args: argparse.Namespace) -> int:
         raise
     earlier = f', {outcome.kept} from an earlier run' if outcome.kept else ''
     subset = f'; a subset: the {outcome.subset} images' if outcome.subset else ''
-    print(f'{outcome.measured} cells measured{earlier}{subset}')
+    split = f'; of {args.data} the folder {outcome.split}' if outcome.split else ''
+    print(f'{outcome.measured} cells measured{earlier}{split}{subset}')
     for path in outcome.files[:5]:
         print(path)
     print(f'{outcome.files[-1].parent} ({len(outcome.files) - 5} files)')
@@ -179,6 +187,13 @@ def _robustness(args: argparse.Namespace) -> int:
     return 1 if outcome.failed else 0
 
 
+def _data_name(data: str) -> str:
+    if data in TORCHVISION:
+        return data
+    path = Path(os.path.abspath(data))
+    return f'{path.parent.name}/{path.name}' if path.name.lower() in SPLITS else path.name
+
+
 def _compare(args: argparse.Namespace) -> None:
     a, b = args.a, args.b
     found = compare_run(args.folder, a, b, args.other)
@@ -186,8 +201,12 @@ def _compare(args: argparse.Namespace) -> None:
 
 
 def _corrupt(args: argparse.Namespace) -> None:
+    images = _load(args, args.data, workers=2)
+    if images.classes and args.layout != 'folder':
+        labels = few((f'{i} {name}' for i, name in enumerate(images.classes)), 20)
+        print(f'timm-zerosnet: the labels that are written stand for {labels}', file=sys.stderr)
     written = corrupt(
-        _load(args, args.data, workers=2),
+        images,
         args.out,
         suite=args.suite,
         size=args.size,

@@ -132,7 +132,7 @@ class _Folders:
         partial = self.out / f'.{point.corruption}-{number(point.level)}.partial'
         if not start:
             shutil.rmtree(partial, ignore_errors=True)
-            for name in self.classes:  # also those without images, so that the order of classes stays
+            for name in self.classes:  # also those without images: readers say so, rather than nothing
                 (partial / name).mkdir(parents=True)
         for i, image in enumerate(images, start):
             Image.fromarray(image).save(partial / self.classes[self.data.labels[i]] / f'{i:0{self.digits}}.png')

@@ -10,22 +10,20 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterable, Iterator, Sequence, TypeVar
+from typing import Any, Callable, Iterable, Iterator, Sequence, TypeVar
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from ..class_folders import DataError, find_pictures, refuse_ties
+from ..images import ImageError, read_image
 from ..pretrained import few, one_line
 
 TORCHVISION = {'torch/cifar10': 'CIFAR10', 'torch/cifar100': 'CIFAR100'}
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
-
-
-class DataError(ValueError):
-    """A data set cannot be used; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +35,16 @@ class LabelledImages:
         labels: (N,) class indices.
         classes: What the data set calls the classes 0, 1, ...; None where labels are bare numbers.
         total: How many images the data set has; None if these are all.
+        split: The folder that was chosen among those of several splits; empty if there was nothing to choose.
+        notes: What was chosen, passed over or lost when they were read, in words.
     """
 
     images: np.ndarray | list[Image.Image]
     labels: np.ndarray
     classes: tuple[str, ...] | None = None
     total: int | None = None
+    split: str = ''
+    notes: tuple[str, ...] = ()
 
     @property
     def subset(self) -> str:
@@ -134,43 +136,33 @@ def load_labelled(
     """Read a test set.
 
     Args:
-        path: An npz file with ``x_test`` (uint8, N x H x W x 3) and ``y_test``, or an image folder: one folder for each
-            class, possibly inside ``validation``, ``val`` or ``test``.
-        class_names: The model's class names. Folders that carry them are mapped by name, others by sorted order.
+        path: An npz file with ``x_test`` (uint8, N x H x W x 3) and ``y_test``; an npy file of such images with one of
+            labels beside it, or the folder of the two, as CIFAR-10.1 has them; or an image folder: one folder for each
+            class, possibly inside ``validation``, ``val``, ``test`` or what else timm calls them.
+        class_names: The model's class names. Folders that carry them are mapped by name, others in timm's natural
+            order: ``2`` before ``10``. Folders without images are no classes.
         progress: Show a progress bar.
         limit: Read the first so many images alone.
         workers: Threads that decode.
 
     Raises:
         DataError: if there are no images, the folder is flat, files cannot be read (all are named), or the classes do
-            not map to the names.
+            not map to the names; see also ``class_folders.find_pictures``.
     """
     path = Path(path)
     if path.suffix == '.npz':
         return _load_npz(path, limit)
+    if path.suffix == '.npy' or _holds_npy(path):
+        return _load_npy_pair(path, limit)
     if not path.is_dir():
         raise DataError(f'{path} is neither an npz file nor a folder')
-    for split in ('validation', 'val', 'test'):
-        if (path / split).is_dir():
-            path = path / split
-            break
-    folders = sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith('.'))
-    if not folders:
-        raise DataError(f'{path} holds no class folders; expected is one folder of images for each class')
-    classes = [folder.name for folder in folders]
-    labels = list(range(len(classes))) if class_names is None else map_by_name(classes, class_names, path)
-    suffixes = _suffixes()
-    files = [
-        (file, label)
-        for folder, label in zip(folders, labels, strict=True)
-        for file in sorted(folder.rglob('*'))
-        if file.suffix.lower() in suffixes
-    ]
-    if not files:
-        raise DataError(
-            f'{path} holds no images: accepted are files with a suffix that Pillow opens, such as .png and .jpg'
-        )
-    wanted = files[:limit]
+    found = find_pictures(path)
+    labels, notes = list(range(len(found.classes))), list(found.notes)
+    if class_names is not None:
+        labels = map_by_name(found.classes, class_names, found.root)
+        if not set(found.classes) <= set(class_names):
+            notes.append(order_note(found.classes, [class_names[label] for label in labels]))
+    wanted = found.files[:limit]
     read = tqdm(
         ahead(_read, (file for file, _ in wanted), workers),
         total=len(wanted),
@@ -181,34 +173,39 @@ def load_labelled(
     )
     images: list[Image.Image] = []
     broken: list[str] = []
-    for found in read:
-        if isinstance(found, str):
-            broken.append(found)
-        else:
-            images.append(found)
+    lost: dict[str, list[str]] = {}
+    for (file, _), picture in zip(wanted, read, strict=True):
+        if isinstance(picture, str):
+            broken.append(picture)
+            continue
+        images.append(picture[0])
+        for note in picture[1]:
+            lost.setdefault(note, []).append(file.relative_to(found.root).as_posix())
     if broken:
         raise DataError(f'{len(broken)} of {len(wanted)} images cannot be read:\n' + '\n'.join(broken))
+    notes += [f'{note}: {len(files)} images ({few(files, 3)})' for note, files in lost.items()]
     return LabelledImages(
         np.stack(images) if len({image.size for image in images}) == 1 else images,
-        np.array([label for _, label in wanted], dtype=np.int64),
-        tuple(classes) if class_names is None else None,
-        len(files),
+        np.array([labels[label] for _, label in wanted], dtype=np.int64),
+        found.classes if class_names is None else None,
+        len(found.files),
+        found.split,
+        tuple(notes),
     )
 
 
-def _suffixes() -> set[str]:
-    """Of all pictures that Pillow opens: one that was passed over would be missing from the results without a word."""
-    known = Image.registered_extensions()
-    return {suffix for suffix, kind in known.items() if kind in Image.OPEN}
-
-
-def _read(file: Path) -> Image.Image | str:
-    """The picture, or what is wrong with it."""
+def _read(file: Path) -> tuple[Image.Image, list[str]] | str:
+    """The picture with what was lost of it, or what is wrong with it."""
     try:
-        with Image.open(file) as image:
-            return convert(image, 'RGB')
-    except Exception as error:  # Pillow's decoders raise many kinds
-        return f'{file} ({error})'
+        return read_image(file, 3, upright=False)
+    except ImageError as error:
+        return str(error)
+
+
+def order_note(classes: Sequence[str], meant: Sequence[Any], whose: str = 'the model') -> str:
+    """That classes map by their order: which stands for which."""
+    pairs = (f'{name} = {what}' for name, what in zip(classes, meant, strict=True))
+    return f"the classes are not named as those of {whose} and map by order, folders in timm's: {few(pairs, 20)}"
 
 
 def ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
@@ -259,6 +256,38 @@ def load_official(folder: str | Path, corruption: str, severity: int) -> Labelle
     size = len(labels) // 5
     part = slice(size * (int(severity) - 1), size * int(severity))
     return LabelledImages(np.array(images[part]), np.array(labels[part], dtype=np.int64))
+
+
+def _holds_npy(path: Path) -> bool:
+    """Whether a folder has npy files and no class folders."""
+    return path.is_dir() and any(path.glob('*.npy')) and not any(entry.is_dir() for entry in path.iterdir())
+
+
+def _load_npy_pair(path: Path, limit: int | None) -> LabelledImages:
+    """An npy file of images with one of labels beside it, or the only such pair of a folder."""
+    folder = path if path.is_dir() else path.parent
+    files = [file for file in sorted(folder.glob('*.npy')) if 'labels' in file.stem]
+    images = [path] if path.is_file() else [file for file in sorted(folder.glob('*.npy')) if file not in files]
+    wanted = {images[0].stem.replace(word, 'labels') for word in ('data', 'images')} if images else set()
+    labels = [file for file in files if file.stem in wanted] or [file for file in files if file.stem == 'labels']
+    labels = labels or (files if len(files) == 1 else [])
+    if len(images) != 1 or not labels or not path.exists():
+        named = f'; {images[0]} names one of several' if len(images) > 1 else ''
+        official = '; one severity of CIFAR-10-C: load_official in Python' if len(images) > 1 else ''
+        raise DataError(
+            f'{path}: expected an npy file of images beside one of labels, such as cifar10.1_v6_data.npy and '
+            f'cifar10.1_v6_labels.npy, got {few(file.name for file in [*images, *files]) or "no such files"}'
+            f'{named}{official}'
+        )
+    x, y = _load_npy(images[0]), _load_npy(labels[0])
+    fits = x.dtype == np.uint8 and x.ndim == 4 and x.shape[-1] in (1, 3) and len(x)
+    if not fits or y.shape != (len(x),) or not np.issubdtype(y.dtype, np.integer):
+        raise DataError(
+            f'{images[0]} is {x.dtype} {x.shape} and {labels[0].name} {y.dtype} {y.shape}: expected uint8 images '
+            '(N, H, W, 3), or 1 for grey ones, and (N,) integers'
+        )
+    notes = (f'the labels of {images[0].name} are those of {labels[0].name}',)
+    return LabelledImages(np.array(x[:limit]), np.array(y[:limit], dtype=np.int64), None, len(x), notes=notes)
 
 
 def _load_npy(path: Path) -> np.ndarray:
@@ -320,6 +349,7 @@ def map_by_name(folders: Sequence[str], names: Sequence[str], path: str | Path) 
     if all(folder in known for folder in folders):
         return [known[folder] for folder in folders]
     if len(folders) == len(names) and not any(folder in known for folder in folders):
+        refuse_ties(folders, path)
         return list(range(len(folders)))
     strange = [folder for folder in folders if folder not in known]
     raise DataError(

@@ -20,7 +20,7 @@ from .report import report_html
 from .rows import FIGURES, Row, number, read_rows
 from .samples import Samples
 from .store import Store
-from .tables import markdown, suite_text, summary_lines
+from .tables import data_notes, markdown, suite_text, summary_lines
 
 RESULTS = 'results'
 CELLS = ('model', 'suite', 'corruption', 'level', 'seed')
@@ -122,10 +122,13 @@ def table_md(plan: dict[str, Any], rows: list[Row], analysis: Analysis) -> str:
     cells = _by_point(rows)
     data, seeds = plan['data'], ', '.join(map(str, plan['seeds']))
     subset = f' **A subset: the {data["subset"]} images.**' if data['subset'] else ''
+    notes = data_notes(plan)
     lines = [
         f'Top-1 in percent on {data["images"]} images of {markdown(data["name"]) or "a data set"}, suite '
         f'{suite_text(plan)}{f", mean over the seeds {seeds}" if seeds else ""}.{subset}',
         '',
+        *(f'- {markdown(note)}' for note in notes),
+        *[''] * bool(notes),
         *summary_lines(plan, analysis),
         f'| corruption | level | {" | ".join(map(markdown, names))} |',
         f'| --- | --- |{" ---: |" * len(names)}',

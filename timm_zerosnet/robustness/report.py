@@ -15,7 +15,7 @@ from .grids import CellKey, some
 from .levels import LevelRow
 from .rows import Row, number
 from .samples import Samples
-from .tables import SUMMARY, decided, marks, mce_legend, suite_text
+from .tables import SUMMARY, data_notes, decided, marks, mce_legend, suite_text
 
 TEMPLATE = Path(__file__).with_name('report.html.jinja')
 MOST = 40  # cells that are named for each reason
@@ -45,6 +45,7 @@ def report_html(plan: dict[str, Any], rows: Sequence[Row], analysis: Analysis, s
         samples=samples,
         names=names,
         suite=suite_text(plan),
+        notes=data_notes(plan),
         gone=gone(rows),
         count={status: sum(row.status == status for row in rows) for status in ('ok', 'failed', 'missing')},
         findings={name: finding(name, analysis) for name in names},

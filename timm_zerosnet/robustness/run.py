@@ -34,7 +34,7 @@ from .perturbations import check_shape, find_perturbation, perturb
 from .plan import Point, cell_key, points, precision, sha256_of
 from .samples import sample_pictures
 from .store import Store, Stored, locked
-from .subjects import ModelError, Source, Subject, class_indices, describe
+from .subjects import ModelError, Source, Subject, class_indices, describe, mapped_by, mapping_note
 
 PACKAGES = ('torch', 'torchvision', 'timm', 'numpy', 'pillow')
 
@@ -48,6 +48,7 @@ class Outcome:
     failed: list[str]
     files: list[Path]
     subset: str
+    split: str = ''
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,13 @@ class _Entry:
     source: Source
     subject: Subject
     mapping: dict[str, int]
+    how_mapped: str
     keys: dict[Point, str]
+
+    def classes(self) -> dict[str, Any]:
+        """How the classes of the data set map to the outputs, as it is recorded."""
+        names = self.subject.label_names if self.how_mapped == 'order' else None
+        return {'class_mapping': self.mapping, 'mapped_by': self.how_mapped, 'label_names': names}
 
     @property
     def view(self) -> str:
@@ -136,7 +143,10 @@ def run(
             if progress and class_map is None and (note := _few_labels(subject, images)):
                 tqdm.write(f'timm-zerosnet: {note}', file=sys.stderr)
             keys = {point: cell_key(subject, images, digest, mapping, how, point) for point in plan}
-            entries.append(_Entry(source, subject, mapping, keys))
+            entry = _Entry(source, subject, mapping, mapped_by(subject, images, class_map), keys)
+            if progress and (note := mapping_note({'name': subject.name, **entry.classes()})):
+                tqdm.write(f'timm-zerosnet: {note}', file=sys.stderr)
+            entries.append(entry)
         document = _document(entries, plan, images, digest, how, data_name)
         if baseline is not None:
             check_baseline([source.name for source in sources], suite, baseline, document['data']['images_sha256'])
@@ -178,7 +188,7 @@ def run(
                 del net
         pictures = sample_pictures(images.images, entries[0].subject.preprocessing, plan)
         files, failed = export(out, store, pictures)
-    return Outcome(len(wanted - finished), len(wanted & finished), failed, files, images.subset)
+    return Outcome(len(wanted - finished), len(wanted & finished), failed, files, images.subset, images.split)
 
 
 def _sources(models: Sequence[str | Source]) -> list[Source]:
@@ -281,7 +291,9 @@ def _document(
         'seeds': sorted({point.seed for point in plan if point.seed is not None}),
         'precision': how,
         'data': {
-            'name': name,
+            'name': '/'.join(part for part in (name, data.split) if part),
+            'split': data.split,
+            'notes': list(data.notes),
             'images': len(data.labels),
             'total': data.total or len(data.labels),
             'subset': data.subset,
@@ -298,7 +310,7 @@ def _document(
                 'parameters': entry.subject.parameters,
                 'preprocessing': entry.subject.preprocessing,
                 'classes': entry.subject.classes,
-                'class_mapping': entry.mapping,
+                **entry.classes(),
             }
             for entry in entries
         ],

@@ -20,10 +20,12 @@ from torch import Tensor, nn
 
 from ..backbones import create
 from ..checkpoint import check_architecture, checkpoint_filter_fn
+from ..class_folders import refuse_ties
 from ..multistep_resnet import MultistepResNet
 from ..preflight import model_config
 from ..pretrained import WeightError, check_readable, few, one_line, weight_tags
-from .data import DataError, LabelledImages, map_by_name
+from ..runs import class_names
+from .data import DataError, LabelledImages, map_by_name, order_note
 from .evaluation import data_config
 
 
@@ -137,6 +139,7 @@ class Subject:
         preprocessing: See ``evaluation.data_config``.
         classes: Size of its output; None if it does not say.
         label_names: Of its outputs; None if it has none.
+        trained: Whether they are the class folders that its checkpoint was trained on.
     """
 
     name: str
@@ -148,6 +151,7 @@ class Subject:
     preprocessing: dict[str, Any]
     classes: int | None
     label_names: tuple[str, ...] | None
+    trained: bool = False
 
     def identity(self) -> dict[str, Any]:
         """What makes its answers: all but names and what follows from the rest."""
@@ -171,7 +175,10 @@ def describe(source: Source, net: nn.Module) -> Subject:
     if 'input_size' in given:
         given['input_size'] = (config['input_size'][0], *given['input_size'])
     classes = getattr(inner, 'num_classes', None)
-    names = known.get('label_names')
+    trained = None if source.checkpoint is None else class_names(source.checkpoint)
+    if trained is not None and len(trained) != classes:
+        trained = None
+    names = trained or known.get('label_names')
     if names is None and (imagenet := infer_imagenet_subset(inner)):
         names = ImageNetInfo(imagenet).label_names()
     structure = re.sub(r' at 0x[0-9a-f]+', '', repr(inner))
@@ -187,6 +194,7 @@ def describe(source: Source, net: nn.Module) -> Subject:
         preprocessing={**config, **given},
         classes=classes,
         label_names=tuple(names) if names and len(names) == classes else None,
+        trained=trained is not None,
     )
 
 
@@ -214,8 +222,9 @@ def weights_sha256(state_dict: Mapping[str, Tensor]) -> str:
 def class_indices(subject: Subject, data: LabelledImages, given: Mapping[str, int] | None = None) -> dict[str, int]:
     """Which output of the model stands for each class of the data set.
 
-    Names decide where the model has label names or is one of ImageNet's (WordNet ids), also for a part of its classes;
-    the order decides where both have as many and share no name; bare numbers are indices.
+    Names decide where the model has label names, its checkpoint those of the folders it was trained on, or where it is
+    one of ImageNet's (WordNet ids), also for a part of its classes; the order decides where both have as many and share
+    no name; bare numbers are indices.
 
     Args:
         subject: The model.
@@ -243,6 +252,7 @@ def class_indices(subject: Subject, data: LabelledImages, given: Mapping[str, in
         except DataError as error:
             raise DataError(f'{error}{advice}') from error
     elif subject.classes in (None, len(classes)):
+        refuse_ties(classes, where)
         indices = list(range(len(classes)))
     else:
         raise DataError(
@@ -257,6 +267,28 @@ def class_indices(subject: Subject, data: LabelledImages, given: Mapping[str, in
             f'{(subject.classes or 0) - 1}{"" if given is not None else advice}'
         )
     return dict(zip(classes, indices, strict=True))
+
+
+def mapped_by(subject: Subject, data: LabelledImages, given: Mapping[str, int] | None = None) -> str:
+    """What decided in ``class_indices``: ``'class map'``, ``'number'``, ``'name'`` or ``'order'``."""
+    if given is not None:
+        return 'class map'
+    if data.classes is None:
+        return 'number'
+    return 'name' if set(data.classes) <= set(subject.label_names or ()) else 'order'
+
+
+def mapping_note(model: Mapping[str, Any]) -> str:
+    """That the classes map by their order, and how; empty where something else decided.
+
+    Args:
+        model: ``name``, ``class_mapping``, ``mapped_by`` and ``label_names`` as a run records them.
+    """
+    if model.get('mapped_by') != 'order':
+        return ''
+    names, mapping = model.get('label_names'), model['class_mapping']
+    meant = [f'{i} ({names[i]})' if names else i for i in mapping.values()]
+    return order_note(list(mapping), meant, model['name'])
 
 
 def read_class_map(path: Path) -> dict[str, int]:

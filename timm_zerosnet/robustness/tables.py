@@ -12,6 +12,7 @@ from .comparison_report import ALPHA, p_text
 from .corruption_error import Estimate
 from .grids import some
 from .perturbations import SUITES
+from .subjects import mapping_note
 
 SUMMARY = ('model', 'clean', 'mean error', 'area', 'worst level', 'ECE clean', 'ECE mean', 'flips', 'noise sd')
 
@@ -37,6 +38,11 @@ def summary_lines(plan: dict[str, Any], analysis: Analysis) -> list[str]:
     if note := mce_legend(plan, analysis):
         legend += f' {markdown(note)}'
     return [*lines, '', legend, '', *_pairs(analysis)]
+
+
+def data_notes(plan: dict[str, Any]) -> list[str]:
+    """What was chosen, passed over or lost of the images, and classes that map by their order."""
+    return [*plan['data'].get('notes', ()), *filter(None, map(mapping_note, plan['models']))]
 
 
 def suite_text(plan: dict[str, Any]) -> str:
