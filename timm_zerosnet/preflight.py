@@ -203,16 +203,22 @@ def check_data(args: argparse.Namespace, splits: tuple[str, ...]) -> str | None:
 
 def _check_count(args: argparse.Namespace, count: int, where: str, expected: int | None) -> None:
     if expected is not None and count != expected:
-        new_head = [f'--num-classes {count}'] if getattr(args, 'checkpoint', True) else []
-        ways = ' or '.join([*new_head, *_of_classes(args.model, count), 'other data'])
-        raise ScriptError(f'{where} has {count} classes, the network {expected} outputs: accepted is {ways}')
+        by_tag, by_count = _of_classes(args, count), [f'--num-classes {count}']
+        if hasattr(args, 'checkpoint'):  # of validate.py, which gives no network a new head
+            ways = [*by_tag, *(by_count if args.checkpoint else [])]
+        else:
+            ways = [*by_count, *by_tag]
+        accepted = ' or '.join([*ways, 'other data'])
+        raise ScriptError(f'{where} has {count} classes, the network {expected} outputs: accepted is {accepted}')
 
 
-def _of_classes(model: str, count: int) -> list[str]:
-    """The arguments that name a network for a data set of so many classes."""
-    name = model.split('.')[0]
+def _of_classes(args: argparse.Namespace, count: int) -> list[str]:
+    """Arguments that name the network for the CIFAR of so many classes, unless it is that already."""
+    if model_config(args.model).get('num_classes') == count:
+        return []
+    name, also = args.model.split('.')[0], '' if args.num_classes is None else f' --num-classes {count}'
     tags = [tag for tag in getattr(default_cfgs.get(name), 'tags', ()) if tag in DATA_SETS]
-    return [f'--model {name}.{tag}' for tag in tags if DATA_SETS[tag]['num_classes'] == count]
+    return [f'--model {name}.{tag}{also}' for tag in tags if DATA_SETS[tag]['num_classes'] == count]
 
 
 def _compare_names(args: argparse.Namespace, classes: list[str], folder: str) -> None:
@@ -263,7 +269,7 @@ def check_checkpoint(args: argparse.Namespace, option: str) -> None:
         advice = (
             f'--pretrained --pretrained-path {path} in place of {flag} gives it a new head'
             if option == 'initial_checkpoint'
-            else ' or '.join([*_of_classes(args.model, classes), f'--num-classes {classes} for other data'])
+            else ' or, for other data, '.join([*_of_classes(args, classes), f'--num-classes {classes}'])
         )
         raise ScriptError(f'{flag} {path} has {classes} classes, the network {expected}: {advice}')
     if own:
