@@ -240,15 +240,28 @@ def test_memory_layout_does_not_matter(run, folder):
     assert stored['norm.weight'].dtype == torch.float32 and stored['head.fc.weight'].dtype == torch.float16
 
 
-def test_double_precision_and_parallel_names_are_stored_alike(run, folder):
+@pytest.mark.parametrize('prefix', ['module.', '_orig_mod.module.'])
+def test_double_precision_and_parallel_names_are_stored_alike(prefix, run, folder):
     state_dict = timm.create_model('zerosnet20', pretrained=True).double().state_dict()
-    names = {f'module.{key}': value for key, value in state_dict.items()}
+    names = {prefix + key: value for key, value in state_dict.items()}
     torch.save({'state_dict': names, 'epoch': 39}, run.checkpoint)
     run.add()
     packaged, stored = load_file(PACKAGED / f'{OLD}.safetensors'), load_file(folder / f'{NEW}.safetensors')
     assert all(
         torch.equal(value, packaged[key]) and value.dtype == packaged[key].dtype for key, value in stored.items()
     )
+
+
+def test_parameter_of_several_blocks_is_refused(run, folder):
+    """The file would hold a copy for each, and lose the tie."""
+    before = content(folder)
+    model = timm.create_model('zerosnet20', pretrained=True)
+    model.stages[0].blocks[1].conv2.weight = model.stages[0].blocks[2].conv2.weight
+    run.write_checkpoint(model)
+    names = 'stages.0.blocks.1.conv2.weight and stages.0.blocks.2.conv2.weight'
+    with pytest.raises(WeightError, match=f'last.pth.tar: {names} are tied'):
+        run.add()
+    assert content(folder) == before
 
 
 def test_average_decides_which_weights_are_stored(run, folder, capsys):

@@ -20,6 +20,7 @@ from timm_zerosnet.commands import listing
 from timm_zerosnet.commands import stability as stability_command
 from timm_zerosnet.costs import cost
 from timm_zerosnet.methods import METHODS, lm, momentum, parse_method, zerosnet
+from timm_zerosnet.robustness.subjects import Source
 from timm_zerosnet.stability import MultistepMethod
 from timm_zerosnet.zerosnet import default_cfgs
 
@@ -288,12 +289,82 @@ def test_convert_takes_the_weights_unless_the_average_is_asked_for(entry, averag
         assert said == (not options)
 
 
+@pytest.mark.parametrize('entries', ['step.mu', 'conv1.weight', 'norm1'])
+def test_convert_refuses_a_parameter_of_several_blocks(entries, command, tmp_path):
+    net = timm.create_model('zerosnet20_tra')
+    first, second = net.stages[1].blocks[1:]
+    if entries == 'norm1':
+        second.norm1 = first.norm1
+    else:
+        layer, _, name = entries.partition('.')
+        setattr(getattr(second, layer), name, getattr(getattr(first, layer), name))
+    tied = [f'stages.1.blocks.{i}.{entries}' for i in (1, 2)]
+    for content in (net.state_dict(), {'state_dict': {f'module.{key}': x for key, x in net.state_dict().items()}}):
+        torch.save(content, tmp_path / 'tied.pth')
+        for name in ([], ['--model', 'zerosnet20_tra']):
+            command('convert', tmp_path / 'tied.pth', tmp_path / 'out.safetensors', *name, code=2)
+            assert re.search(rf'tied.pth: {tied[0]}\S* and {tied[1]}\S*.* are tied', command.__dict__['notes'])
+            assert not (tmp_path / 'out.safetensors').exists()
+    torch.save({key: value.clone() for key, value in net.state_dict().items()}, tmp_path / 'copies.pth')  # as advised
+    command('convert', tmp_path / 'copies.pth', tmp_path / 'out.safetensors')
+    found = load_file(tmp_path / 'out.safetensors')
+    assert all(torch.equal(found[key], value) for key, value in net.state_dict().items())
+
+
+def test_entries_of_one_buffer_are_not_tied(command, tmp_path):
+    """As flattened parameters are: one storage, no element of which is in two entries."""
+    net = timm.create_model('zerosnet20')
+    buffer, start, views = torch.cat([value.flatten().float() for value in net.state_dict().values()]), 0, {}
+    for key, value in net.state_dict().items():
+        views[key] = buffer[start : start + value.numel()].view(value.shape)
+        start += value.numel()
+    torch.save(views, tmp_path / 'flat.pth')
+    command('convert', tmp_path / 'flat.pth', tmp_path / 'out.safetensors')
+
+
 def test_convert_believes_a_checkpoint_that_says_what_it_is_of(command, tmp_path):
     net = timm.create_model('multistep_resnet20', method='zerosnet(-3)')
     torch.save({'arch': 'multistep_resnet20', 'state_dict': net.state_dict()}, tmp_path / 'run.pth.tar')
     words = ['convert', tmp_path / 'run.pth.tar', tmp_path / 'out.safetensors']
     assert ': multistep_resnet20, ' in command(*words, '--model-kwargs', 'method=zerosnet(-3)')
     assert ': zerosnet20, ' in command(*words, '--model', 'zerosnet20')  # who names one has to know
+
+
+@pytest.mark.parametrize('prefix', ['_orig_mod.module.', 'module.module.'])
+def test_prefixes_in_every_command(prefix, files, command, tmp_path):
+    net = timm.create_model('zerosnet20.cifar100', pretrained=True)
+    for name, lead in (('plain.pth', ''), ('wrapped.pth', prefix)):
+        content = {lead + key: value for key, value in net.state_dict().items()}
+        torch.save({'state_dict': content}, tmp_path / name)
+    plain, wrapped = (['--checkpoint', tmp_path / name] for name in ('plain.pth', 'wrapped.pth'))
+    seen = [
+        command('predict', *files, '--model', 'zerosnet20.cifar100', '--json', *which) for which in (plain, wrapped)
+    ]
+    assert seen[0] == seen[1]
+    for name in ('zerosnet20', 'zerosnet20.cifar100'):  # the number of classes is that of the checkpoint
+        found = [json.loads(command('info', name, '--json', *which)) for which in (plain, wrapped)]
+        assert found[0]['parameters'] == found[1]['parameters'] == 283_252 and found[1]['classes'] == 100
+    command('convert', tmp_path / 'wrapped.pth', tmp_path / 'out.safetensors')
+    stored = load_file(tmp_path / 'out.safetensors')
+    assert all(torch.equal(stored[key], value) for key, value in net.state_dict().items())
+
+
+def test_prefixes_of_a_network_of_timms(tmp_path):
+    net = timm.create_model('resnet10t', num_classes=7)
+    wrapped = {f'_orig_mod.module.{key}': value for key, value in net.state_dict().items()}
+    torch.save({'state_dict': wrapped}, tmp_path / 'wrapped.pth')
+    found = Source('resnet10t', checkpoint=tmp_path / 'wrapped.pth').open()
+    assert found.num_classes == 7
+    assert all(torch.equal(value, net.state_dict()[key]) for key, value in found.state_dict().items())
+
+
+def test_original_of_another_class_count(command, tmp_path):
+    """The number of classes is the checkpoint's, as with one of ours."""
+    original = load('cifar-ZeroSNet20_Opt')[0]
+    wider = {'fc.weight': torch.randn(100, 64), 'fc.bias': torch.randn(100)}
+    torch.save({'state_dict': {**original, **wider}}, tmp_path / 'theirs.pth')
+    found = json.loads(command('info', 'zerosnet20.cifar100', '--json', '--checkpoint', tmp_path / 'theirs.pth'))
+    assert found['classes'] == 100 and found['parameters'] == 283_252
 
 
 # predict

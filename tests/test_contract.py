@@ -11,6 +11,8 @@ from kinds import create, each_kind, images, is_imagenet, same, settle
 from timm.layers import BatchNormAct2d, GroupNormAct
 from torch import nn
 
+from timm_zerosnet import pretrained
+
 NAMES = timm.list_models(module='zerosnet')
 
 
@@ -174,6 +176,31 @@ def test_classifier(name):
     model.reset_classifier(0, '')
     assert torch.equal(model(x), model.forward_features(x))
     assert all(torch.equal(value, body[key]) for key, value in model.state_dict().items() if key in body)
+
+
+@pytest.mark.parametrize(
+    'arguments', [(-1,), (-1, 'max'), (7, 'mean'), (0, 'mean'), ('many',), (2.5, 'catavgmax')], ids=str
+)
+def test_refused_classifier_leaves_the_network_as_it_was(arguments):
+    model, x = create('zerosnet20', num_classes=7).eval(), images('zerosnet20')
+    before, logits, layers = dict(model.state_dict()), model(x), dict(model.named_modules())
+    with pytest.raises((ValueError, TypeError, AssertionError, RuntimeError)):
+        model.reset_classifier(*arguments)
+    assert model.num_classes == 7 and model.head_hidden_size == 64 and model.head.global_pool.pool_type == 'avg'
+    assert all(value is layers[name] for name, value in model.named_modules())
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert torch.equal(model(x), logits)
+
+
+def test_negative_number_of_classes():
+    message = 'num_classes=-1: expected an integer >= 0, 0 for no classifier'
+    with pytest.raises(ValueError, match=message):
+        create('zerosnet20').reset_classifier(-1)
+    with pytest.raises(ValueError, match=message):
+        create('zerosnet20', num_classes=-1)
+    # of timm's train.py, which asks for a new head so
+    overlay = dict(file=pretrained.weight_file('zerosnet20.cifar10'), num_classes=-1)
+    assert create('zerosnet20', pretrained=True, pretrained_cfg_overlay=overlay, num_classes=3).num_classes == 3
 
 
 @pytest.mark.parametrize('pool', ['avg', 'max', 'avgmax', 'catavgmax'])

@@ -280,7 +280,7 @@ def test_pooling_that_doubles_the_width():
 
 @pytest.mark.parametrize('method', ['zerosnet(5)', 'euler'])
 def test_weights_under_another_method(method):
-    with pytest.raises(WeightError, match=f'are for the method zerosnet-opt, not for {re.escape(method)}'):
+    with pytest.raises(WeightError, match=f'are for the method zerosnet-opt, not for the method {re.escape(method)}'):
         timm.create_model('zerosnet20', pretrained=True, method=method)
     timm.create_model('zerosnet20', pretrained=True, method='zerosnet(-9/5)')
 
@@ -292,7 +292,11 @@ def test_damaged_manifest_names_itself(checkout):
     assert done.returncode and f'{manifest} is damaged' in done.stderr and 'Reinstall timm-zerosnet' in done.stderr
 
 
-@pytest.mark.parametrize('prefix', ['', 'module.', '_orig_mod.', 'module._orig_mod.'])
+PREFIXES = ['', 'module.', '_orig_mod.', 'module._orig_mod.', '_orig_mod.module.', 'module.module.']
+PREFIXES += ['_orig_mod._orig_mod.', 'module._orig_mod.module.module._orig_mod.']
+
+
+@pytest.mark.parametrize('prefix', PREFIXES)
 @pytest.mark.parametrize('case', SMALL)
 def test_filter_is_idempotent(case, prefix):
     original = {prefix + key: value for key, value in load(case)[0].items()}
@@ -301,6 +305,22 @@ def test_filter_is_idempotent(case, prefix):
     twice = checkpoint_filter_fn(once, model)
     assert once.keys() == twice.keys() == model.state_dict().keys()
     assert all(twice[key] is once[key] for key in once)
+
+
+def test_what_is_around_a_state_dict_in_any_order():
+    model = timm.create_model('zerosnet20')
+    own = model.state_dict()
+    prefixed = {f'module.{key}': value for key, value in own.items()}
+    for wrapped in ({'model': {'state_dict': prefixed}}, {'net': {'model': prefixed}, 'epoch': 3}):
+        found = checkpoint_filter_fn(wrapped, model)
+        assert found.keys() == own.keys() and all(found[key] is own[key] for key in own)
+
+
+def test_prefix_that_not_all_entries_have():
+    model = timm.create_model('zerosnet20')
+    mixed = {('module.' if key.startswith('stages') else '') + key: value for key, value in model.state_dict().items()}
+    with pytest.raises(WeightError, match=r'not of this network \(module.stages'):
+        checkpoint_filter_fn(mixed, model)
 
 
 @pytest.fixture
@@ -313,9 +333,9 @@ def of_100_classes(tmp_path):
 
 
 def test_original_with_100_classes(of_100_classes):
+    """The advice is followed in tests/test_advice.py."""
     path, weight = of_100_classes
-    message = refusal(path)
-    assert 'has 100 classes, the network 10' in message and 'num_classes=100' in message
+    assert 'has 100 classes, the network 10' in refusal(path)
     for model in (create_from(path, overlay=dict(num_classes=100)), create_from(path, 'zerosnet20.cifar100')):
         assert model.num_classes == 100 and torch.equal(model.head.fc.weight, weight)
     fresh = create_from(path, num_classes=7)

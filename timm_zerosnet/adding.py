@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from . import pretrained
 from .backbones import overlay
-from .checkpoint import checkpoint_filter_fn, unwrap
+from .checkpoint import checkpoint_filter_fn, refuse_tied, unwrap
 from .multistep_resnet import MultistepResNet
 from .pretrained import WeightError, few, one_line
 from .runs import RECORD, read_checkpoint, read_log, read_yaml, state_dict_of
@@ -135,8 +135,9 @@ def add(
         The manifest row.
 
     Raises:
-        WeightError: for files that are missing or malformed, values that are not finite, a wrong architecture, another
-            epoch than the log's last, or an accuracy more than 0.3 points from the logged one. Nothing is left behind.
+        WeightError: for files that are missing or malformed, values that are not finite, tied weights, a wrong
+            architecture, another epoch than the log's last, or an accuracy more than 0.3 points from the logged one.
+            Nothing is left behind.
         DataError: for a test set that cannot be used.
     """
     from .robustness.data import load_labelled
@@ -173,6 +174,7 @@ def add(
     state_dict, epoch = state_dict_of(content, average, checkpoint), content.get('epoch')
     if epoch not in (None, run.epoch):
         raise WeightError(f'{checkpoint} is of epoch {epoch}; accepted is the last of {log}, {run.epoch}')
+    refuse_tied(unwrap(state_dict), checkpoint)
     state_dict = compact(_fitting(state_dict, model))
     if bad := [key for key, value in state_dict.items() if not torch.isfinite(value).all()]:
         raise WeightError(f'{len(bad)} entries of the state dict for {name} hold NaN or infinity: {few(bad, 3)}')

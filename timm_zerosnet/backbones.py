@@ -37,15 +37,27 @@ def weights_overlay(name: str) -> dict[str, Any]:
         name: ``MODEL.TAG``, such as ``'resnet10t.cifar10'``. Networks of this package load by that name alone.
 
     Returns:
-        The file, and the configuration of the data it was trained on.
+        The file, and the configuration of the data it was trained on. With another ``in_chans``, timm rounds the first
+        layer, which it adapts, to the float16 of the file; that of this package's own networks becomes float32.
 
     Raises:
         WeightError: if nothing of that name is packaged (names what is), or the file is damaged.
     """
+    refuse_empty_tag(name)
     if name not in pretrained.manifest():
         raise WeightError(f'there are no weights {name!r}; accepted: {", ".join(pretrained.manifest()) or "none"}')
     pretrained.verify(name)
     return overlay(name.split('.', 1)[1], pretrained.weight_file(name))
+
+
+def refuse_empty_tag(name: str) -> None:
+    """Refuse a name such as ``zerosnet20.``, of which timm would make the default tag.
+
+    Raises:
+        WeightError: with the name that is complete.
+    """
+    if name.endswith('.') and ':' not in name:  # of a folder or a repo of the Hub it may be the end
+        raise WeightError(f'{name!r} has an empty tag: expected {name.rstrip(".")!r} or a tag after the dot')
 
 
 def is_backbone(name: str) -> bool:
@@ -55,6 +67,7 @@ def is_backbone(name: str) -> bool:
 
 def create(name: str, pretrained: bool = True, **arguments: Any) -> nn.Module:
     """``timm.create_model``, which also takes the names of packaged backbones of timm's own."""
+    refuse_empty_tag(name)
     if is_backbone(name):
         name, arguments = name.split('.')[0], _with_overlay(name, arguments)
     return timm.create_model(name, pretrained, **arguments)

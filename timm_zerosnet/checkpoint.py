@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterable
 
 import torch
-from timm.models import is_model_in_modules
+from timm.models import is_model_in_modules, list_models
 from torch import Tensor, nn
 
+from .cifar import DATA_SETS
 from .pretrained import WeightError, few
 from .runs import read_checkpoint
 
@@ -21,6 +22,7 @@ _PREFIXES = ('module.', '_orig_mod.')
 
 _TERMS = {'': '0', '_x': '0', '_l': '1', '_ll': '2'}
 
+_STEM = 'stem.conv.weight'
 _CLASSIFIER = {'head.fc.weight', 'head.fc.bias'}
 
 
@@ -43,7 +45,11 @@ def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[s
     if 'conv1.weight' in state_dict and 'fc.weight' in state_dict:
         state_dict = _convert_original(state_dict, own, [len(stage.blocks) for stage in model.stages])
     _refuse_mismatch(state_dict, own, model)
-    return dict(state_dict)
+    entries = dict(state_dict)
+    stem = entries[_STEM]
+    if stem.shape != own[_STEM].shape:  # timm adapts it, and would round the result to the type of the file
+        entries[_STEM] = stem.float()
+    return entries
 
 
 def check_architecture(path: Path, name: str) -> None:
@@ -70,14 +76,58 @@ def averages(path: Path) -> list[str]:
 
 
 def unwrap(state_dict: dict[str, Any]) -> dict[str, Any]:
-    """The entries of a checkpoint without what is around them, and without prefixes that all of them have."""
-    for key in _WRAPPERS:
-        if isinstance(state_dict.get(key), dict):
-            state_dict = state_dict[key]
-    for prefix in _PREFIXES:
-        if state_dict and all(key.startswith(prefix) for key in state_dict):
-            state_dict = {key[len(prefix) :]: value for key, value in state_dict.items()}
-    return state_dict
+    """The entries of a checkpoint without what is around them and without prefixes that all have, in any order."""
+    while True:
+        inner = next((state_dict[key] for key in _WRAPPERS if isinstance(state_dict.get(key), dict)), None)
+        for prefix in _PREFIXES:
+            if inner is None and state_dict and all(str(key).startswith(prefix) for key in state_dict):
+                inner = {key[len(prefix) :]: value for key, value in state_dict.items()}
+        if inner is None:
+            return state_dict
+        state_dict = inner
+
+
+def sizes(
+    state_dict: dict[str, Any],
+    classifier: Iterable[Any] = ('head.fc', 'fc'),
+    first: Iterable[Any] = ('stem.conv', 'conv1'),
+) -> dict[str, int]:
+    """``num_classes`` and ``in_chans`` of a network, as far as its state dict tells them.
+
+    Args:
+        state_dict: Of ``unwrap``.
+        classifier: Names that its classifier may have; default: ours and that of the original projects.
+        first: The same for its first convolution.
+    """
+    found = {}
+    for argument, names, axis in (('num_classes', classifier, 0), ('in_chans', first, 1)):
+        for value in (state_dict.get(f'{name}.weight') for name in names):
+            if isinstance(value, Tensor) and value.ndim > axis:
+                found[argument] = value.shape[axis]
+    return found
+
+
+def refuse_tied(state_dict: dict[str, Any], path: Path) -> None:
+    """Refuse entries that are one and the same parameter: a file of weights holds a copy for each of them.
+
+    Args:
+        state_dict: Of ``unwrap``.
+        path: Of the checkpoint, for the message.
+
+    Raises:
+        WeightError: naming them.
+    """
+    names: dict[Any, list[str]] = {}
+    for key, value in state_dict.items():
+        if isinstance(value, Tensor) and value.numel() and not value.is_meta:
+            names.setdefault((value.data_ptr(), value.shape, value.stride()), []).append(key)
+    tied = [keys for keys in names.values() if len(keys) > 1]
+    if tied:
+        raise WeightError(
+            f'{path}: {"; ".join(" and ".join(keys) for keys in tied[:3])}{"; ..." if len(tied) > 3 else ""} are tied, '
+            'one tensor for several entries: expected a tensor for each, since the file would lose the tie. To store '
+            'copies all the same, save {key: value.clone() for key, value in model.state_dict().items()}'
+        )
 
 
 def _convert_original(state_dict: dict[str, Tensor], own: dict[str, Tensor], depths: list[int]) -> dict[str, Tensor]:
@@ -176,10 +226,16 @@ def _refuse_classifier(state_dict: dict[str, Any], own: dict[str, Tensor], label
     classes = {shape[0] for shape in given.values()}
     if given.keys() == accepted.keys() and len(classes) == 1 and classes != {accepted['head.fc.weight'][0]}:
         (count,) = classes
+        names = list_models(label, include_tags=True)
+        by_tag = ''.join(
+            f"for {tag}, '{label}.{tag}' with pretrained_cfg_overlay=dict(file=...) has its mean, std and label_names; "
+            for tag, row in DATA_SETS.items()
+            if row['num_classes'] == count and f'{label}.{tag}' in names
+        )
         raise WeightError(
-            f'the checkpoint has {count} classes, the network {accepted["head.fc.weight"][0]}: name the '
-            f"checkpoint's in pretrained_cfg_overlay=dict(file=..., num_classes={count}); a "
-            'num_classes argument beside it gives the network a new head'
+            f'the checkpoint has {count} classes, the network {accepted["head.fc.weight"][0]}: {by_tag}for '
+            f'{"other " if by_tag else "its "}data, say num_classes={count}, mean, std and label_names in the overlay, '
+            'pretrained_cfg_overlay=dict(file=..., ...); a num_classes argument beside it gives the network a new head'
         )
     raise WeightError(
         f'the classifier of the checkpoint is {given or "missing"}, that of {label} {accepted}: num_classes=0 takes '
@@ -190,6 +246,6 @@ def _refuse_classifier(state_dict: dict[str, Any], own: dict[str, Tensor], label
 def _accepted_shapes(key: str, own: Tensor, config: dict[str, Any]) -> list[tuple[int, ...]]:
     """The shape of an entry; of the stem also that for the input channels of the config, which timm adapts."""
     shape, channels = tuple(own.shape), config.get('input_size', (None,))[0]
-    if key != 'stem.conv.weight' or channels in (None, shape[1]):
+    if key != _STEM or channels in (None, shape[1]):
         return [shape]
     return [shape, (shape[0], channels, *shape[2:])]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from fractions import Fraction
 from typing import Callable, Union
 
+from .did_you_mean import nearest
 from .stability import Coefficient, MultistepMethod, as_fraction
 
 CHEN = 'Chen, Jin, Shang 2022, Zero Stability Well Predicts Performance of Convolutional Neural Networks'
@@ -122,6 +122,6 @@ def parse_method(method: MethodLike) -> MultistepMethod:
     if call and call[1] in FAMILIES:
         return FAMILIES[call[1]](call[2].strip())
     legal = [*METHODS, *(f'{family}(...)' for family in FAMILIES)]
-    near = difflib.get_close_matches(name, legal, n=3, cutoff=0.5)
+    near = nearest(name, legal, 3, 0.5)
     hint = f'did you mean {" or ".join(near)}? ' if near else ''
     raise ValueError(f'unknown method {method!r}: {hint}accepted: {", ".join(legal)}')

@@ -64,7 +64,7 @@ class MultistepResNet(nn.Module):
         euler_at_projection: Take an Euler step where the newest state is projected.
         lambda_init: Initial lambda (not 0) with ``learn='mu'``; default 1.
         constrain_mu: With ``learn='mu'``, the mu that a block uses stays in the zero-stable interval [-1, 3).
-        num_classes: Width of the classifier, 0 for none.
+        num_classes: Width of the classifier, at least 0, which stands for none.
         in_chans: Input channels.
         global_pool: timm's pooling type, ``''`` for none.
         output_stride: Largest reduction, a power of two; later strides become dilations. Default: none do.
@@ -118,6 +118,7 @@ class MultistepResNet(nn.Module):
                 f'layers={layers!r}, widths={widths!r}: accepted are as many of the one as of the other, and at least '
                 'one block in each stage'
             )
+        _check_num_classes(num_classes)
         _check_rate('drop_rate', drop_rate)
         _check_rate('drop_path_rate', drop_path_rate)
         if (lambda_init is not None or constrain_mu) and learn != 'mu':
@@ -313,8 +314,18 @@ class MultistepResNet(nn.Module):
         return self.head.fc
 
     def reset_classifier(self, num_classes: int, global_pool: Optional[str] = None) -> None:
-        self.num_classes = num_classes
+        """Give the network a new classifier; where that is refused, it stays as it was.
+
+        Args:
+            num_classes: Width of the classifier, 0 for none.
+            global_pool: timm's pooling type, default: that of now.
+
+        Raises:
+            ValueError: for a negative number of classes.
+        """
+        _check_num_classes(num_classes)
         self.head.reset(num_classes, global_pool)
+        self.num_classes = num_classes
         like = self.stem.conv.weight
         self.head.to(device=like.device, dtype=like.dtype).train(self.training)
         self.head_hidden_size = self.num_features * self.head.global_pool.feat_mult()
@@ -426,6 +437,11 @@ def _growth(method: MultistepMethod) -> str:
 def _check(name: str, value, accepted) -> None:
     if value not in accepted:
         raise ValueError(f'{name}={value!r}: accepted is {", ".join(map(repr, accepted))}')
+
+
+def _check_num_classes(num_classes: int) -> None:
+    if num_classes < 0:
+        raise ValueError(f'num_classes={num_classes}: expected an integer >= 0, 0 for no classifier')
 
 
 def _check_rate(name: str, value: float) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import math
 import os
 import sys
@@ -14,13 +13,14 @@ import timm
 from timm.data import create_dataset
 from timm.models import load_state_dict
 
-from .backbones import is_backbone, weights_overlay
-from .checkpoint import checkpoint_filter_fn
+from .backbones import is_backbone, refuse_empty_tag, weights_overlay
+from .checkpoint import checkpoint_filter_fn, sizes, unwrap
 from .cifar import DATA_SETS
 from .class_folders import splits_inside
 from .crop import MODE
+from .did_you_mean import nearest
 from .hub_models import HUB, LOCAL, outside_config
-from .pretrained import WeightError, check_readable, check_source, few, one_line, weight_tags
+from .pretrained import WeightError, check_readable, check_source, few, no_tags, one_line, weight_tags
 from .runs import class_names
 from .timm_scripts import ScriptError
 from .zerosnet import default_cfgs
@@ -111,10 +111,11 @@ def model_config(name: str) -> dict[str, Any]:
     """
     if name.startswith(LOCAL + HUB):
         return outside_config(name)
+    refuse_empty_tag(name)
     if is_backbone(name):
         return {**timm.get_pretrained_cfg(name.split('.')[0]).to_dict(), **weights_overlay(name)}
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name.split('.')[0], timm.list_models(), 3)
+        near = nearest(name.split('.')[0], timm.list_models())
         advice = f'the nearest are {", ".join(near)}' if near else 'see timm.list_models()'
         if '/' in name:
             advice = f'hf-hub:{name} is one of the Hub, local-dir:{name} one in a folder'
@@ -125,7 +126,7 @@ def model_config(name: str) -> dict[str, Any]:
         model = name.split('.')[0]
         timms = [found.partition('.')[2] for found in timm.list_models(model, include_tags=True)]
         tags = few(getattr(default_cfgs.get(model), 'tags', [*weight_tags(model), *timms]))
-        raise ScriptError(f'--model {name}: {error}' + (f' Accepted: {tags}.' if tags else '')) from error
+        raise ScriptError(f'--model {name}: {error} {f"Accepted: {tags}." if tags else no_tags(model)}') from error
     return cfg.to_dict() if cfg else {}
 
 
@@ -213,12 +214,22 @@ def _mapped(args: argparse.Namespace, root: str, split: str) -> list[str] | None
 
 def _check_count(args: argparse.Namespace, count: int, where: str, expected: int | None) -> None:
     if expected is not None and count != expected:
-        name = args.model.split('.')[0]
-        tags = [tag for tag in getattr(default_cfgs.get(name), 'tags', ()) if tag in DATA_SETS]
-        fitting = [f'--model {name}.{tag}' for tag in tags if DATA_SETS[tag]['num_classes'] == count]
-        new_head = [f'--num-classes {count}'] if getattr(args, 'checkpoint', True) else []
-        ways = ' or '.join([*new_head, *fitting, 'other data'])
-        raise ScriptError(f'{where} has {count} classes, the network {expected} outputs: accepted is {ways}')
+        by_tag, by_count = _of_classes(args, count), [f'--num-classes {count}']
+        if hasattr(args, 'checkpoint'):  # of validate.py, which gives no network a new head
+            ways = [*by_tag, *(by_count if args.checkpoint else [])]
+        else:
+            ways = [*by_count, *by_tag]
+        accepted = ' or '.join([*ways, 'other data'])
+        raise ScriptError(f'{where} has {count} classes, the network {expected} outputs: accepted is {accepted}')
+
+
+def _of_classes(args: argparse.Namespace, count: int) -> list[str]:
+    """Arguments that name the network for the CIFAR of so many classes, unless it is that already."""
+    if model_config(args.model).get('num_classes') == count:
+        return []
+    name, also = args.model.split('.')[0], '' if args.num_classes is None else f' --num-classes {count}'
+    tags = [tag for tag in getattr(default_cfgs.get(name), 'tags', ()) if tag in DATA_SETS]
+    return [f'--model {name}.{tag}{also}' for tag in tags if DATA_SETS[tag]['num_classes'] == count]
 
 
 def _compare_names(args: argparse.Namespace, classes: list[str], folder: str) -> None:
@@ -271,15 +282,17 @@ def check_checkpoint(args: argparse.Namespace, option: str) -> None:
     if option == 'pretrained_path':
         return
     state_dict, expected = load_state_dict(path), outputs(args)
-    weight = state_dict.get(f'{model_config(args.model).get("classifier")}.weight')
-    if weight is not None and expected is not None and expected != len(weight):
+    own = args.model.split('.')[0] in default_cfgs
+    names = ('head.fc', 'fc') if own else (model_config(args.model).get('classifier'),)
+    classes = sizes(unwrap(state_dict), names).get('num_classes')
+    if classes is not None and expected is not None and expected != classes:
         advice = (
             f'--pretrained --pretrained-path {path} in place of {flag} gives it a new head'
             if option == 'initial_checkpoint'
-            else f'--num-classes {len(weight)}'
+            else ' or, for other data, '.join([*_of_classes(args, classes), f'--num-classes {classes}'])
         )
-        raise ScriptError(f'{flag} {path} has {len(weight)} classes, the network {expected}: {advice}')
-    if args.model.split('.')[0] in default_cfgs:
+        raise ScriptError(f'{flag} {path} has {classes} classes, the network {expected}: {advice}')
+    if own:
         channels = args.in_chans or (args.input_size[0] if args.input_size else 3)
         try:
             model = timm.create_model(
@@ -293,3 +306,11 @@ def check_checkpoint(args: argparse.Namespace, option: str) -> None:
             checkpoint_filter_fn(state_dict, model)
         except WeightError as error:
             raise WeightError(f'{flag} {path}: {error}') from error
+        if strange := sorted(state_dict.keys() - model.state_dict().keys()):  # the script does without our filter
+            convert = f'timm-zerosnet convert {path} OUT.safetensors --model {args.model.split(".")[0]}'
+            advice = (
+                f'--pretrained --pretrained-path {path} in place of {flag} starts from its weights'
+                if option == 'resume'
+                else f'{convert}{" with these --model-kwargs" * bool(args.model_kwargs)} writes what {flag} takes'
+            )
+            raise ScriptError(f"{flag} {path} has names that timm's script does not know ({few(strange, 1)}): {advice}")

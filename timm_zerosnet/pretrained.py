@@ -86,6 +86,11 @@ def weight_tags(model: str) -> list[str]:
     return [name.split('.', 1)[1] for name in manifest() if name.split('.', 1)[0] == model]
 
 
+def no_tags(model: str) -> str:
+    """What to tell whoever gives a tag to a model that has none."""
+    return f'{model} has no tags and no weights: expected its name alone, {model!r}.'
+
+
 def sha256(path: str | Path) -> str:
     """Hex digest of a file's content."""
     with open(path, 'rb') as file:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
@@ -23,6 +22,7 @@ from timm.models import save_for_hf
 
 from . import __version__, pretrained
 from .cards import model_card
+from .did_you_mean import nearest
 from .pretrained import one_line
 
 
@@ -56,8 +56,8 @@ def select(names: Iterable[str] = ()) -> list[str]:
     chosen = list(dict.fromkeys(names)) or pretrained.own_weights()
     for name in chosen:
         if name not in packaged:
-            nearest = difflib.get_close_matches(name, packaged, n=3, cutoff=0.3) or packaged
-            raise PublishError(f'there is no packaged weight {name!r}; nearest: {", ".join(nearest) or "none exist"}')
+            near = nearest(name, packaged, 3, 0.3) or packaged
+            raise PublishError(f'there is no packaged weight {name!r}; nearest: {", ".join(near) or "none exist"}')
         if name in pretrained.backbones():
             raise PublishError(f"{name} is a network of timm's own: accepted are those of this package")
         pretrained.verify(name)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 from pathlib import Path
 from typing import Any
 
+from .did_you_mean import nearest
 from .pretrained import RECIPES, WeightError
 from .runs import read_yaml
 from .timm_scripts import ScriptError, script_version
@@ -57,7 +57,7 @@ def read_recipe(recipe: Path, script: Path, parser: argparse.ArgumentParser) -> 
             f'recipe {recipe.name} needs train.py >= {needs}, {script} is of {has or "an unknown version"}: {reason}'
         )
     if unknown:
-        near = {key: difflib.get_close_matches(key.replace('-', '_'), known, 1) for key in unknown}
+        near = {key: nearest(key.replace('-', '_'), known, 1) for key in unknown}
         named = ', '.join(f'{key} (did you mean {near[key][0]}?)' if near[key] else key for key in unknown)
         raise ScriptError(f'{recipe} has {named}: accepted are the arguments of {script}, with _ for -')
     for key, value in values.items():

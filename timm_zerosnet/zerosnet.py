@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, resolve_pretrained_cfg
+import torch
+from timm.models import PretrainedCfg, build_model_with_cfg, generate_default_cfgs, resolve_pretrained_cfg
 
 from . import pretrained as weights
+from .arguments import refuse_other_function, warn_of_arguments
 from .checkpoint import checkpoint_filter_fn
 from .cifar import DATA_SETS, cifar_config
-from .methods import parse_method
 from .multistep_resnet import MultistepResNet
 from .registry import register_model
 
@@ -93,23 +94,16 @@ def _cfgs(name: str, depth: int) -> dict[str, dict[str, Any]]:
 
 def _create(family: str, depth: int, pretrained: bool, kwargs: dict[str, Any]) -> MultistepResNet:
     name = family.removesuffix('_tra') + str(depth) + ('_tra' if family.endswith('_tra') else '')
-    try:
-        cfg = resolve_pretrained_cfg(name, kwargs.get('pretrained_cfg'), kwargs.get('pretrained_cfg_overlay'))
-    except RuntimeError as error:  # an unknown tag
-        tags = ', '.join(f'{name}.{tag}' if tag else name for tag in default_cfgs[name].cfgs)
-        with_weights = ', '.join(f'{name}.{tag}' for tag in weights.weight_tags(name)) or 'none'
-        raise weights.WeightError(f'{error} Accepted: {tags}; with weights: {with_weights}.') from error
+    cfg = _config(name, kwargs)
     shape = DEPTHS[depth]
-    trained_with = FAMILIES[family][shape['stem']].get('method')
+    network = {**shape, **FAMILIES[family][shape['stem']]}
+    # of a model from the Hub, timm hands on what its weights were made with
+    trained = {**network, **(kwargs.get('pretrained_model_args') or {})}
     if pretrained:
         weights.check_source(name, cfg)
-        asked_for = kwargs.get('method') or trained_with
-        # a state dict does not say its method, and any method of as many steps would take it
-        if family != 'multistep_resnet' and trained_with and parse_method(asked_for) != parse_method(trained_with):
-            raise weights.WeightError(
-                f'the weights of {name} are for the method {trained_with}, not for {asked_for}; '
-                f'accepted: no method= with pretrained=True, or multistep_resnet{depth} with a file of your own'
-            )
+        _refuse_meta(kwargs.get('device'))
+        if family != 'multistep_resnet':  # which has no weights but the caller's
+            refuse_other_function(name, kwargs, trained)
     feature_cfg = dict(out_indices=tuple(range(len(shape['layers']) + 1)), feature_cls='getter')
     feature_cfg.update(kwargs.pop('feature_cfg', {}))
     feature_cls = kwargs.get('feature_cls', feature_cfg['feature_cls'])
@@ -119,17 +113,38 @@ def _create(family: str, depth: int, pretrained: bool, kwargs: dict[str, Any]) -
             f"feature_cls={feature_cls!r}: accepted are 'getter', the default, and 'fx'; a state is not one tensor"
         )
     try:
-        return build_model_with_cfg(
+        model = build_model_with_cfg(
             MultistepResNet,
             name,
             pretrained,
             pretrained_filter_fn=checkpoint_filter_fn,
             feature_cfg=feature_cfg,
-            **{**shape, **FAMILIES[family][shape['stem']], **kwargs},
+            **{**network, **kwargs},
         )
     except weights.WeightError as error:
         source = 'state_dict' if cfg.state_dict else cfg.file or cfg.url or cfg.hf_hub_id
         raise weights.WeightError(f'{source}: {error}') from error
+    warn_of_arguments(name, kwargs, trained, pretrained, model)
+    return model
+
+
+def _config(name: str, kwargs: dict[str, Any]) -> PretrainedCfg:
+    try:
+        return resolve_pretrained_cfg(name, kwargs.get('pretrained_cfg'), kwargs.get('pretrained_cfg_overlay'))
+    except RuntimeError as error:  # an unknown tag
+        tags = ', '.join(f'{name}.{tag}' for tag in default_cfgs[name].cfgs if tag)
+        with_weights = ', '.join(f'{name}.{tag}' for tag in weights.weight_tags(name)) or 'none'
+        advice = f'Expected one of {tags}; with weights: {with_weights}.' if tags else weights.no_tags(name)
+        raise weights.WeightError(f'{error} {advice}') from error
+
+
+def _refuse_meta(device: Any) -> None:
+    if torch.empty(0, device=device).is_meta:
+        raise weights.WeightError(
+            "pretrained=True leaves a network on the device 'meta' without values: expected another device, such as "
+            "device='cpu'. Or make it there without pretrained=True, then call model.load_state_dict(WEIGHTS, "
+            'assign=True)'
+        )
 
 
 default_cfgs = generate_default_cfgs(

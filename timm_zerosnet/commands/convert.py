@@ -13,7 +13,15 @@ from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from .. import pretrained
-from ..checkpoint import ORIGINAL_URLS, architecture, averages, checkpoint_filter_fn, unwrap
+from ..checkpoint import (
+    ORIGINAL_URLS,
+    architecture,
+    averages,
+    checkpoint_filter_fn,
+    refuse_tied,
+    sizes,
+    unwrap,
+)
 from ..output import check_output, replacing
 from ..pretrained import WeightError
 from ..robustness.subjects import Source
@@ -49,6 +57,7 @@ def _convert(args: argparse.Namespace) -> None:
     name = None if args.model is None else own_model(args.model)[0]
     pretrained.check_readable(args.original)
     original = _weights(args.original, args.average)
+    refuse_tied(original, args.original)
     name = name or architecture(args.original) or _fitting(original, args.original)
     try:
         net, entries = converted(original, name, args.model_kwargs)
@@ -85,17 +94,7 @@ def converted(
         WeightError: if the checkpoint is of another network.
         ModelError: for arguments that it does not take.
     """
-    shapes = {
-        'num_classes': (('fc.weight', 'head.fc.weight'), 0),
-        'in_chans': (('conv1.weight', 'stem.conv.weight'), 1),
-    }
-    given = {
-        argument: original[key].shape[axis]
-        for argument, (keys, axis) in shapes.items()
-        for key in keys
-        if isinstance(original.get(key), Tensor) and original[key].ndim > axis
-    }
-    source = Source(name, arguments={**given, **(arguments or {})})
+    source = Source(name, arguments={**sizes(original), **(arguments or {})})
     source.check()
     net = source.open(pretrained=False)
     entries = checkpoint_filter_fn(original, net)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from pathlib import Path
 from typing import Any, Callable
 
 import torch
 from torch import nn
 
-from .. import pretrained
+from .. import backbones, pretrained
 from ..costs import measure
+from ..did_you_mean import nearest
 from ..methods import lm, zerosnet_coefficients
 from ..pretrained import WeightError
 from ..robustness.subjects import Source
@@ -45,19 +45,21 @@ def own_model(name: str) -> tuple[str, str]:
     Raises:
         ValueError: if there is no such network or tag; gives the nearest.
     """
+    backbones.refuse_empty_tag(name)
     model, _, tag = name.partition('.')
     if packaged := [other for other in pretrained.backbones() if name in (other, other.partition('.')[0])]:
         raise ValueError(
             f"{name} is a network of timm's own; timm_zerosnet.weights_overlay({packaged[0]!r}) says how it loads"
         )
     if model not in default_cfgs:
-        near = difflib.get_close_matches(model, default_cfgs, 3, 0.4)
+        near = nearest(model, default_cfgs, 3, 0.4)
         raise ValueError(
             f'{name!r} is no network of this package; nearest: {", ".join(near) or "none, see timm-zerosnet list"}'
         )
     tags = [other for other in default_cfgs[model].cfgs if other]
     if tag and tag not in tags:
-        raise ValueError(f'{name!r}: {model} has no tag {tag!r}; accepted: {", ".join(tags) or "none"}')
+        advice = f'accepted: {", ".join(tags)}' if tags else pretrained.no_tags(model)
+        raise ValueError(f'{name!r}: {model} has no tag {tag!r}; {advice}')
     return model, tag or str(default_cfgs[model].tags[0])
 
 

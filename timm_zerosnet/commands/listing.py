@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from fnmatch import fnmatch
 from typing import Any, Callable
 
@@ -11,6 +10,7 @@ import timm
 
 from .. import backbones, pretrained
 from ..costs import Cost, cost, measure
+from ..did_you_mean import nearest
 from ..zerosnet import default_cfgs
 from .options import print_json, print_table
 
@@ -48,8 +48,9 @@ def find(patterns: list[str], with_weights: bool = False) -> list[str]:
     """
     known = _matching(['*'])
     for pattern in patterns:
+        backbones.refuse_empty_tag(pattern)
         if not pattern or not _matching([pattern]):
-            near = difflib.get_close_matches(pattern.strip('*'), dict.fromkeys([*default_cfgs, *known]), 3, 0.4)
+            near = nearest(pattern.strip('*'), [*default_cfgs, *known], 3, 0.4)
             raise ValueError(
                 f'no network of this package matches {pattern!r}; nearest: '
                 f'{", ".join(near) or "none, timm-zerosnet list names them all"}'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import difflib
 import functools
 import hashlib
 import json
@@ -17,6 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..class_folders import DataError, find_pictures, refuse_ties
+from ..did_you_mean import nearest
 from ..images import ImageError, read_image
 from ..pretrained import few, one_line
 
@@ -242,7 +242,7 @@ def load_official(folder: str | Path, corruption: str, severity: int) -> Labelle
     files = sorted(file.stem for file in folder.glob('*.npy'))
     for name in ('labels', corruption):
         if name not in files:
-            near = difflib.get_close_matches(str(name).lower(), files, 2, 0.4)
+            near = nearest(str(name).lower(), files, 2, 0.4)
             hint = f'did you mean {" or ".join(near)}? ' if near else ''
             raise DataError(f'{folder} lacks {name}.npy; {hint}it holds {", ".join(files) or "no .npy files"}')
     labels, images = (_load_npy(folder / f'{name}.npy') for name in ('labels', corruption))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from typing import Iterable, NamedTuple, Sequence
@@ -10,6 +9,7 @@ from typing import Iterable, NamedTuple, Sequence
 import numpy as np
 import timm
 
+from ..did_you_mean import nearest
 from .cells import CLEAN, Cell
 from .evaluation import Evaluation
 from .perturbations import SUITES
@@ -126,7 +126,7 @@ def find_model(models: Iterable[str], name: str) -> str:
         return found[0]
     if found:
         raise ValueError(f'model {name!r} may be {" or ".join(found)}: name one of them')
-    near = difflib.get_close_matches(name, models, 2, 0.4)
+    near = nearest(name, models, 2, 0.4)
     hint = f'did you mean {" or ".join(near)}? ' if near else ''
     raise ValueError(f'no cells of model {name!r}: {hint}the run has {", ".join(models)}')
 

@@ -10,13 +10,13 @@ step of 1/255 before, and cut off to the next lower one after, which is what the
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Any, Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
 
+from ..did_you_mean import nearest
 from . import corruptions as do
 from .draws import Draws
 
@@ -174,7 +174,7 @@ def find_perturbation(suite: str, name: str) -> Perturbation:
 
 
 def unknown(kind: str, name: str, accepted: Iterable[str], where: str = '') -> str:
-    near = difflib.get_close_matches(str(name).lower().replace('_', '-' if kind == 'suite' else '_'), accepted, 2, 0.4)
+    near = nearest(str(name).lower().replace('_', '-' if kind == 'suite' else '_'), accepted, 2, 0.4)
     hint = f'did you mean {" or ".join(near)}? ' if near else ''
     return f'unknown {kind} {name!r}{where}: {hint}accepted: {", ".join(accepted)}'
 

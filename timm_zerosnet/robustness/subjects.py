@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import difflib
 import hashlib
 import inspect
 import json
@@ -15,12 +14,13 @@ from typing import Any, Mapping, Sequence
 import timm
 import torch
 from timm.data import ImageNetInfo, infer_imagenet_subset
-from timm.models import load_checkpoint, load_state_dict
+from timm.models import is_model_in_modules, load_checkpoint, load_state_dict
 from torch import Tensor, nn
 
 from ..backbones import create
-from ..checkpoint import check_architecture, checkpoint_filter_fn
+from ..checkpoint import check_architecture, checkpoint_filter_fn, sizes, unwrap
 from ..class_folders import refuse_ties
+from ..did_you_mean import nearest
 from ..multistep_resnet import MultistepResNet
 from ..preflight import model_config
 from ..pretrained import WeightError, check_readable, few, one_line, weight_tags
@@ -113,14 +113,21 @@ class Source:
         arguments = dict(self.arguments)
         check_architecture(path, self.name)
         if timm.is_model(self.name):
-            config, weights = model_config(self.name), load_state_dict(str(path), use_ema=False)
-            for argument, layer, axis in (('num_classes', 'classifier', 0), ('in_chans', 'first_conv', 1)):
-                weight = weights.get(f'{config.get(layer)}.weight')
-                if weight is not None and weight.ndim > axis:
-                    arguments.setdefault(argument, weight.shape[axis])
+            weights = unwrap(load_state_dict(str(path), use_ema=False))
+            if is_model_in_modules(self.name, ['zerosnet']):
+                found = sizes(weights)
+            else:
+                config = model_config(self.name)
+                found = sizes(weights, [config.get('classifier')], [config.get('first_conv')])
+            arguments = {**found, **arguments}
         net = create(self.name, False, **arguments)
-        ours = checkpoint_filter_fn if isinstance(net, MultistepResNet) else None
-        load_checkpoint(net, str(path), use_ema=False, filter_fn=ours)
+        ours = isinstance(net, MultistepResNet)
+        load_checkpoint(
+            net,
+            str(path),
+            use_ema=False,
+            filter_fn=checkpoint_filter_fn if ours else lambda weights, _: unwrap(weights),
+        )
         return net
 
 
@@ -240,7 +247,7 @@ def class_indices(subject: Subject, data: LabelledImages, given: Mapping[str, in
     if given is not None:
         missing = [name for name in classes if name not in given]
         if missing:
-            near = difflib.get_close_matches(missing[0], given, 1, 0.6)
+            near = nearest(missing[0], given, 1, 0.6)
             hint = f' (did you mean {missing[0]} by {near[0]}?)' if near else ''
             raise DataError(f'the class map has {len(given)} classes and lacks {few(missing)} of the data set{hint}')
         indices = [given[name] for name in classes]
