@@ -105,7 +105,7 @@ def test_expired_token(where, hub, tmp_path, monkeypatch, capsys):
         ('hf-hub:org/none', 'the Hub has no org/none, or it is private'),
         ('hf-hub:', 'accepted is hf-hub:ORG/NAME'),
         ('hf-hub:a/b/c', 'accepted is hf-hub:ORG/NAME'),
-        ('local-dir:', 'config.json does not exist; accepted is a folder with config.json and weights'),
+        ('local-dir:', 'config.json does not exist; expected a folder with config.json and weights'),
         ('local-dir:none', 'none/config.json does not exist'),
     ],
 )

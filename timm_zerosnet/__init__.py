@@ -1,6 +1,8 @@
 """Zero-stable networks for timm: importing this package registers its models."""
 
-from . import zerosnet as _zerosnet  # noqa: F401
+# before anything of this package: a thread that imports timm meanwhile can then import the rest of it and register
+import timm as _timm  # noqa: F401
+
 from .backbones import weights_overlay
 from .methods import METHODS, parse_method
 from .multistep_resnet import MultistepResNet

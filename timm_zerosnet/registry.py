@@ -8,11 +8,14 @@ from typing import Callable
 import timm.models
 
 _pending: list[Callable] = []
+own: set[str] = set()
+"""The names of the networks of this package, registered or not."""
 
 
 def register_model(entrypoint: Callable) -> Callable:
     """Queue a model entry point for ``register_all``."""
     _pending.append(entrypoint)
+    own.add(entrypoint.__name__)
     return entrypoint
 
 
@@ -21,13 +24,16 @@ def register_all() -> None:
 
     A name that timm or another package has is left to it, with one warning for all such names.
     """
+    # all that `import timm_zerosnet` needs, before timm gets the first name
+    from . import backbones, methods, multistep_resnet, stability, zerosnet  # noqa: F401
+
     free, taken = [], []
     for entrypoint in _pending:
         name = entrypoint.__name__
         if not timm.models.is_model(name):
             free.append(entrypoint)
-        elif timm.models.model_entrypoint(name).__module__ != entrypoint.__module__:
-            taken.append(f'{name} (of {timm.models.model_entrypoint(name).__module__})')
+        elif holder := stranger(name):
+            taken.append(f'{name} (of {holder})')
     _pending.clear()
     if taken:  # before any is registered: where warnings are errors, the import of the package ends here
         warnings.warn(
@@ -35,3 +41,20 @@ def register_all() -> None:
         )
     for entrypoint in free:
         timm.models.register_model(entrypoint)
+
+
+def stranger(model: str) -> str | None:
+    """The module that holds a model's name in timm, where that is neither of this package nor, of other names, of timm.
+
+    Args:
+        model: Without tag.
+    """
+    if not timm.models.is_model(model):
+        return None
+    module = timm.models.model_entrypoint(model).__module__
+    return None if module.startswith(f'{__package__}.' if model in own else 'timm.') else module
+
+
+def is_own(model: str) -> bool:
+    """Whether timm has a network of this package by that name, without tag."""
+    return model in own and timm.models.is_model(model) and not stranger(model)
