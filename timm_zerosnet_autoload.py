@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-PLUGIN = 'timm_zerosnet'
+PLUGIN, NETWORKS = 'timm_zerosnet', 'zerosnet'
 PACKAGE, TARGET = 'timm', 'timm.models'
 SWITCH = 'TIMM_ZEROSNET_AUTOLOAD'
 
@@ -91,9 +91,20 @@ class _Hook:
                     if name == 'models':
                         module.__class__ = kind
                         if getattr(value, '__file__', None):  # a namespace package has no code
-                            self.fire()
+                            self.fire_late(value)
 
             package.__class__ = Watched
+
+    def fire_late(self, models: ModuleType) -> None:
+        """Fire after ``timm.models`` counts as complete, without letting other threads use it before."""
+        spec = getattr(models, '__spec__', None)
+        if spec is None:
+            return
+        spec._initializing = True  # this thread still holds the import lock that others wait for then
+        try:
+            self.fire()
+        finally:
+            spec._initializing = False
 
     def fire(self) -> None:
         """Import the plugin, unless that has been done, and go."""
@@ -130,18 +141,20 @@ def _import_plugin() -> None:
     """Import the plugin and have it register its models, also where another thread is importing it.
 
     That thread may hold the import lock of the plugin and wait for the one of timm, which this thread holds. It then
-    stands at the first line of the plugin, so that this thread can do the registration by itself.
+    stands at the first line of the plugin, so that this thread can import the networks by itself, which registers them.
     """
     if sys.modules.get(PLUGIN, PLUGIN) is None:  # the program has blocked it
         return
-    before = {name for name in sys.modules if name.split('.')[0] == PLUGIN}
+    before = PLUGIN in sys.modules  # by another thread, or it is what imports timm
     try:
         # not import_module, which raises where a statement takes what a thread that waits for this one has so far
         __import__(PLUGIN)
-        importlib.import_module(f'{PLUGIN}.registry').register_all()
+        importlib.import_module(f'{PLUGIN}.{NETWORKS}')
     except BaseException as error:
-        for name in [name for name in sys.modules if name.split('.')[0] == PLUGIN and name not in before]:
-            sys.modules.pop(name, None)
+        for name, module in [] if before else list(sys.modules.items()):
+            # what another thread is importing at this moment is its own
+            if name.split('.')[0] == PLUGIN and not getattr(getattr(module, '__spec__', None), '_initializing', False):
+                sys.modules.pop(name, None)
         if not isinstance(error, (Exception, SystemExit)):
             raise
         if any(frame.f_globals.get('__name__') == PLUGIN for frame, _ in traceback.walk_stack(None)):

@@ -7,29 +7,25 @@ from typing import Callable
 
 import timm.models
 
-_pending: list[Callable] = []
+_pending: dict[str, Callable] = {}
 own: set[str] = set()
 """The names of the networks of this package, registered or not."""
 
 
 def register_model(entrypoint: Callable) -> Callable:
     """Queue a model entry point for ``register_all``."""
-    _pending.append(entrypoint)
+    _pending[entrypoint.__name__] = entrypoint
     own.add(entrypoint.__name__)
     return entrypoint
 
 
 def register_all() -> None:
-    """Give every queued entry point to timm, once the whole package has been imported.
+    """Give every queued entry point to timm, once all of them are queued.
 
     A name that timm or another package has is left to it, with one warning for all such names.
     """
-    # all that `import timm_zerosnet` needs, before timm gets the first name
-    from . import backbones, methods, multistep_resnet, stability, zerosnet  # noqa: F401
-
     free, taken = [], []
-    for entrypoint in _pending:
-        name = entrypoint.__name__
+    for name, entrypoint in _pending.items():
         if not timm.models.is_model(name):
             free.append(entrypoint)
         elif holder := stranger(name):
