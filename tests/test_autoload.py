@@ -369,8 +369,8 @@ except ZeroDivisionError as error:
     done = stand_ins.execute('-W', 'error', '-c', 'import timm')
     assert done.stderr == (
         'timm-zerosnet: timm does not know its models, because `import timm_zerosnet` failed with ImportError: first '
-        'line second line, caused by ZeroDivisionError: division by zero, caused by FileNotFoundError: [Errno 2] No such '
-        'file or directory: \'no/such/file\'. `python -c "import timm_zerosnet"` shows the traceback. '
+        'line second line, caused by ZeroDivisionError: division by zero, caused by FileNotFoundError: [Errno 2] No '
+        'such file or directory: \'no/such/file\'. `python -c "import timm_zerosnet"` shows the traceback. '
         'TIMM_ZEROSNET_AUTOLOAD=0 turns this automatic import off.\n'
     )
     shown = stand_ins.execute('-c', 'import timm_zerosnet')
