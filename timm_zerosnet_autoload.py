@@ -13,6 +13,8 @@ import contextlib
 import importlib
 import os
 import sys
+import threading
+import traceback
 import warnings
 from typing import TYPE_CHECKING, Any, Sequence
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-PLUGIN = 'timm_zerosnet'
+PLUGIN, NETWORKS = 'timm_zerosnet', 'zerosnet'
 PACKAGE, TARGET = 'timm', 'timm.models'
 SWITCH = 'TIMM_ZEROSNET_AUTOLOAD'
 
@@ -29,11 +31,15 @@ def install() -> None:
     """Have the plugin imported right after ``timm.models``, at once if that is there already."""
     if os.environ.get(SWITCH) == '0' or any(isinstance(finder, _Hook) for finder in sys.meta_path):
         return
+    package = sys.modules.get(PACKAGE)
     # a submodule is bound in its package once it has been executed
-    if TARGET in sys.modules and 'models' in getattr(sys.modules.get(PACKAGE), '__dict__', {}):
+    if TARGET in sys.modules and 'models' in getattr(package, '__dict__', {}):
         _import_plugin()
-    else:
-        sys.meta_path.insert(0, _Hook())
+        return
+    hook = _Hook()
+    sys.meta_path.insert(0, hook)
+    if package is not None:  # another thread may have found timm.models before this and wait for torch inside it
+        hook.watch(package)
 
 
 def command() -> int:
@@ -52,15 +58,17 @@ def command() -> int:
 class _Hook:
     """Meta path finder of ``timm.models`` alone, which it finds by asking the finders after it."""
 
-    asking = False
+    def __init__(self) -> None:
+        self.asking: set[int] = set()
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         # other hooks may ask this one in turn: those before it are not asked again, those after it get no answer
-        if name != TARGET or self.asking or self not in sys.meta_path:
+        thread = threading.get_ident()
+        if name != TARGET or thread in self.asking or self not in sys.meta_path:
             return None
-        self.asking = True
+        self.asking.add(thread)
         try:
             for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
                 spec = finder.find_spec(name, path, target) if hasattr(finder, 'find_spec') else None
@@ -69,8 +77,46 @@ class _Hook:
                         spec.loader = _Loader(spec.loader, self)  # type: ignore[assignment]
                     return spec
         finally:
-            self.asking = False
+            self.asking.discard(thread)
         return None
+
+    def watch(self, package: ModuleType) -> None:
+        """Fire when ``timm.models`` is bound in its package, which follows its execution whoever has found it."""
+        kind = type(package)
+        with contextlib.suppress(TypeError):  # of a module of another kind, which only the finder can help
+
+            class Watched(kind):  # type: ignore[misc, valid-type]
+                def __setattr__(module, name: str, value: Any) -> None:
+                    super().__setattr__(name, value)
+                    if name == 'models':
+                        module.__class__ = kind
+                        if getattr(value, '__file__', None):  # a namespace package has no code
+                            self.fire_late(value)
+
+            package.__class__ = Watched
+
+    def fire_late(self, models: ModuleType) -> None:
+        """Fire after ``timm.models`` counts as complete, without letting other threads use it before."""
+        spec = getattr(models, '__spec__', None)
+        if spec is None:
+            return
+        spec._initializing = True  # this thread still holds the import lock that others wait for then
+        try:
+            self.fire()
+        finally:
+            spec._initializing = False
+
+    def fire(self) -> None:
+        """Import the plugin, unless that has been done, and go."""
+        if self not in sys.meta_path:  # it has been done, or the program has taken the hook out
+            return
+        try:
+            _import_plugin()
+        except BaseException:
+            sys.modules.pop(TARGET, None)  # as after any import that fails, so that the next one begins anew
+            raise
+        with contextlib.suppress(ValueError):
+            sys.meta_path.remove(self)
 
 
 class _Loader:
@@ -88,25 +134,57 @@ class _Loader:
         self.loader.exec_module(module)
         if PACKAGE in sys.modules:  # the import system binds it a moment later, which is too late for the plugin
             vars(sys.modules[PACKAGE])['models'] = sys.modules.get(TARGET, module)
-        _import_plugin()
-        if self.hook in sys.meta_path:
-            sys.meta_path.remove(self.hook)
+        self.hook.fire()
 
 
 def _import_plugin() -> None:
-    if PLUGIN in sys.modules:  # it is what imports timm right now, or the program has blocked it
+    """Import the plugin and have it register its models, also where another thread is importing it.
+
+    That thread may hold the import lock of the plugin and wait for the one of timm, which this thread holds. It then
+    stands at the first line of the plugin, so that this thread can import the networks by itself, which registers them.
+    """
+    if sys.modules.get(PLUGIN, PLUGIN) is None:  # the program has blocked it
         return
+    before = PLUGIN in sys.modules  # by another thread, or it is what imports timm
     try:
-        importlib.import_module(PLUGIN)
+        # not import_module, which raises where a statement takes what a thread that waits for this one has so far
+        __import__(PLUGIN)
+        importlib.import_module(f'{PLUGIN}.{NETWORKS}')
     except BaseException as error:
-        for name in [name for name in sys.modules if name.split('.')[0] == PLUGIN]:
-            del sys.modules[name]
+        for name, module in [] if before else list(sys.modules.items()):
+            # what another thread is importing at this moment is its own
+            if name.split('.')[0] == PLUGIN and not getattr(getattr(module, '__spec__', None), '_initializing', False):
+                sys.modules.pop(name, None)
         if not isinstance(error, (Exception, SystemExit)):
             raise
+        if any(frame.f_globals.get('__name__') == PLUGIN for frame, _ in traceback.walk_stack(None)):
+            return  # the plugin is what imports timm, and is about to meet the same error
+        blocked = before and 'deadlock' in str(error)
         _report(
-            f'timm-zerosnet: timm does not know its models, because `import {PLUGIN}` failed with '
-            f'{type(error).__name__}: {error}. {SWITCH}=0 turns this automatic import off.'
+            f'timm-zerosnet: timm does not know its models, because `import {PLUGIN}` failed with {_causes(error)}. '
+            + (
+                f'Another thread is importing it: import {PLUGIN} once before starting threads. '
+                if blocked
+                else f'`python -c "import {PLUGIN}"` shows the traceback. '
+            )
+            + f'{SWITCH}=0 turns this automatic import off.'
         )
+
+
+def _causes(error: BaseException) -> str:
+    """An error and those behind it in one line, without a full stop at the end."""
+    texts: list[str] = []
+    seen: list[BaseException | None] = [None]
+    step: BaseException | None = error
+    while step not in seen:
+        seen.append(step)
+        try:
+            message = ' '.join(str(step).split()).rstrip('. ')
+        except Exception:
+            message = ''
+        texts.append(f'{type(step).__name__}{": " if message else ""}{message}')
+        step = step.__cause__ or (None if step.__suppress_context__ else step.__context__)
+    return ', caused by '.join(texts)
 
 
 def _report(message: str) -> None:

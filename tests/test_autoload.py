@@ -33,7 +33,8 @@ register = names.append
 def list_models():
     return list(names)
 """,
-    'timm_zerosnet/__init__.py': 'from . import numerics, zoo\nimport timm.models\ntimm.models.register(zoo.name)\n',
+    'timm_zerosnet/__init__.py': 'import timm\nfrom . import numerics, zerosnet\n',
+    'timm_zerosnet/zerosnet.py': 'import timm.models\nfrom . import zoo\ntimm.models.register(zoo.name)\n',
     'timm_zerosnet/numerics.py': '',
     'timm_zerosnet/zoo.py': 'name = "zerosnet20"\n',
 }
@@ -167,11 +168,14 @@ def test_timm_models_without_code_is_left_alone(stand_ins):
     assert stand_ins.result('import sys, timm\nresult = "timm_zerosnet" in sys.modules', '-W', 'error') is False
 
 
-def test_timm_models_that_imports_torch_itself_is_not_met_half_done(stand_ins):
+@pytest.mark.parametrize('first', ['import timm', 'import timm.models', 'import timm_zerosnet'])
+def test_timm_models_that_imports_torch_itself_is_not_met_half_done(first, stand_ins):
+    """It is found before the hook is there, as by a thread that waits for torch inside it."""
     stand_ins.write('timm/__init__.py', 'from .models import list_models\n')
     stand_ins.write('timm/models/__init__.py', 'import torch\n' + STAND_INS['timm/models/__init__.py'])
-    assert stand_ins.result('import sys, timm\nresult = "timm_zerosnet" in sys.modules', '-W', 'error') is False
-    assert stand_ins.execute('-c', 'import timm').stderr == ''
+    kind = 'result.append(type(timm).__name__)'
+    assert stand_ins.result(first + NAMES_AND_HOOKS + kind, '-W', 'error') == [['zerosnet20'], [], 'module']
+    assert stand_ins.execute('-c', first).stderr == ''
 
 
 def test_module_is_the_same_as_without_the_hook(stand_ins):
@@ -297,20 +301,92 @@ def test_plugin_blocked_by_the_program_is_no_news(stand_ins, block):
     assert (done.stdout.strip(), done.stderr) == ('[]', '')
 
 
-def test_imports_in_two_threads(stand_ins):
-    stand_ins.write('timm/models/__init__.py', STAND_INS['timm/models/__init__.py'] + 'import time; time.sleep(.2)')
-    stand_ins.write('timm_zerosnet/zoo.py', 'import time; time.sleep(.1)\n' + STAND_INS['timm_zerosnet/zoo.py'])
-    assert stand_ins.result(
-        """
-import importlib, threading
-errors = []
-threading.excepthook = lambda args: errors.append(str(args.exc_value))
-threads = [threading.Thread(target=importlib.import_module, args=[name]) for name in ('timm', 'timm_zerosnet')]
-for thread in threads: thread.start()
+IN_THREADS = """
+import sys, threading, time
+names, found = sys.argv[1:], {}
+def work(name):
+    try:
+        __import__(name)
+        found[name] = sys.modules['timm.models'].list_models() if name.startswith('timm') else []
+    except BaseException as error:
+        found[name] = repr(error)
+threads = [threading.Thread(target=work, args=[name]) for name in names]
+for thread in threads:
+    thread.start()
+    time.sleep(.05)
 for thread in threads: thread.join()
 import timm
-result = [errors, timm.list_models()]
+result = [found, timm.list_models()]
+"""
+
+
+@pytest.mark.parametrize('slow', ['torch', 'timm/models', 'timm_zerosnet/zoo'])
+@pytest.mark.parametrize(
+    'names',
+    [
+        ('timm', 'timm_zerosnet'),
+        ('timm_zerosnet', 'timm'),
+        ('timm', 'timm.models', 'timm_zerosnet'),
+        ('timm', 'timm_zerosnet', 'timm.models', 'torchvision'),
+        ('torchvision', 'timm', 'timm.models', 'timm_zerosnet'),
+        ('timm_zerosnet', 'torchvision', 'timm.models', 'timm'),
+    ],
+)
+def test_first_imports_in_several_threads(slow, names, stand_ins):
+    """Each thread knows the models when its own import has returned."""
+    stand_ins.write('torchvision.py', 'import torch\n')
+    stand_ins.write('timm/models/beit.py', 'import torch\n')
+    stand_ins.write('timm/models/__init__.py', 'from . import beit\n' + STAND_INS['timm/models/__init__.py'])
+    path = f'{slow}.py' if slow.endswith('zoo') else f'{slow}/__init__.py'
+    stand_ins.write(path, 'import time; time.sleep(.4)\n' + (stand_ins.folder / path).read_text(encoding='utf-8'))
+    code = f'import sys; sys.argv[1:] = {list(names)}\n{IN_THREADS}'
+    expected = {name: ['zerosnet20'] if name.startswith('timm') else [] for name in names}
+    assert stand_ins.result(code, '-W', 'error') == [expected, ['zerosnet20']]
+
+
+def test_thread_that_stands_in_a_module_of_the_plugin_is_reported(stand_ins):
+    """Python's import locks allow no more: what that thread holds and timm needs comes when timm has been imported."""
+    stand_ins.write('timm/models/__init__.py', 'import time; time.sleep(.4)\n' + STAND_INS['timm/models/__init__.py'])
+    code = f'import sys; sys.argv[1:] = ["timm", "timm_zerosnet.zerosnet"]\n{IN_THREADS}print(result)'
+    done = stand_ins.execute('-c', code)
+    assert done.stdout.strip().endswith("['zerosnet20']]"), done.stderr
+    assert 'Another thread is importing it: import timm_zerosnet once before starting threads. ' in done.stderr
+
+
+def test_warning_is_one_line_with_the_causes_and_the_way_to_the_traceback(stand_ins):
+    stand_ins.write(
+        'timm_zerosnet/zoo.py',
+        """
+try:
+    try:
+        open('no/such/file')
+    except OSError:
+        1 / 0
+except ZeroDivisionError as error:
+    raise ImportError('first line\\nsecond line...') from error
 """,
-        '-W',
-        'error',
-    ) == [[], ['zerosnet20']]
+    )
+    done = stand_ins.execute('-W', 'error', '-c', 'import timm')
+    assert done.stderr == (
+        'timm-zerosnet: timm does not know its models, because `import timm_zerosnet` failed with ImportError: first '
+        'line second line, caused by ZeroDivisionError: division by zero, caused by FileNotFoundError: [Errno 2] No '
+        'such file or directory: \'no/such/file\'. `python -c "import timm_zerosnet"` shows the traceback. '
+        'TIMM_ZEROSNET_AUTOLOAD=0 turns this automatic import off.\n'
+    )
+    shown = stand_ins.execute('-c', 'import timm_zerosnet')
+    assert shown.returncode == 1 and shown.stderr.count('Traceback') == 3 and 'RuntimeWarning' not in shown.stderr
+
+
+def test_errors_without_message_and_in_a_circle_are_reported(stand_ins):
+    stand_ins.write(
+        'timm_zerosnet/zoo.py',
+        """
+class Mute(Exception):
+    def __str__(self): raise TypeError
+first, second = Mute(), KeyError('x')
+first.__cause__, second.__cause__ = second, first
+raise first
+""",
+    )
+    done = stand_ins.execute('-c', 'import timm; print(timm.list_models())')
+    assert done.stdout.strip() == '[]' and "failed with Mute, caused by KeyError: 'x'. `python" in done.stderr

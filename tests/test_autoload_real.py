@@ -171,6 +171,41 @@ print('created by rank', __import__('os').environ['RANK'])
     assert 'created by rank 0' in done.stdout
 
 
+IN_THREADS = """
+import json, random, sys, threading, time
+random.seed(int(sys.argv[1]))
+names, found = ['timm', 'timm_zerosnet', 'timm.models', 'torchvision'], {}
+random.shuffle(names)
+def work(name):
+    try:
+        try:
+            __import__(name)
+        except RuntimeError as error:
+            if 'deadlock detected by _ModuleLock' not in str(error):
+                raise
+            __import__(name)  # Python's own: two threads that begin with timm and timm.models in the same moment
+        models = sys.modules['timm.models'] if name.startswith('timm') else None
+        found[name] = models and [models.is_model('zerosnet20'), len(models.list_models(module='zerosnet'))]
+    except BaseException as error:
+        found[name] = repr(error)
+threads = [threading.Thread(target=work, args=[name]) for name in names]
+for thread in threads:
+    thread.start()
+    time.sleep(random.choice([0.002, 0.02, 0.2, 1]))
+for thread in threads: thread.join()
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.parametrize('seed', [*range(4), *(pytest.param(i, marks=pytest.mark.slow) for i in range(4, 50))])
+def test_first_imports_in_four_threads(seed, installed, switched_off, tmp_path):
+    """No hang, no thread without the models, no half of them."""
+    (tmp_path / 'threads.py').write_text(IN_THREADS, encoding='utf-8')
+    found = json.loads(installed.run('-W', 'ignore', tmp_path / 'threads.py', seed).stdout.splitlines()[-1])
+    whole = [True, len({name.partition('.')[0] for name in switched_off['own']})]
+    assert found == {'torchvision': None, 'timm': whole, 'timm.models': whole, 'timm_zerosnet': whole}
+
+
 def test_switched_off_nothing_is_loaded_and_the_explicit_import_works(switched_off):
     assert (switched_off['plugin'], switched_off['models']) == (False, [])
     assert switched_off['explicit'] == []

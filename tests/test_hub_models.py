@@ -3,12 +3,18 @@
 import json
 from pathlib import Path
 
+import numpy
+import PIL.Image
 import pytest
 import timm
+import torch
 from hub_server import RIGHT_TOKEN, HubServer
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, constants
 
-from timm_zerosnet import hub_models, preflight, publishing, validate
+from timm_zerosnet import cli, hub_models, preflight, pretrained, publishing, validate
+from timm_zerosnet.pretrained import WeightError
+from timm_zerosnet.robustness import evaluate
+from timm_zerosnet.robustness.subjects import Source
 from timm_zerosnet.timm_scripts import ScriptError
 
 NAME = 'zerosnet20.cifar10'
@@ -105,7 +111,7 @@ def test_expired_token(where, hub, tmp_path, monkeypatch, capsys):
         ('hf-hub:org/none', 'the Hub has no org/none, or it is private'),
         ('hf-hub:', 'accepted is hf-hub:ORG/NAME'),
         ('hf-hub:a/b/c', 'accepted is hf-hub:ORG/NAME'),
-        ('local-dir:', 'config.json does not exist; accepted is a folder with config.json and weights'),
+        ('local-dir:', 'config.json does not exist; expected a folder with config.json and weights'),
         ('local-dir:none', 'none/config.json does not exist'),
     ],
 )
@@ -152,3 +158,108 @@ def test_folder_keeps_what_lies_beside_the_pretrained_config(tmp_path):
     (tmp_path / 'config.json').write_text(json.dumps(config), encoding='utf-8')
     found = hub_models.outside_config(f'local-dir:{tmp_path}')
     assert (found['num_classes'], found['crop_pct']) == (4, 0.5)
+
+
+# weights that differ from their config
+
+
+def flip(path):
+    """Turn the lowest bit of the last byte round: a value that a network takes without a word."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def folder(published, tmp_path):
+    place = tmp_path / 'folder'
+    place.mkdir()
+    for name, content in published.repos[REPO].files.items():
+        (place / name).write_bytes(content)
+    return place
+
+
+def test_published_config_and_card_name_the_sum(published):
+    files = published.repos[REPO].files
+    expected = pretrained.manifest()[NAME]['sha256']
+    config = json.loads(files['config.json'])
+    assert config['weight_file_sha256'] == expected and expected in files['README.md'].decode()
+    assert 'weight_file_sha256' not in config['pretrained_cfg']
+
+
+@pytest.mark.parametrize('how', ['predict', 'validate', 'evaluate', 'robustness'])
+def test_flipped_bit_in_a_folder(how, folder, tmp_path, monkeypatch, capsys):
+    model = f'local-dir:{folder}'
+    assert Source(model).open().num_classes == 10
+    flip(folder / 'model.safetensors')
+    if how == 'evaluate':
+        with pytest.raises(WeightError) as error:
+            evaluate(model, numpy.zeros((1, 32, 32, 3), 'uint8'), numpy.zeros(1, int))
+        said = str(error.value)
+    elif how == 'validate':
+        line = ['--timm-scripts', STAND_IN, '--model', model, '--pretrained', '--data-dir', STAND_IN]
+        assert validate.main([*map(str, line)]) == 2
+        said = capsys.readouterr().err
+    else:
+        image = tmp_path / 'a.png'
+        PIL.Image.new('RGB', (32, 32)).save(image)
+        sample = Path(__file__).parent / 'data' / 'cifar10_test_200.npz'
+        rest = [image] if how == 'predict' else ['--data', sample, '--out', tmp_path / 'out']
+        assert cli.main([how, '--model', model, *map(str, rest)]) == 2
+        said = capsys.readouterr().err
+    expected = pretrained.manifest()[NAME]['sha256']
+    assert f'{folder}/model.safetensors has sha256 ' in said and f'expected {expected} by its config.json' in said
+    assert 'fetch it again' in said
+
+
+def test_flipped_bit_in_the_cache_is_refused_until_the_file_is_deleted(hub):
+    model = f'hf-hub:{REPO}'
+    Source(model).open()
+    (stored,) = {path.resolve() for path in Path(constants.HF_HUB_CACHE).rglob('model.safetensors')}
+    flip(stored)
+    for _ in range(2):
+        with pytest.raises(WeightError, match='delete this file and ask again') as error:
+            Source(model).open()
+        assert str(stored) in str(error.value)
+    stored.unlink()
+    assert Source(model).open().num_classes == 10
+
+
+def test_folder_without_the_sum_loads_as_it_is(folder):
+    config = json.loads((folder / 'config.json').read_text(encoding='utf-8'))
+    del config['weight_file_sha256']
+    (folder / 'config.json').write_text(json.dumps(config), encoding='utf-8')
+    flip(folder / 'model.safetensors')
+    assert Source(f'local-dir:{folder}').open().num_classes == 10
+
+
+def test_weights_of_another_kind_are_none_of_the_config(folder):
+    (folder / 'model.safetensors').rename(folder / 'pytorch_model.bin')
+    with pytest.raises(WeightError, match='model.safetensors does not exist, but config.json names its sha256'):
+        Source(f'local-dir:{folder}').open()
+
+
+def test_own_checkpoint_needs_no_weights_of_the_repo(folder):
+    flip(folder / 'model.safetensors')
+    packaged = Path(pretrained.weight_file(NAME))
+    assert Source(f'local-dir:{folder}', checkpoint=packaged).open().num_classes == 10
+
+
+def test_a_hub_that_does_not_answer_once_changes_no_setting(hub, monkeypatch, capsys):
+    """With what is cached the model loads without a try for each file; the next one asks the Hub again."""
+    model = f'hf-hub:{REPO}'
+    expected = Source(model).open().state_dict()
+    with monkeypatch.context() as patch:
+        endpoint(NOWHERE, patch)
+        Source(model).check()
+        found = Source(model).open().state_dict()
+        assert constants.HF_HUB_OFFLINE is False
+        with hub_models.cached_if_unreachable(model):
+            assert constants.HF_HUB_OFFLINE is True
+        assert constants.HF_HUB_OFFLINE is False
+    assert found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in found)
+    assert 'going on with what the cache holds' in capsys.readouterr().err
+    hub.requests.clear()
+    Source(model).check()
+    assert ('HEAD', f'/{REPO}/resolve/main/config.json') in hub.requests and not capsys.readouterr().err

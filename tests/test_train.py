@@ -354,7 +354,7 @@ def test_a_run_is_not_overwritten(finished, images, capsys):
             ['--data-dir', 'DIR', '--model', 'local-dir:LOCAL'],
             '10 classes, the network 4 outputs: accepted is --num-classes',
         ),
-        (['--data-dir', 'DIR', '--model', 'local-dir:DIR'], 'config.json does not exist; accepted is a folder with'),
+        (['--data-dir', 'DIR', '--model', 'local-dir:DIR'], 'config.json does not exist; expected a folder with'),
         (['--data-dir', 'DIR', '--resume', 'TORN'], 'cannot be read as a checkpoint'),
     ],
 )

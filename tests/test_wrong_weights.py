@@ -101,7 +101,7 @@ def test_damaged_packaged_file(damage, folder, capsys):
     path.write_bytes(DAMAGES[damage])
     for kwargs in WAYS:
         assert_names_both_sums(refusal(path, **kwargs), path)
-    assert cli.main(['weights', 'verify']) == 2
+    assert cli.main(['weights', 'verify']) == 1
     assert_names_both_sums(capsys.readouterr().err, path)
 
 
@@ -116,7 +116,7 @@ def test_undamaged_packaged_file(folder, capsys):
 
 def test_verify_tells_of_every_damaged_file(folder, capsys):
     rows = len(pretrained.manifest())
-    assert cli.main(['weights', 'verify']) == 2
+    assert cli.main(['weights', 'verify']) == 1
     assert capsys.readouterr().err.count('does not exist; expected is a file of sha256') == rows
 
 

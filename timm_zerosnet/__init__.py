@@ -1,10 +1,11 @@
 """Zero-stable networks for timm: importing this package registers its models."""
 
-from . import zerosnet as _zerosnet  # noqa: F401
+# before anything of this package: a thread that imports timm meanwhile can then import the networks by itself
+import timm as _timm  # noqa: F401
+
 from .backbones import weights_overlay
 from .methods import METHODS, parse_method
 from .multistep_resnet import MultistepResNet
-from .registry import register_all
 from .stability import MultistepMethod, ZeroStabilityWarning
 
 __version__ = '0.1.0'
@@ -18,5 +19,4 @@ __all__ = [
     'weights_overlay',
 ]
 
-register_all()
-del register_all
+from . import zerosnet as _zerosnet  # noqa: E402, F401  (last: at its end it registers the networks)

@@ -27,6 +27,7 @@ from .backbones import overlay
 from .checkpoint import checkpoint_filter_fn, refuse_tied, unwrap
 from .multistep_resnet import MultistepResNet
 from .pretrained import WeightError, few, one_line
+from .registry import stranger
 from .runs import RECORD, read_checkpoint, read_log, read_yaml, state_dict_of
 from .zerosnet import default_cfgs
 
@@ -153,6 +154,8 @@ def add(
     run = read_log(log, args)
     model_name, data_name = run.args['model'].split('.', 1)[0], tag.split('_')[0]
     name = f'{model_name}.{tag}'
+    if holder := stranger(model_name):
+        raise WeightError(f'the name {model_name} is taken by a model of {holder}: it is none of this package or timm')
     own = getattr(default_cfgs.get(model_name), 'cfgs', None)
     if not timm.is_model(model_name) or own is not None and data_name not in own:
         raise WeightError(
@@ -259,8 +262,8 @@ def _install(stored: Path, logs: Path, name: str, row: dict[str, Any]) -> None:
     os.umask(umask)
     os.chmod(stored, 0o666 & ~umask)  # safetensors writes 0600
     with _alone(pretrained.WEIGHTS):
-        pretrained.manifest.cache_clear()  # another process may have added a row meanwhile
-        rows = {**pretrained.manifest(), name: row}
+        # not what was read before: another process may have added a row meanwhile
+        rows = {**pretrained.read_manifest(), name: row}
         manifest = stored.parent / 'manifest.json'
         manifest.write_text(json.dumps(rows, indent=2) + '\n', encoding='utf-8')
         target = pretrained.WEIGHTS / 'logs' / name

@@ -11,7 +11,7 @@ from torch import nn
 
 from . import pretrained
 from .cifar import cifar_config
-from .pretrained import WeightError
+from .pretrained import WeightError, check_taken
 
 NOT_TIMMS = {  # of timm's own weights, of which these are none
     **dict.fromkeys(('hf_hub_id', 'hf_hub_filename', 'origin_url', 'paper_ids', 'paper_name', 'notes')),
@@ -46,6 +46,7 @@ def weights_overlay(name: str) -> dict[str, Any]:
     refuse_empty_tag(name)
     if name not in pretrained.manifest():
         raise WeightError(f'there are no weights {name!r}; accepted: {", ".join(pretrained.manifest()) or "none"}')
+    pretrained.check_taken(name)
     pretrained.verify(name)
     return overlay(name.split('.', 1)[1], pretrained.weight_file(name))
 
@@ -66,8 +67,18 @@ def is_backbone(name: str) -> bool:
 
 
 def create(name: str, pretrained: bool = True, **arguments: Any) -> nn.Module:
-    """``timm.create_model``, which also takes the names of packaged backbones of timm's own."""
+    """``timm.create_model``, which also takes the names of packaged backbones of timm's own.
+
+    Raises:
+        WeightError: for an empty tag, a name of packaged weights that another package has, and for weights of the Hub
+            or a folder that differ from the sha256 in their config.
+    """
     refuse_empty_tag(name)
+    check_taken(name)
+    if ':' in name:
+        from .hub_models import outside_name
+
+        name = outside_name(name, pretrained)
     if is_backbone(name):
         name, arguments = name.split('.')[0], _with_overlay(name, arguments)
     return timm.create_model(name, pretrained, **arguments)

@@ -99,6 +99,7 @@ def model_card(name: str, repo_id: str) -> ModelCard:
         std=cfg.std,
         classes=cfg.num_classes,
         test_images=f'{row["test_images"]:,}',
+        sha256=row['sha256'],
         accuracy=tables.weights_table({name: row}),
         provenance=tables.provenance_table({name: row}),
         command=tables.reproduction_block({name: row}),

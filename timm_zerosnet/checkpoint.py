@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, Iterable
 
 import torch
-from timm.models import is_model_in_modules, list_models
+from timm.models import list_models
 from torch import Tensor, nn
 
 from .cifar import DATA_SETS
 from .pretrained import WeightError, few
+from .registry import is_own
 from .runs import read_checkpoint
 
 ORIGINAL_URLS = "the ZeroSNet authors' CIFAR and ImageNet networks and LM-ResNet's MResNet.py"
@@ -58,7 +59,7 @@ def check_architecture(path: Path, name: str) -> None:
     Raises:
         WeightError: naming both.
     """
-    told = architecture(path) if is_model_in_modules(name, ['zerosnet']) else None
+    told = architecture(path) if is_own(name.partition('.')[0]) else None
     if told is not None and told != name.partition('.')[0]:
         raise WeightError(f'it is of {told}, not of {name}')
 
@@ -67,7 +68,7 @@ def architecture(path: Path) -> str | None:
     """The network of this package that a checkpoint of train.py says to be of; None if it says nothing of the kind."""
     told = None if path.suffix == '.safetensors' else read_checkpoint(path).get('arch')
     name = told.partition('.')[0] if isinstance(told, str) else ''
-    return name if name and is_model_in_modules(name, ['zerosnet']) else None
+    return name if is_own(name) else None
 
 
 def averages(path: Path) -> list[str]:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from .registry import is_own
 from .zerosnet import DEPTHS
 
 FEW = 4  # blocks of a stage from where on each further one costs the same
@@ -56,6 +57,8 @@ def cost(model: str, num_classes: int) -> Cost:
     if shape['stem'] == 'imagenet':
         return _count(model, num_classes, layers)
     shallow = model.replace(str(depth), '20' if shape['block'] == 'basic' else '164')
+    if not is_own(shallow):  # another package has that name
+        shallow = model
     if layers[0] <= FEW:
         return _count(shallow, num_classes, layers)
     few, more = (_count(shallow, num_classes, (n,) * len(layers)) for n in (FEW, FEW + 1))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterator
 
 import timm
-from huggingface_hub import constants, get_session, get_token, hf_hub_url, try_to_load_from_cache
+from huggingface_hub import constants, get_session, get_token, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -18,13 +20,16 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.utils import validate_repo_id
-from timm.models import load_model_config_from_hf
 
-from .pretrained import one_line
+from .pretrained import WeightError, one_line, sha256
 from .timm_scripts import ScriptError
 
 LOCAL, HUB = ('local-dir:',), ('hf-hub:', 'hf_hub:')
 SECONDS = 10
+EXPECTED = 'expected a folder with config.json and weights, as timm saves them or `hf download` fetches them'
+WEIGHT_FILE = 'model.safetensors'
+WEIGHT_SUM = 'weight_file_sha256'
+"""The key of config.json that holds the sha256 of the weight file; beside timm's keys, which bear no other."""
 
 
 def outside_config(name: str) -> dict[str, Any]:
@@ -33,57 +38,136 @@ def outside_config(name: str) -> dict[str, Any]:
     Raises:
         ScriptError: saying why there is none, or that its architecture is not one of timm's, and how to go on.
     """
-    place = name.partition(':')[2]
     try:
-        config, architecture = _from_hub(place) if name.startswith(HUB) else _from_folder(place)
+        config = _read(_find(name).config)
     except ScriptError as error:
         raise ScriptError(f'--model {name}: {error}') from error.__cause__
-    if not timm.is_model(str(architecture)):
-        raise ScriptError(f'--model {name}: its config.json names {architecture!r}, which is no model that timm knows')
+    if not timm.is_model(str(config['architecture'])):
+        raise ScriptError(
+            f'--model {name}: its config.json names {config["architecture"]!r}, which is no model that timm knows'
+        )
     return config
 
 
-def _from_folder(folder: str) -> tuple[dict[str, Any], str]:
-    path = Path(folder, 'config.json')
-    accepted = 'accepted is a folder with config.json and weights, as timm saves them or `hf download` fetches them'
-    if not folder or not path.is_file():
-        raise ScriptError(f'{path} does not exist; {accepted}')
+def outside_name(name: str, pretrained: bool = True) -> str:
+    """The name by which timm finds a model: of one whose Hub does not answer, that of its folder in the cache.
+
+    Args:
+        name: Any; those without the prefix of a source stay as they are.
+        pretrained: Compare the weights with the sha256 that the config names, if it names one.
+
+    Raises:
+        ScriptError: saying why there is no configuration.
+        WeightError: if the weights differ from their config.
+    """
+    if not name.startswith(LOCAL + HUB):
+        return name
+    found = _find(name)
+    expected = _read(found.config).get(WEIGHT_SUM)
+    if pretrained and expected:
+        _verify(name, found, expected)
+    return f'local-dir:{found.config.parent}' if found.cached else name
+
+
+@contextmanager
+def cached_if_unreachable(name: str) -> Iterator[None]:
+    """Have timm take a model from the cache, without a try, while the Hub does not answer: it would wait for each file.
+
+    Args:
+        name: Any.
+    """
+    before = constants.HF_HUB_OFFLINE
+    if name.startswith(HUB) and _find(name).cached:
+        constants.HF_HUB_OFFLINE = True
     try:
-        config = json.loads(path.read_text(encoding='utf-8'))
-        return {**config.get('pretrained_cfg', {}), **config}, config['architecture']
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ScriptError(f'{path} cannot be read ({type(error).__name__}: {one_line(error)}); {accepted}') from error
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
-def _from_hub(place: str) -> tuple[dict[str, Any], str]:
+@dataclass(frozen=True)
+class _Found:
+    """Where the config of a model lies.
+
+    Args:
+        config: In a folder of the user or in the cache.
+        repo: Of the Hub, ``ORG/NAME``; None of a folder.
+        revision: Of the repo, None for the newest.
+        cached: The Hub does not answer, so that the cache is all there is.
+    """
+
+    config: Path
+    repo: str | None = None
+    revision: str | None = None
+    cached: bool = False
+
+
+def _find(name: str) -> _Found:
+    place = name.partition(':')[2]
+    if not name.startswith(HUB):
+        if not place or not Path(place, 'config.json').is_file():
+            raise ScriptError(f'{Path(place, "config.json")} does not exist; {EXPECTED}')
+        return _Found(Path(place, 'config.json'))
     repo, _, revision = place.partition('@')
     try:
         validate_repo_id(repo)
     except HFValidationError as error:
         raise ScriptError(f'accepted is hf-hub:ORG/NAME ({one_line(error)})') from error
-    _ask(repo, revision or None)
+    if cached := _ask(repo, revision or None):
+        return _Found(cached, repo, revision or None, cached=True)
     try:
-        return load_model_config_from_hf(place)[:2]
-    except Exception as error:  # huggingface_hub, its HTTP client and json each raise their own
+        return _Found(Path(hf_hub_download(repo, 'config.json', revision=revision or None)), repo, revision or None)
+    except Exception as error:  # huggingface_hub and its HTTP client each raise their own
         raise ScriptError(_reason(error, repo)) from error
 
 
-def _ask(repo: str, revision: str | None) -> None:
-    """Ask once whether the Hub is there: huggingface_hub asks for half a minute and for each file again."""
+def _read(path: Path) -> dict[str, Any]:
+    """A configuration as timm takes it: what lies beside ``pretrained_cfg`` comes first."""
+    try:
+        config = json.loads(path.read_text(encoding='utf-8'))
+        found = {**config.get('pretrained_cfg', {}), **config, 'architecture': config['architecture']}
+        return {'label_names': found.get('labels'), **found}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ScriptError(f'{path} cannot be read ({type(error).__name__}: {one_line(error)}); {EXPECTED}') from error
+
+
+def _verify(name: str, found: _Found, expected: Any) -> None:
+    """Compare the weights with the sha256 that their config names."""
+    path = found.config.with_name(WEIGHT_FILE)
+    if found.repo and not found.cached:
+        path = Path(hf_hub_download(found.repo, WEIGHT_FILE, revision=found.revision))
+    if not path.is_file():
+        raise WeightError(f'{name}: {path} does not exist, but config.json names its sha256 {expected}; fetch it again')
+    path = path.resolve()  # in the cache it is a link
+    if (given := sha256(path)) != expected:
+        raise WeightError(
+            f'{name}: {path} has sha256 {given}, expected {expected} by its config.json: it is damaged or was changed; '
+            + ('delete this file and ask again, which fetches it anew' if found.repo else 'fetch it again')
+        )
+
+
+def _ask(repo: str, revision: str | None) -> Path | None:
+    """Ask once whether the Hub is there: huggingface_hub asks for half a minute and for each file again.
+
+    Returns:
+        The config in the cache if the Hub does not answer, otherwise None.
+    """
     try:
         answer = get_session().head(hf_hub_url(repo, 'config.json', revision=revision), timeout=SECONDS)
         if answer.status_code >= 500:
             raise ConnectionError(f'it answers {answer.status_code}')
+        return None
     except Exception as error:  # the HTTP client's own, and OfflineModeIsEnabled
         said = f'the Hub ({constants.ENDPOINT}) cannot be reached ({type(error).__name__}: {one_line(error)})'
-        if not isinstance(try_to_load_from_cache(repo, 'config.json', revision=revision), str):
+        cached = try_to_load_from_cache(repo, 'config.json', revision=revision)
+        if not isinstance(cached, str):
             raise ScriptError(
                 f'{said} and the cache does not hold {repo}: look at the network, a proxy, HF_ENDPOINT and '
                 f'HF_HUB_OFFLINE, or run `hf download {repo} --local-dir DIR` elsewhere, bring DIR here and give '
                 '--model local-dir:DIR'
             ) from error
         print(f'{said}: going on with what the cache holds of {repo}', file=sys.stderr)
-        constants.HF_HUB_OFFLINE = True
+        return Path(cached)
 
 
 def _reason(error: BaseException, repo: str) -> str:

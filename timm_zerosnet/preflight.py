@@ -19,8 +19,19 @@ from .cifar import DATA_SETS
 from .class_folders import splits_inside
 from .crop import MODE
 from .did_you_mean import nearest
-from .hub_models import HUB, LOCAL, outside_config
-from .pretrained import WeightError, check_readable, check_source, few, no_tags, one_line, weight_tags
+from .hub_models import HUB, LOCAL, outside_config, outside_name
+from .pretrained import (
+    WeightError,
+    check_readable,
+    check_source,
+    check_taken,
+    damage,
+    few,
+    no_tags,
+    one_line,
+    weight_tags,
+)
+from .registry import is_own
 from .runs import class_names
 from .timm_scripts import ScriptError
 from .zerosnet import default_cfgs
@@ -83,8 +94,9 @@ def check_pretrained(args: argparse.Namespace, new_head: bool) -> None:
     if any(key in args.model_kwargs for key in ('pretrained_cfg', 'pretrained_cfg_overlay')):
         return  # these name weights of the user's
     name, config = args.model.split('.')[0], model_config(args.model)
-    if name in default_cfgs:
+    if is_own(name):
         check_source(name, timm.get_pretrained_cfg(args.model))
+    outside_name(args.model)
     trained = config.get('num_classes')
     if not new_head and trained and args.num_classes not in (None, trained):
         raise ScriptError(
@@ -112,6 +124,7 @@ def model_config(name: str) -> dict[str, Any]:
     if name.startswith(LOCAL + HUB):
         return outside_config(name)
     refuse_empty_tag(name)
+    check_taken(name)
     if is_backbone(name):
         return {**timm.get_pretrained_cfg(name.split('.')[0]).to_dict(), **weights_overlay(name)}
     if not timm.is_model(name):
@@ -125,8 +138,9 @@ def model_config(name: str) -> dict[str, Any]:
     except RuntimeError as error:  # an unknown tag
         model = name.split('.')[0]
         timms = [found.partition('.')[2] for found in timm.list_models(model, include_tags=True)]
-        tags = few(getattr(default_cfgs.get(model), 'tags', [*weight_tags(model), *timms]))
-        raise ScriptError(f'--model {name}: {error} {f"Accepted: {tags}." if tags else no_tags(model)}') from error
+        tags = few(default_cfgs[model].tags if is_own(model) else [*weight_tags(model), *timms])
+        said = [one_line(error), f'expected {tags}' if tags else no_tags(model), damage() or '']
+        raise ScriptError(f'--model {name}: {"; ".join(filter(None, said))}') from error
     return cfg.to_dict() if cfg else {}
 
 
@@ -282,7 +296,7 @@ def check_checkpoint(args: argparse.Namespace, option: str) -> None:
     if option == 'pretrained_path':
         return
     state_dict, expected = load_state_dict(path), outputs(args)
-    own = args.model.split('.')[0] in default_cfgs
+    own = is_own(args.model.split('.')[0])
     names = ('head.fc', 'fc') if own else (model_config(args.model).get('classifier'),)
     classes = sizes(unwrap(state_dict), names).get('num_classes')
     if classes is not None and expected is not None and expected != classes:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Iterable
 
-from timm.models import is_model_in_modules
+from .registry import own, stranger
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -16,7 +16,8 @@ PACKAGE = Path(__file__).resolve().parent
 def _folder(name: str) -> Path:
     """A data folder: in the wheel ``_name`` inside the package, in a checkout ``name`` beside it."""
     packaged = PACKAGE / f'_{name}'
-    return packaged if packaged.is_dir() else PACKAGE.parent / name
+    in_checkout = not packaged.is_dir() and (PACKAGE.parent / 'pyproject.toml').is_file()
+    return PACKAGE.parent / name if in_checkout else packaged
 
 
 WEIGHTS = _folder('weights')
@@ -38,7 +39,21 @@ class WeightError(RuntimeError):
 
 @lru_cache
 def manifest() -> dict[str, dict[str, Any]]:
-    """The rows of ``weights/manifest.json`` by ``model.tag``; empty if there is no manifest.
+    """The rows of ``weights/manifest.json`` by ``model.tag``.
+
+    Raises:
+        WeightError: if it is missing, empty or damaged.
+    """
+    rows = read_manifest()
+    if not rows:
+        path = WEIGHTS / 'manifest.json'
+        state = 'names no weights' if path.is_file() else 'does not exist'
+        raise WeightError(f'the installation is damaged: {path} {state}. {ADVICE}')
+    return rows
+
+
+def read_manifest() -> dict[str, dict[str, Any]]:
+    """The rows as they are now in the file, none if there is none: a folder that is about to get its first weight.
 
     Raises:
         WeightError: if it is damaged.
@@ -51,7 +66,7 @@ def manifest() -> dict[str, dict[str, Any]]:
         _check_rows(rows)
         return rows
     except (OSError, ValueError) as error:
-        raise WeightError(f'{path} is damaged ({error}). {ADVICE}') from error
+        raise WeightError(f'the installation is damaged: {path} is damaged ({error}). {ADVICE}') from error
 
 
 def _check_rows(rows: Any) -> None:
@@ -66,24 +81,68 @@ def _check_rows(rows: Any) -> None:
                 raise ValueError(f'{key} of {name} is {given}; accepted is {accepted}')
 
 
+def damage() -> str | None:
+    """What is wrong with the manifest; None if nothing is."""
+    try:
+        manifest()
+    except WeightError as error:
+        return str(error)
+    return None
+
+
+def _rows() -> dict[str, dict[str, Any]]:
+    """The manifest, empty if it is damaged: that must not keep timm from the networks."""
+    return {} if damage() else manifest()
+
+
 def weight_file(name: str) -> str | None:
     """Path of the packaged file of ``model.tag``, None if there is none."""
-    return str(WEIGHTS / f'{name}.safetensors') if name in manifest() else None
+    return str(WEIGHTS / f'{name}.safetensors') if name in _rows() else None
 
 
 def backbones() -> list[str]:
     """``model.tag`` of the packaged weights that are of models of timm's own."""
-    return [name for name in manifest() if not is_model_in_modules(name.split('.', 1)[0], ['zerosnet'])]
+    return [name for name in _available() if _model(name) not in own]
 
 
 def own_weights() -> list[str]:
     """``model.tag`` of the packaged weights of networks of this package."""
-    return [name for name in manifest() if is_model_in_modules(name.split('.', 1)[0], ['zerosnet'])]
+    return [name for name in _available() if _model(name) in own]
+
+
+def taken() -> dict[str, str]:
+    """The packaged weights whose model's name another package has in timm, with the module of its model."""
+    holders = {name: stranger(_model(name)) for name in _rows()}
+    return {name: holder for name, holder in holders.items() if holder}
+
+
+def check_taken(name: str) -> None:
+    """Refuse packaged weights whose model's name another package has in timm: they do not fit its network.
+
+    Args:
+        name: ``model.tag``; others pass.
+
+    Raises:
+        WeightError: naming the other package's module.
+    """
+    if holder := taken().get(name):
+        raise WeightError(
+            f'the name {_model(name)} is taken by a model of {holder}, which the weights {name} do not fit: import '
+            f'timm_zerosnet before {holder.partition(".")[0]}, or leave that out'
+        )
+
+
+def _available() -> list[str]:
+    return [name for name in _rows() if not stranger(_model(name))]
+
+
+def _model(name: str) -> str:
+    return name.partition('.')[0]
 
 
 def weight_tags(model: str) -> list[str]:
     """Tags of a model that have packaged weights."""
-    return [name.split('.', 1)[1] for name in manifest() if name.split('.', 1)[0] == model]
+    return [name.partition('.')[2] for name in _rows() if _model(name) == model]
 
 
 def no_tags(model: str) -> str:
@@ -132,6 +191,8 @@ def check_source(model: str, cfg: Any) -> None:
     if cfg.state_dict:
         return
     if not cfg.has_weights:
+        if damaged := damage():
+            raise WeightError(damaged)
         tags = ', '.join(f'{model}.{tag}' for tag in weight_tags(model)) or 'none'
         raise WeightError(
             f'there are no weights for {name if cfg.tag else model}; of {model} these exist: {tags}; of '
@@ -176,8 +237,8 @@ def _is_pickled(path: str | Path) -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """The first 300 characters of an error's message, without line breaks."""
-    return ' '.join(str(error).split())[:300]
+    """The first 300 characters of an error's message, without line breaks and the full stop at its end."""
+    return ' '.join(str(error).split())[:300].rstrip('. ')
 
 
 def few(names: Iterable[Any], count: int = 5) -> str:

@@ -23,6 +23,7 @@ from timm.models import save_for_hf
 from . import __version__, pretrained
 from .cards import model_card
 from .did_you_mean import nearest
+from .hub_models import WEIGHT_SUM
 from .pretrained import one_line
 
 
@@ -58,6 +59,7 @@ def select(names: Iterable[str] = ()) -> list[str]:
         if name not in packaged:
             near = nearest(name, packaged, 3, 0.3) or packaged
             raise PublishError(f'there is no packaged weight {name!r}; nearest: {", ".join(near) or "none exist"}')
+        pretrained.check_taken(name)
         if name in pretrained.backbones():
             raise PublishError(f"{name} is a network of timm's own: accepted are those of this package")
         pretrained.verify(name)
@@ -106,6 +108,7 @@ def write_folder(name: str, repo_id: str, folder: Path) -> None:
         config = json.loads(Path(scratch, 'config.json').read_text(encoding='utf-8'))
         # the architecture's name says it all, and transformers passes num_classes beside them
         config.pop('model_args', None)
+        config[WEIGHT_SUM] = pretrained.manifest()[name]['sha256']
         finished = Path(scratch, 'finished')
         finished.mkdir()
         shutil.copyfile(pretrained.WEIGHTS / f'{name}.safetensors', finished / 'model.safetensors')

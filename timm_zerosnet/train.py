@@ -16,6 +16,7 @@ import yaml
 from . import __version__, preflight
 from .backbones import is_backbone, weights_overlay
 from .continuing import Continuation, find_continuation, only_writer, refuse_changes
+from .hub_models import cached_if_unreachable
 from .recipes import find_recipe, read_recipe
 from .runs import RECORD, trim_log
 from .timm_scripts import (
@@ -128,7 +129,8 @@ def _launch(script: Path, config: dict[str, Any], arguments: list[str], args: ar
         path = Path(scratch) / 'config.yaml'
         path.write_text(yaml.safe_dump(config), encoding='utf-8')
         try:
-            run_script(script, ['--config', str(path), *with_device(arguments, args)])
+            with cached_if_unreachable(args.model):
+                run_script(script, ['--config', str(path), *with_device(arguments, args)])
         except KeyboardInterrupt:
             if _is_primary():
                 print('timm-zerosnet train --continue RUN goes on with what it has finished', file=sys.stderr)

@@ -8,7 +8,7 @@ from pathlib import Path
 import timm
 
 from .backbones import script_arguments
-from .hub_models import HUB, LOCAL
+from .hub_models import HUB, LOCAL, cached_if_unreachable
 from .preflight import check_checkpoint, check_data, check_positional, check_pretrained
 from .timm_scripts import ScriptError, find_script, launch, run_script, script_parser, take_scripts_option, with_device
 
@@ -40,7 +40,8 @@ def _run(arguments: list[str]) -> None:
             check_pretrained(args, new_head=False)
         check_data(args, (args.split,))
         check_checkpoint(args, 'checkpoint')
-    run_script(script, with_device(script_arguments(arguments, args), args))
+    with cached_if_unreachable(args.model):
+        run_script(script, with_device(script_arguments(arguments, args), args))
 
 
 def main(arguments: list[str] | None = None) -> int:

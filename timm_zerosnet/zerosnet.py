@@ -16,7 +16,7 @@ from .arguments import refuse_other_function, warn_of_arguments
 from .checkpoint import checkpoint_filter_fn
 from .cifar import DATA_SETS, cifar_config
 from .multistep_resnet import MultistepResNet
-from .registry import register_model
+from .registry import register_all, register_model
 
 
 def _cifar(block: str, n: int) -> dict[str, Any]:
@@ -487,3 +487,6 @@ def multistep_resnet110(pretrained: bool = False, **kwargs) -> MultistepResNet:
 @register_model
 def multistep_resnet164(pretrained: bool = False, **kwargs) -> MultistepResNet:
     return _create('multistep_resnet', 164, pretrained, kwargs)
+
+
+register_all()

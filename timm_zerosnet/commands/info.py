@@ -14,6 +14,7 @@ from ..costs import measure
 from ..did_you_mean import nearest
 from ..methods import lm, zerosnet_coefficients
 from ..pretrained import WeightError
+from ..registry import stranger
 from ..robustness.subjects import Source
 from ..runs import read_yaml
 from ..stability import MultistepMethod, as_fraction
@@ -47,6 +48,8 @@ def own_model(name: str) -> tuple[str, str]:
     """
     backbones.refuse_empty_tag(name)
     model, _, tag = name.partition('.')
+    if model in default_cfgs and (holder := stranger(model)):
+        raise ValueError(f'the name {model} is taken by a model of {holder}: it is no network of this package')
     if packaged := [other for other in pretrained.backbones() if name in (other, other.partition('.')[0])]:
         raise ValueError(
             f"{name} is a network of timm's own; timm_zerosnet.weights_overlay({packaged[0]!r}) says how it loads"

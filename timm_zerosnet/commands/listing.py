@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from fnmatch import fnmatch
 from typing import Any, Callable
 
@@ -11,6 +12,7 @@ import timm
 from .. import backbones, pretrained
 from ..costs import Cost, cost, measure
 from ..did_you_mean import nearest
+from ..registry import is_own, own, stranger
 from ..zerosnet import default_cfgs
 from .options import print_json, print_table
 
@@ -33,6 +35,8 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _list(args: argparse.Namespace) -> None:
     rows = [_row(name) for name in find(args.patterns, args.pretrained)]
+    if names := _taken():
+        print(f'timm-zerosnet: left out, because another package has the name: {names}', file=sys.stderr)
     if args.json:
         print_json(rows)
         return
@@ -50,6 +54,9 @@ def find(patterns: list[str], with_weights: bool = False) -> list[str]:
     for pattern in patterns:
         backbones.refuse_empty_tag(pattern)
         if not pattern or not _matching([pattern]):
+            taken = [model for model in own if fnmatch(model, pattern.partition('.')[0]) and stranger(model)]
+            if pattern and taken:
+                raise ValueError(f'{pattern!r} matches a name that another package has: {_taken()}')
             near = nearest(pattern.strip('*'), [*default_cfgs, *known], 3, 0.4)
             raise ValueError(
                 f'no network of this package matches {pattern!r}; nearest: '
@@ -64,11 +71,18 @@ def find(patterns: list[str], with_weights: bool = False) -> list[str]:
 
 
 def _matching(patterns: list[str]) -> list[str]:
-    return timm.list_models(patterns, module='zerosnet', include_tags=True) + [
+    networks = timm.list_models(patterns, module='zerosnet', include_tags=True)
+    return [name for name in networks if is_own(name.partition('.')[0])] + [
         name
         for name in pretrained.backbones()
         if any(fnmatch(name, pattern) or fnmatch(name.split('.')[0], pattern) for pattern in patterns)
     ]
+
+
+def _taken() -> str:
+    """The networks of this package, and those of timm with packaged weights, whose name is another package's."""
+    models = dict.fromkeys([*sorted(own), *(name.partition('.')[0] for name in pretrained.taken())])
+    return ', '.join(f'{model} (of {holder})' for model in models if (holder := stranger(model)))
 
 
 def _row(name: str) -> dict[str, Any]:

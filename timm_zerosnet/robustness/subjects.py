@@ -23,7 +23,7 @@ from ..class_folders import refuse_ties
 from ..did_you_mean import nearest
 from ..multistep_resnet import MultistepResNet
 from ..preflight import model_config
-from ..pretrained import WeightError, check_readable, few, one_line, weight_tags
+from ..pretrained import WeightError, backbones, check_readable, few, one_line, own_weights
 from ..runs import class_names
 from .data import DataError, LabelledImages, map_by_name, order_note
 from .evaluation import data_config
@@ -96,7 +96,8 @@ class Source:
             raise WeightError(f'{self.checkpoint}: {error}') from error
         except Exception as error:  # timm, huggingface_hub, torch and the model itself each raise their own
             origin = f' with {self.checkpoint}' if self.checkpoint else ''
-            packaged = '' if self.checkpoint else ', '.join(f'{self.name}.{tag}' for tag in weight_tags(self.name))
+            weights = [] if self.checkpoint else [*own_weights(), *backbones()]
+            packaged = ', '.join(name for name in weights if name.partition('.')[0] == self.name)
             raise ModelError(
                 f'model {self.name}{origin} cannot be made: {type(error).__name__}: {one_line(error)}'
                 + (f'; packaged: {packaged}' if packaged else '')
