@@ -69,6 +69,16 @@ def test_links_lead_somewhere(path):
         assert link.startswith('https://') or (path.parent / link).exists(), link
 
 
+def test_every_document_is_reached_from_the_readme():
+    reached, waiting = set(), [ROOT / 'README.md']
+    while waiting:
+        path = waiting.pop()
+        reached.add(path)
+        links = re.findall(r'\]\(([^)#:]+\.md)', path.read_text(encoding='utf-8'))
+        waiting += {(path.parent / link).resolve() for link in links} - reached
+    assert {path.name for path in DOCUMENTS if path not in reached} == set()
+
+
 @pytest.mark.parametrize('block', EXAMPLES)
 def test_example_runs(block, tmp_path):
     environment = {'PATH': '/usr/bin:/bin', 'HOME': str(tmp_path / 'none')}

@@ -58,8 +58,9 @@ def test_device_that_was_given_stays(images, capsys):
     'arguments, message',
     [
         (['--data-dir', 'DIR', '--split', 'trian'], 'images has no folder for --split trian; it has validation'),
-        (['--data-dir', 'DIR', '--results-file', 'DIR'], 'images: accepted is a file in a folder that exists'),
-        (['--data-dir', 'DIR', '--results-file', 'DIR/no/r.csv'], 'r.csv: accepted is a file in a folder that exists'),
+        (['--data-dir', 'DIR', '--results-file', 'DIR'], 'images: it is a folder; name a file'),
+        (['--data-dir', 'DIR', '--results-file', 'DIR/no/r.csv'], 'no is not a folder; make it, or name another place'),
+        (['--data-dir', 'DIR', '--model', ''], "--model '': expected a name of timm's, such as zerosnet20"),
         (['elsewhere', '--data-dir', 'DIR'], "'elsewhere' and --data-dir "),
         (['--data-dir', 'DIR', '--num-classes', '2'], 'the weights of zerosnet20 have 10 classes, so that this'),
         (['--data-dir', 'DIR', '--model', 'zerosnet32'], 'there are no weights for zerosnet32.cifar10'),

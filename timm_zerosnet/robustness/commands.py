@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from ..commands.options import ModelKwargs
+from ..output import check_folder
 from .analysis import compare_run, plain
 from .comparison_report import comparison_markdown
 from .corrupt import LAYOUTS, corrupt
@@ -186,6 +187,7 @@ def _compare(args: argparse.Namespace) -> None:
 
 
 def _corrupt(args: argparse.Namespace) -> None:
+    check_folder(Path(args.out))  # before the images are read
     written = corrupt(
         _load(args, args.data, workers=2),
         args.out,
