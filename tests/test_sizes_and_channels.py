@@ -12,7 +12,6 @@ from test_unwritable import STAND_IN
 
 from timm_zerosnet import cli, memory, timm_scripts
 from timm_zerosnet.robustness import commands
-from timm_zerosnet.robustness.run import run
 from timm_zerosnet.robustness.subjects import ModelError, Source, describe
 
 TRAIN = 'train short --model zerosnet20 --data-dir images --batch-size 20 --output out --experiment one'
@@ -126,8 +125,3 @@ def test_memory_of_a_container(tmp_path):
     assert memory._free_of_container(tmp_path) is None
     assert memory._free_of_container(tmp_path / 'none') is None
     assert memory.free_memory() is None or memory.free_memory() > 2**20
-
-
-def test_names_of_a_run_are_refused_as_documented(tmp_path):
-    with pytest.raises(ValueError, match='zerosnet2O'):
-        run(['zerosnet2O'], None, tmp_path / 'out')
