@@ -136,7 +136,7 @@ REFUSED = [
     ('predict good.png --model zerosnet20 --class-map broken.json', 'broken.json is not a readable class map'),
     ('predict good.png --model zerosnet20 --class-map names.json', 'names.json is no class map: accepted are JSON'),
     ('predict good.png --model zerosnet20 --model-kwargs method', '--model-kwargs method: accepted is KEY=VALUE'),
-    ('predict good.png --model zerosnet20 --model-kwargs in_chans=4', 'model zerosnet20 takes 4 channels: accepted'),
+    ('predict good.png --model zerosnet20 --model-kwargs in_chans=4', 'model zerosnet20: expected 1 input channel'),
     ('predict good.png --model zerosnet20 --model-kwargs num_classes=0', 'the model has num_classes=0'),
     ('predict good.png --model zerosnet20 --model-kwargs features_only=True', 'features_only=True for model zeros'),
     ('info zerosnet32 --model-kwargs norm_layer=foo', 'model zerosnet32.cifar10 cannot be made: KeyError'),

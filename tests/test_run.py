@@ -328,7 +328,7 @@ def test_grey_images_and_a_grey_model(command, tmp_path):
         summary = json.loads((tmp_path / 'out' / 'summary.json').read_text())
         assert summary['models'][0]['preprocessing']['input_size'] == [1, 32, 32]
     code, _, error = command('--in-chans', '4', data=folder)
-    assert code == 2 and 'the model takes 4 channels: accepted are 1, grey images, and 3' in error
+    assert code == 2 and 'zerosnet20: expected 1 input channel, for grey pictures, or 3, for colour, got 4' in error
 
 
 def test_classes_are_mapped_by_name(command, tmp_path):

@@ -11,6 +11,7 @@ import timm
 import torch
 
 from timm_zerosnet import timm_scripts, train, validate
+from timm_zerosnet.output import OutputError
 from timm_zerosnet.timm_scripts import ScriptError
 
 STAND_IN = Path(__file__).with_name('stand_in')
@@ -140,7 +141,9 @@ def test_offline_and_read_only_name_both_ways_out(tmp_path, monkeypatch):
         timm_scripts.find_script('train.py')
     (tmp_path / 'file').write_text('')
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'file'))
-    with pytest.raises(ScriptError, match='--timm-scripts DIR or TIMM_SCRIPTS'):
+    with pytest.raises(
+        OutputError, match='cannot write .* is a file; name a folder .*--timm-scripts DIR or TIMM_SCRIPTS'
+    ):
         timm_scripts.find_script('train.py')
 
 

@@ -8,6 +8,7 @@ import io
 import os
 import re
 import sys
+from typing import Any
 
 from . import __version__, commands
 from .commands.options import add_command
@@ -15,8 +16,18 @@ from .output import explain, flush_stdout
 from .robustness import commands as robustness
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that says so when its help cannot be written; argparse keeps that to itself."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if file is sys.stdout:
+            file.write(message)
+        else:
+            super()._print_message(message, file)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog='timm-zerosnet',
         description='Zero-stable residual networks for timm.',
         epilog="timm-zerosnet train and timm-zerosnet validate take the arguments of timm's scripts; see their --help.",
