@@ -127,8 +127,9 @@ def test_download_of_a_script_into_an_unwritable_cache(tmp_path, monkeypatch, ca
     assert f'cannot write {tmp_path}/file/hub/timm_scripts/v' in said and '--timm-scripts DIR' in said
 
 
-@pytest.mark.parametrize('unbuffered', ['', '1'])
-@pytest.mark.parametrize('line', ['list zerosnet20', '--version', 'list --help', 'train --help'])
+@pytest.mark.parametrize(
+    'line, unbuffered', [('list zerosnet20', ''), ('--version', '1'), ('list --help', '1'), ('train --help', '')]
+)
 def test_output_on_a_full_disk(line, unbuffered):
     if not Path('/dev/full').exists():
         pytest.skip('no /dev/full here')
