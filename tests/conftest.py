@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterable
 
 import pytest
+from children import ends_its_children, guarded  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGED = (

@@ -150,7 +150,7 @@ def test_command_of_contributing(run, folder, capsys):
 
 @pytest.mark.parametrize('umask', [0o022, 0o027], ids=oct)
 def test_stores_file_log_and_row(umask, run, folder, top1, capsys):
-    """Case e7: the modes are those that the umask gives."""
+    """safetensors writes files that nobody else may read: the modes are those that the umask gives."""
     before, old = content(folder), manifest(folder)
     options = ('--hardware', 'an abacus', '--wall-time', '3 h', '--scripts', '1.0.29', '--date', '2030-01-02')
     previous = os.umask(umask)
@@ -201,7 +201,7 @@ def test_version_of_the_scripts_is_what_the_launcher_recorded(run, folder):
 
 @pytest.mark.parametrize('mode', [0o644, 0o444, 0o600], ids=oct)
 def test_replaces_an_existing_file(mode, run, folder, top1):
-    """Case e7: the old file is replaced, not written into."""
+    """An old file would be written into, or lose its mode: it is replaced."""
     path = folder / f'{OLD}.safetensors'
     path.chmod(mode)
     os.link(path, folder.parent / 'link')
@@ -225,7 +225,7 @@ def run_top1(run):
 
 
 def test_memory_layout_does_not_matter(run, folder):
-    """Case e8: channels_last, transposed, and views of one buffer."""
+    """Weights that are not contiguous cannot be saved: channels_last, transposed, and views of one buffer."""
     model = timm.create_model('zerosnet20', pretrained=True).to(memory_format=torch.channels_last)
     run.write_checkpoint(model)
     own = model.state_dict()

@@ -106,10 +106,13 @@ REFUSED = [
     ('stability --a 1e400 --b 1', '1e400 1: a coefficient is too large: accepted are those up to 3.4e+38'),
     ("stability 'zerosnet(0)'", 'lambda=0: accepted is any number but 0'),
     ("stability 'optimal(99)'", 'optimal(99): accepted is an integer number of steps from 2 to 64'),
-    ('stability euler --plot x.bmp', "x.bmp ends with '.bmp'; accepted: .png, .svg, .pdf"),
-    ('stability euler --plot folder.png', 'folder.png is a folder; accepted is a file'),
-    ('stability euler --plot none/x.png', 'none/x.png cannot be written: none is not a folder'),
-    ('stability euler --plot /dev/null', '/dev/null is no ordinary file; accepted is a file'),
+    ('stability euler --plot x.bmp', "cannot write x.bmp: expected .png or .svg or .pdf, got '.bmp'; name a file"),
+    ('stability euler --plot folder.png', 'cannot write folder.png: it is a folder; name a file'),
+    (
+        'stability euler --plot none/x.png',
+        'cannot write none/x.png: none is not a folder; make it, or name another place',
+    ),
+    ('stability euler --plot /dev/null', 'cannot write /dev/null: it is no ordinary file; name a file'),
     # predict
     ('predict good.png', 'the following arguments are required: --model'),
     ('predict text.png --model zerosnet20', 'text.png (8 bytes) is no image that Pillow reads'),
@@ -133,7 +136,7 @@ REFUSED = [
     ('predict good.png --model zerosnet20 --class-map broken.json', 'broken.json is not a readable class map'),
     ('predict good.png --model zerosnet20 --class-map names.json', 'names.json is no class map: accepted are JSON'),
     ('predict good.png --model zerosnet20 --model-kwargs method', '--model-kwargs method: accepted is KEY=VALUE'),
-    ('predict good.png --model zerosnet20 --model-kwargs in_chans=4', 'model zerosnet20 takes 4 channels: accepted'),
+    ('predict good.png --model zerosnet20 --model-kwargs in_chans=4', 'model zerosnet20: expected 1 input channel'),
     ('predict good.png --model zerosnet20 --model-kwargs num_classes=0', 'the model has num_classes=0'),
     ('predict good.png --model zerosnet20 --model-kwargs features_only=True', 'features_only=True for model zeros'),
     ('info zerosnet32 --model-kwargs norm_layer=foo', 'model zerosnet32.cifar10 cannot be made: KeyError'),
@@ -154,9 +157,9 @@ REFUSED = [
     ('info preresnet20 --checkpoint theirs.pth', 'theirs.pth: the state dict does not fit preresnet20'),
     ('info zerosnet32 --model-kwargs colour=red', 'model zerosnet32.cifar10 cannot be made: '),
     # convert
-    ('convert theirs.pth out.pth', "out.pth ends with '.pth'; accepted: .safetensors"),
-    ('convert theirs.pth folder.safetensors', 'folder.safetensors is a folder; accepted is a file'),
-    ('convert theirs.pth none/out.safetensors', 'none/out.safetensors cannot be written: none is not a folder'),
+    ('convert theirs.pth out.pth', "cannot write out.pth: expected .safetensors, got '.pth'; name a file"),
+    ('convert theirs.pth folder.safetensors', 'cannot write folder.safetensors: it is a folder; name a file'),
+    ('convert theirs.pth none/out.safetensors', 'cannot write none/out.safetensors: none is not a folder; make it'),
     ('convert cut.safetensors cut.safetensors', 'cut.safetensors is ORIGINAL itself; accepted is another file'),
     ('convert none.pth out.safetensors', 'none.pth does not exist or is no file'),
     ('convert text.pth out.safetensors', 'text.pth (13 bytes) cannot be read as a checkpoint: it is no PyTorch check'),
@@ -192,8 +195,11 @@ REFUSED = [
     (f'{ROBUSTNESS} --data ten.npz --seeds 0', 'the plan is empty: 4 corruptions, their own levels, 0 seeds; accepted'),
     (f'{ROBUSTNESS} --data ten.npz --device gpu', "device 'gpu' cannot be used"),
     (f'{ROBUSTNESS} --data ten.npz --model-kwargs x', '--model-kwargs x: accepted is KEY=VALUE'),
-    ('robustness --model zerosnet20 --data ten.npz --out good.png', 'good.png is a file; accepted is a folder'),
-    ('corrupt ten.npz --out good.png', 'good.png is a file; accepted is a folder'),
+    (
+        'robustness --model zerosnet20 --data ten.npz --out good.png',
+        'cannot write good.png: it is a file; name a folder',
+    ),
+    ('corrupt ten.npz --out good.png', 'cannot write good.png: it is a file; name a folder'),
     ('corrupt ten.npz --out out --layout zip', "unknown layout 'zip'"),
     ('corrupt ten.npz --out out --size 0', 'size=0'),
     ('corrupt ten.npz --out out --crop-pct 0.9', 'crop_pct=0.9 without a size: accepted is both or neither'),
@@ -207,7 +213,7 @@ REFUSED = [
     ('publish zerosnet21.cifar10 --namespace me', "there is no packaged weight 'zerosnet21.cifar10'; nearest: zerosn"),
     ('publish --namespace a/b --dry-run --out out', "namespace 'a/b': accepted is the name of a user or organization"),
     ('publish --namespace me --out out', '--out is the folder of --dry-run'),
-    ('publish --namespace me --dry-run --out good.png', '--out good.png is a file; accepted is a folder'),
+    ('publish --namespace me --dry-run --out good.png', 'cannot write good.png: it is a file; name a folder'),
     # train and validate
     ('train --model zerosnet20', 'the first argument is the recipe, not --model'),
     ('train none --model zerosnet20', "there is no recipe 'none'; accepted: a YAML file or one of paper, short, zoo"),
@@ -221,7 +227,10 @@ REFUSED = [
     (f'{TRAIN} --data-dir two', 'two/train has 2 classes, the network 10 outputs: accepted is --num-classes 2'),
     (f'{TRAIN} --data-dir two --num-classes 2', 'has 2 images, too few for a batch of'),
     (f'{TRAIN} --data-dir two --epochs 0', '--epochs 0: accepted is at least 1'),
-    (f'{TRAIN} --data-dir two --output good.png', '--output good.png is a file; accepted is a folder'),
+    (
+        f'{TRAIN} --data-dir two --output good.png',
+        'cannot write good.png: it is a file; --output DIR names another place',
+    ),
     (f'{TRAIN} --timm-scripts none', "none/train.py does not exist; expected is a folder that holds timm's train.py"),
     ('train --continue two', 'two is no run: it holds no args.yaml'),
     ('train --continue', '--continue needs the folder of a run'),
@@ -231,7 +240,7 @@ REFUSED = [
     (f'{VALIDATE} --data-dir two --checkpoint other.pth --model-kwargs norm_layer=foo', 'zerosnet20 cannot be made: '),
     # demo
     ('demo --out out --epochs 0', 'epochs=0: accepted are a seed from 0 to 2**32 - 1, at least one epoch'),
-    ('demo --out good.png', 'good.png is a file; accepted is a folder'),
+    ('demo --out good.png', 'cannot write good.png: it is a file; name a folder'),
 ]
 
 
@@ -360,7 +369,7 @@ def test_file_that_cannot_grow(line, inputs, tmp_path):
     process.join(120)
     (log,) = tmp_path.glob('*.log')
     assert process.exitcode == 2 and 'Traceback' not in log.read_text(), log.read_text()
-    assert log.read_text().splitlines()[-1].startswith('timm-zerosnet: ')
+    assert log.read_text().splitlines()[-1].startswith(f'timm-zerosnet: cannot write {out}')
     assert 'File too large' in log.read_text()
     assert not [path for path in out.rglob('*') if path.is_file() and path.suffix in ('.safetensors', '.png', '.npz')]
 
@@ -378,7 +387,8 @@ def test_full_disk(line, old, inputs, tmp_path, monkeypatch, capsys):
     if old:
         target.write_bytes(old)
     code, error = run(words, capsys)
-    assert code == 2 and error == f'timm-zerosnet: {target} cannot be written: No space left on device\n'
+    said = f'cannot write {target}: No space left on device; make room there, or name another place'
+    assert code == 2 and error == f'timm-zerosnet: {said}\n'
     assert [path.read_bytes() for path in tmp_path.iterdir()] == ([old] if old else [])
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import accuracy
+import bfloat16
 import exports
 import memory
 import networks
@@ -19,7 +20,7 @@ import trainings
 from conftest import ROOT
 from scipy import stats
 
-from timm_zerosnet import tables
+from timm_zerosnet import pretrained, tables
 from timm_zerosnet.pretrained import sha256
 
 BENCHMARKS = ROOT / 'benchmarks'
@@ -161,6 +162,31 @@ def test_speed_table_is_that_of_the_results():
     assert f"| training step | the authors', float32 | {paired:.2f} x (" in text
     rates = [float(found[key]['samples_per_sec']) for key in (('zerosnet20', 'infer-bf16'), ('authors:20', 'infer'))]
     assert f"| inference, bfloat16 | the authors', float32, eager | {rates[0] / rates[1]:.2f} x |" in text
+
+
+def test_bfloat16_table_is_that_of_the_results():
+    text = bfloat16.DOCUMENT.read_text(encoding='utf-8')
+    assert bfloat16.document(text) == text
+    for row in rows(bfloat16.RESULTS):
+        assert float(row['float32_top1']) == pretrained.manifest()[row['weight']]['top1'] and row['images'] == '10000'
+
+
+def test_bfloat16_in_small(tmp_path, monkeypatch):
+    document, results = tmp_path / 'speed.md', tmp_path / 'bfloat16.csv'
+    document.write_text(f'before\n{bfloat16.BEGIN}\nold\n{bfloat16.END}\nafter', encoding='utf-8')
+    monkeypatch.setattr(bfloat16, 'DOCUMENT', document)
+    monkeypatch.setattr(bfloat16, 'RESULTS', results)
+    sample = np.load(ROOT / 'tests' / 'data' / 'cifar10_test_200.npz')
+    np.savez(tmp_path / 'cifar10.npz', x_test=sample['x_test'], y_test=sample['y_test'])
+    words = ['--data-dir', str(tmp_path), '--models', 'zerosnet20.cifar10', '--device', 'cpu', '--limit']
+    for limit, images in (('3', '3'), ('2', '3'), ('5', '5')):  # fewer images replace none
+        monkeypatch.setattr(sys, 'argv', ['bfloat16.py', *words, limit])
+        bfloat16.main()
+        (row,) = rows(results)
+        assert (row['weight'], row['images']) == ('zerosnet20.cifar10', images)
+    assert float(row['float32_top1']) % 20 == float(row['bfloat16_top1']) % 20 == 0
+    before, *table, after = document.read_text(encoding='utf-8').splitlines()
+    assert (before, after) == ('before', 'after') and '| `zerosnet20.cifar10` | 5 | ' in table[3]
 
 
 def test_startup_in_small(tmp_path):

@@ -421,7 +421,7 @@ def test_predict_says_whose_class_names_they_are(files, command, tmp_path):
 
 
 def test_predict_with_a_grey_model(files, command, tmp_path):
-    """Case a23."""
+    """Grey images become colour in the loader although the model takes one channel."""
     net = timm.create_model('zerosnet20', in_chans=1, num_classes=4)
     torch.save(net.state_dict(), tmp_path / 'grey.pth')
     command('predict', files[0], '--model', 'zerosnet20', '--checkpoint', tmp_path / 'grey.pth')

@@ -42,7 +42,7 @@ def single(counts, images=100):
 
 
 def test_two_models_from_one_weight():
-    """Case c26."""
+    """Two equal models would be put in an order."""
     cells = whole_run('a')
     found = compare(cells + renamed(cells, 'b'), 'a', 'b', **FAST)
     assert found.complete and len(found.rows) == 41 and found.cells == CELLS
@@ -52,7 +52,7 @@ def test_two_models_from_one_weight():
 
 
 def test_three_discordant_images():
-    """Case c26: p = 0.25."""
+    """Three images of difference would be put in an order: p = 0.25."""
     (row,) = compare(single((80, 3, 0)), 'a', 'b', **FAST).rows
     assert (row.p, row.p_holm, row.test) == (pytest.approx(0.25), pytest.approx(0.25), 'exact McNemar')
     assert (row.only_a, row.only_b, row.difference) == (3, 0, pytest.approx(3))
@@ -135,14 +135,14 @@ def test_order_of_cells_and_images_changes_nothing(pair):
 
 
 def test_different_numbers_of_images_are_refused_without_ids():
-    """Case c19."""
+    """Figures of a part would be compared with figures of the whole."""
     cells = whole_run('a', images=200) + chosen_images(whole_run('b', images=200), np.arange(50))
     with pytest.raises(ValueError, match='a saw 200 images, b 50: .* ids'):
         compare(cells, 'a', 'b')
 
 
 def test_ids_restrict_the_comparison_to_common_images(pair):
-    """Case c19."""
+    """Figures of a part would be compared with figures of the whole."""
     kept = np.random.default_rng(1).permutation(200)[:50]
     part = [c for c in pair if c.model == 'a'] + chosen_images([c for c in pair if c.model == 'b'], kept)
     ids = {'a': [f'image {i}' for i in range(200)], 'b': [f'image {i}' for i in kept]}
@@ -196,7 +196,7 @@ def test_models_that_cannot_be_compared(pair, a, b, message):
 
 
 def test_missing_cells_are_listed(pair):
-    """Case c17."""
+    """An average over what happens to be there would pass for the whole."""
     cells = [c for c in pair if (c.model, c.corruption, c.level) != ('b', 'randn', 0.2)]
     cells = [c for c in cells if c.corruption != 'uniform']
     found = compare(cells, 'a', 'b', **FAST)
@@ -282,7 +282,7 @@ def test_trainings_without_spread_decide_nothing():
 
 
 def test_a_tie_is_not_an_order():
-    """Case c26."""
+    """A ranking without intervals shows ties as an order."""
     report = comparison_markdown(compare(single((80, 3, 0)), 'a', 'b', **FAST))
     assert 'A is better in 0 and B in 0 of 1 rows; the other 1 show no difference, which is no order' in report
     cells = whole_run('a')

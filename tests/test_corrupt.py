@@ -82,7 +82,7 @@ def test_bare_labels_keep_their_order_in_folders(tmp_path):
 
 
 def test_the_same_bytes_each_time(tmp_path):
-    """Case c1."""
+    """Noise would differ from run to run unless the caller seeds a global generator."""
     for layout in ('npz', 'cifar-c'):
         found = []
         for seed, out in ((0, 'a'), (0, 'b'), (1, 'c')):

@@ -88,7 +88,7 @@ def assert_moments(values, mean, deviation):
 
 @pytest.mark.parametrize('suite', CONSTANTS)
 def test_constants_are_those_of_the_official_scripts(suite):
-    """Case c5."""
+    """Severities made for 224 pixels destroy images of 32."""
     rows = SUITES[suite]
     assert {name: list(row.severities) for name, row in rows.items()} == CONSTANTS[suite]
     assert all(row.function is getattr(do, name) for name, row in rows.items())

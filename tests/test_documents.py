@@ -45,7 +45,7 @@ def test_there_are_examples():
 
 @pytest.mark.parametrize('path', DOCUMENTS, ids=lambda path: path.name)
 def test_blocks_are_of_kinds_that_are_run(path):
-    """Run by the tests below, tests/test_adding.py and tests/test_publishing.py (CONTRIBUTING); case b15."""
+    """No example is broken: run by the tests below, test_adding.py and test_publishing.py (CONTRIBUTING)."""
     text = path.read_text(encoding='utf-8')
     assert set(re.findall(r'```(.+)', text)) <= {'python', 'console', 'bibtex'}
     assert len(re.findall('^```$', text, re.MULTILINE)) == len(re.findall(r'```\w', text))
@@ -67,6 +67,16 @@ def test_links_lead_somewhere(path):
     text = re.sub(r'```.*?```', '', path.read_text(encoding='utf-8'), flags=re.DOTALL)
     for link in re.findall(r'\]\(([^)#]+)', text):
         assert link.startswith('https://') or (path.parent / link).exists(), link
+
+
+def test_every_document_is_reached_from_the_readme():
+    reached, waiting = set(), [ROOT / 'README.md']
+    while waiting:
+        path = waiting.pop()
+        reached.add(path)
+        links = re.findall(r'\]\(([^)#:]+\.md)', path.read_text(encoding='utf-8'))
+        waiting += {(path.parent / link).resolve() for link in links} - reached
+    assert {path.name for path in DOCUMENTS if path not in reached} == set()
 
 
 @pytest.mark.parametrize('block', EXAMPLES)
@@ -176,7 +186,7 @@ def test_train_commands_run(document, tmp_path):
 
 @pytest.mark.timeout(900)
 def test_commands_of_the_fine_tuning_guide_run(tmp_path):
-    """Case a26 too: there is no GPU here, and none is asked for."""
+    """Scripts that assume a GPU stop on a CPU: there is none here, and none is asked for."""
     scripts = os.environ.get('TIMM_SCRIPTS') or STAND_IN
     for name, classes, mode in (('flowers', 7, 'RGB'), ('pets', 3, 'RGB'), ('grey', 7, 'L'), ('cifar', 100, 'RGB')):
         write_images(tmp_path / name, classes, mode)

@@ -110,7 +110,7 @@ def test_grey_model_takes_grey_images():
 
 
 def test_noise_is_added_before_the_normalisation(net):
-    """Cases c10 and c11: a white image stays white under what brightens, whatever the model's mean and deviation."""
+    """Noise on normalised values: a white image stays white under what brightens, whatever the mean and deviation."""
     white, black = np.full_like(IMAGES, 255), np.zeros_like(IMAGES)
     for images, level in ((white, 0.45), (black, -0.45)):
         clean = evaluate(net, images, LABELS)
@@ -145,7 +145,7 @@ def test_mean_and_std_can_be_given(net):
 
 
 def test_two_classes():
-    """Case a16."""
+    """Top-5 of fewer than five classes would fail."""
     found = evaluate(plain(classes=2), IMAGES, LABELS % 2, **HALF)
     assert found.top5 == 100 and 0 <= found.top1 <= 100
     with pytest.raises(ValueError, match='labels range from 0 to 9: the model has 2 classes'):

@@ -61,7 +61,7 @@ FORMS = {
 
 @pytest.mark.parametrize('form', FORMS)
 def test_forms_of_the_same_images_agree(form, net, clean):
-    """Case b10."""
+    """Wrong or no normalisation of one of the forms gives far lower accuracy than the table."""
     assert 80 < clean.top1 < 100 == clean.top5
     assert_same(evaluate(net, FORMS[form], torch.from_numpy(LABELS)), clean)
 
@@ -82,7 +82,7 @@ def test_name_stands_for_its_pretrained_network(clean):
     ],
 )
 def test_pixels_out_of_range_are_refused_with_the_range(images, seen, net):
-    """Cases b10 and c11."""
+    """Normalised or 0..255 values taken for pixels in [0, 1] make accuracy and noise meaningless."""
     for noise in ({}, dict(perturbation='randn', level=0.1)):
         with pytest.raises(ValueError, match=seen):
             evaluate(net, images, LABELS, **noise)
@@ -130,7 +130,7 @@ def test_no_images_are_refused(net):
 
 @pytest.mark.parametrize('noise', [{}, dict(perturbation='randn', level=0.05, seed=3)], ids=str)
 def test_batches_change_nothing(noise, net):
-    """Case c3; --limit, too: a part is the beginning of the whole."""
+    """A prediction would depend on its neighbours in the batch; --limit, too: a part is the beginning of the whole."""
     whole = evaluate(net, IMAGES, LABELS, batch_size=250, **noise)
     for size in (1, 7):
         other = evaluate(net, IMAGES, LABELS, batch_size=size, **noise)
@@ -148,7 +148,7 @@ def test_order_changes_nothing(net, clean):
 
 @pytest.mark.parametrize('name', NOISES)
 def test_noise_of_an_image_is_its_own(name):
-    """Case c3: pixels are bit-equal alone, in any batch and in any order."""
+    """Noise would depend on the batch: pixels are bit-equal alone, in any batch and in any order."""
     images, level = float_images(), NOISES[name].levels[-1]
     together = perturb(images, name, level, seed=5)
     assert together.shape == images.shape and not torch.equal(together, images)
@@ -182,7 +182,7 @@ def global_states():
 
 
 def test_global_random_state_is_neither_read_nor_changed():
-    """Case c1."""
+    """Noise would differ from run to run unless the caller seeds a global generator."""
     found = []
     for seed in (0, 1):
         torch.manual_seed(seed)
@@ -199,13 +199,13 @@ def test_global_random_state_is_neither_read_nor_changed():
 @pytest.mark.parametrize('level', [0, -0.0])
 @pytest.mark.parametrize('name', NOISES)
 def test_level_0_is_clean(name, level, net, clean):
-    """Case c13."""
+    """Strength zero would not give clean accuracy."""
     assert_same(evaluate(net, IMAGES, LABELS, perturbation=name, level=level), clean)
 
 
 @pytest.mark.parametrize('name', NOISES)
 def test_noise_is_clamped_once_on_both_sides(name):
-    """Case c10: white stays white under what brightens, black stays black under what darkens."""
+    """Noise wraps around: white stays white under what brightens, black stays black under what darkens."""
     white, black, levels = torch.ones(2, 3, 32, 32), torch.zeros(2, 3, 32, 32), NOISES[name].levels
     for level in (levels[0], levels[-1]):
         for images in (white, black, float_images()):
@@ -245,7 +245,7 @@ def test_noise_has_the_declared_mean_and_deviation(name, sign):
 @pytest.mark.parametrize('level', [10, 1.01, -1.01, float('nan'), float('inf'), -float('inf')])
 @pytest.mark.parametrize('name', NOISES)
 def test_level_out_of_range_is_refused(name, level, net):
-    """Case c8."""
+    """A level of 10 in place of 0.1 would be taken without a word."""
     message = rf'{name} level {re.escape(str(float(level)))}: accepted is (-1|0) to 1'
     with pytest.raises(ValueError, match=message):
         perturb(float_images(), name, level)

@@ -19,7 +19,7 @@ SCRIPTS = Path(os.environ.get('TIMM_SCRIPTS') or '/none')
 
 
 def sizes(name):
-    """Sizes that eager takes, even and odd, multiples of four and not; case a31."""
+    """Sizes that eager takes, even and odd, multiples of four and not: an export would take even ones alone."""
     return [(64, 64), (96, 65)] if is_imagenet(name) else [(32, 32), (28, 48), (33, 18)]
 
 
@@ -37,7 +37,7 @@ def reloaded(module):
 @each_kind
 @pytest.mark.parametrize('kwargs', [{}, {'num_classes': 0}, {'features_only': True}], ids=['whole', 'pooled', 'levels'])
 def test_torchscript(name, kwargs):
-    """Case a29."""
+    """Scripting fails where some blocks lack a submodule that others have."""
     model = settle(create(name, **kwargs), name)
     for module in (torch.jit.script(copy.deepcopy(model)), torch.jit.trace(model, images(name))):
         for batch in (1, 3):

@@ -63,7 +63,7 @@ with torch.inference_mode():
 
 
 def test_hub_names_load_and_once_cached_need_no_network(hub, settings, installed):
-    """Case e13."""
+    """Offline mode would still ask the network."""
     expected = dict(logits=True, classes=[2, 7], features=True, maps=True, levels=4, grey=True, cfg=REPO)
     code = f'import sys; sys.argv[1:] = {[REPO, NAME]}\n{LOADS}'
     assert installed.result(code, **settings) == expected
@@ -74,7 +74,7 @@ def test_hub_names_load_and_once_cached_need_no_network(hub, settings, installed
 
 
 def test_uncached_and_offline(hub, settings, installed, tmp_path):
-    """Case e13."""
+    """Offline, a name that is not in the cache would give a page of tracebacks."""
     hub.requests.clear()
     code = f"import timm; timm.create_model('hf-hub:{REPO}', pretrained=True)"
     offline = {**settings, 'HF_HOME': str(tmp_path), 'HF_HUB_OFFLINE': '1'}
@@ -96,7 +96,7 @@ timm.create_model('hf-hub:{REPO}', pretrained=True)
 
 @pytest.mark.parametrize('where', ['HF_TOKEN', 'file'])
 def test_expired_token(where, hub, settings, installed, tmp_path):
-    """Case e15: what needs no Hub works, the rest says what is wrong, and nobody shows the token."""
+    """An expired token: what needs no Hub works, the rest says what is wrong, and nobody shows the token."""
     (tmp_path / 'token').write_text(EXPIRED, encoding='utf-8')
     environment = {**settings, 'HF_HOME': str(tmp_path), 'HF_HUB_VERBOSITY': 'debug'}
     if where == 'HF_TOKEN':
@@ -164,7 +164,7 @@ if __name__ == '__main__':
 
 
 def test_every_block_of_the_cards_runs(hub, settings, distributions, new_environment, tmp_path):
-    """Case b15: the console blocks in a new environment, then the Python blocks."""
+    """The first example of a card would not run: the console blocks in a new environment, then the Python blocks."""
     environment = new_environment()
     cards = {name: ModelCard(hub.repos[f'org/{name}'].files['README.md'].decode()).text for name in ROWS}
     blocks = {name: BLOCK.findall(text) for name, text in cards.items()}

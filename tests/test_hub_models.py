@@ -74,7 +74,7 @@ def test_config_of_a_repo(hub):
 
 @pytest.mark.parametrize('offline', [False, True])
 def test_uncached_without_a_hub(offline, hub, monkeypatch, capsys):
-    """Case e13."""
+    """Offline, a name that is not in the cache would give a page of tracebacks."""
     endpoint(hub.url if offline else NOWHERE, monkeypatch)
     monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', offline)
     said = message(f'hf-hub:{REPO}', capsys)
@@ -96,7 +96,7 @@ def test_hub_that_is_ill(hub, capsys):
 
 @pytest.mark.parametrize('where', ['HF_TOKEN', 'file'])
 def test_expired_token(where, hub, tmp_path, monkeypatch, capsys):
-    """Case e15."""
+    """An expired token would make a public model look like a missing one."""
     if where == 'HF_TOKEN':
         monkeypatch.setenv('HF_TOKEN', EXPIRED)
     else:

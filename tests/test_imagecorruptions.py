@@ -17,7 +17,7 @@ cells = pytest.mark.parametrize(
 
 @cells
 def test_agreement(name, severity, size):
-    """Cases c5 and c23: pixels, or what the noise adds on average and how much it scatters."""
+    """Constants of another size, a changed dependency: pixels, or the mean and scatter of what noise adds."""
     before = np.random.get_state()[1].tolist()
     found = perturbations.agreement(name, severity, size)
     assert np.random.get_state()[1].tolist() == before

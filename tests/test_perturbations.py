@@ -80,7 +80,7 @@ ZEROSNET = {
 @pytest.mark.parametrize('level', [0, 0.0, -0.0, np.int64(0)], ids=repr)
 @each_row
 def test_level_0_is_clean_bit_for_bit(suite, name, level):
-    """Case c13; also between the steps of 8 bits."""
+    """Strength zero would not give clean accuracy; also between the steps of 8 bits."""
     for images in (pictures(suite), torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))):
         found = run(suite, name, images, level)
         assert torch.equal(found, images) and found.data_ptr() != images.data_ptr()
@@ -88,7 +88,7 @@ def test_level_0_is_clean_bit_for_bit(suite, name, level):
 
 @each_row
 def test_neighbours_change_nothing(suite, name, monkeypatch):
-    """Case c3: bit-equal alone, in parts, in another order, and however many are worked on at once."""
+    """Noise would depend on the batch: bit-equal alone, in parts, in another order, however many at once."""
     images = pictures(suite, 100)
     together = run(suite, name, images, seed=5)
     assert together.shape == images.shape and not torch.equal(together, images)
@@ -103,7 +103,7 @@ def test_neighbours_change_nothing(suite, name, monkeypatch):
 
 @each_row
 def test_global_generators_are_neither_read_nor_changed(suite, name):
-    """Case c1."""
+    """Noise would differ from run to run unless the caller seeds a global generator."""
     found = []
     for seed in (0, 1):
         torch.manual_seed(seed)
@@ -154,7 +154,7 @@ def test_result_is_an_8_bit_picture(suite, name):
 
 @each_row
 def test_nothing_wraps_around(suite, name):
-    """Case c10: extremes stay within a small distance of themselves, and nothing leaves [0, 1]."""
+    """Noise wraps around: extremes stay within a small distance of themselves, and nothing leaves [0, 1]."""
     for value in (0.0, 1.0):
         plain = torch.full((2, 3, 64, 64), value)
         for level in (SUITES[suite][name].levels[0], SUITES[suite][name].levels[-1]):
@@ -167,7 +167,7 @@ def test_nothing_wraps_around(suite, name):
 
 @pytest.mark.parametrize('suite, name', [row for row in GRADED if not SUITES[row[0]][row[1]].seeded])
 def test_grey_is_the_same_with_one_channel_and_three(suite, name):
-    """Case a23; saturate alone casts a colour over grey, which one channel cannot hold."""
+    """Grey would differ as colour; saturate alone casts a colour over grey, which one channel cannot hold."""
     grey = pictures(suite, 12, grey=True)
     for level in range(1, 6):
         one, three = (run(suite, name, images, level) for images in (grey, grey.expand(-1, 3, -1, -1)))
@@ -177,7 +177,7 @@ def test_grey_is_the_same_with_one_channel_and_three(suite, name):
 
 @pytest.mark.parametrize('suite, name', [row for row in ROWS if SUITES[row[0]][row[1]].seeded])
 def test_noise_is_drawn_for_each_channel(suite, name):
-    """Case a23."""
+    """Noise of one channel repeated over three would be grey."""
     for channels in (1, 3):
         noise = run(suite, name, torch.full((1, channels, 64, 64), 128 / 255)) - 128 / 255
         assert noise.shape[1] == channels and noise.std() > 0.02
@@ -220,7 +220,7 @@ def test_any_size_number_and_channels(data):
 @pytest.mark.parametrize('name', SUITES['imagenet-c'])
 @pytest.mark.parametrize('shape', [(32, 32), (63, 224), (64, 63)], ids=str)
 def test_small_images_are_refused_and_the_other_suite_named(shape, name):
-    """Case c5."""
+    """Code made for 224 pixels destroys images of 32, or fails on them."""
     message = f'images of {shape[0]}x{shape[1]}: suite imagenet-c is for 64 px and more; take suite cifar-c'
     for level in (0, 1):
         with pytest.raises(ValueError, match=message):
@@ -231,7 +231,7 @@ def test_small_images_are_refused_and_the_other_suite_named(shape, name):
 @each_graded_row
 @pytest.mark.parametrize('level', [-1, 6, 10, 0.1, 2.5, float('nan'), float('inf')])
 def test_level_that_is_no_severity_is_refused(suite, name, level):
-    """Case c8."""
+    """A level of 10 in place of 0.1 would be taken without a word."""
     message = f'{name} severity {re.escape(f"{level:g}")}: accepted is an integer from 0, clean, to 5'
     with pytest.raises(ValueError, match=message):
         run(suite, name, pictures(suite, 1), level)
@@ -261,7 +261,7 @@ def test_level_that_is_no_severity_is_refused(suite, name, level):
     ],
 )
 def test_unknown_names_are_refused_with_the_nearest(suite, name, message):
-    """Case c17."""
+    """A capital letter would keep a corruption out of the average."""
     with pytest.raises(ValueError, match=message):
         perturb(torch.rand(1, 3, 64, 64), name, 1, suite=suite)
     with pytest.raises(ValueError, match=message):

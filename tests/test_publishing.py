@@ -142,7 +142,7 @@ def test_every_family_has_its_formula(family):
 
 @pytest.mark.parametrize('umask', [0o022, 0o027])
 def test_modes_are_those_of_the_umask_and_files_are_replaced_whole(umask, tmp_path):
-    """Case e7."""
+    """safetensors writes files that nobody else may read."""
     target = tmp_path / REPO / 'model.safetensors'
     target.parent.mkdir(parents=True)
     target.write_bytes(b'old')
@@ -198,7 +198,7 @@ def test_first_publication(hub, api, folders):
 
 
 def test_publishing_again_commits_what_changed_and_nothing_else(hub, api, monkeypatch):
-    """Case e17."""
+    """Publishing again without changes would fail."""
     list(publish([NAME], 'org', api=api))
     hub.requests.clear()
     (done,) = publish([NAME], 'org', api=api)
@@ -291,7 +291,7 @@ def test_no_hub_there():
 
 
 def test_offline(hub, api, monkeypatch):
-    """Case e13."""
+    """Offline mode would still ask the network."""
     monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
     huggingface_hub.close_session()
     try:
@@ -323,7 +323,7 @@ def refused(hub, token, caplog, capfd):
 
 
 def test_refused_token(hub, caplog, capfd):
-    """Case e15."""
+    """A refused token would look like a missing repo."""
     message = refused(hub, 'hf_expiredexpired', caplog, capfd)
     assert 'the Hub refused the token: it is wrong, expired or revoked' in message
     assert hub.repos == {}

@@ -111,7 +111,7 @@ def test_images_have_one_hash_in_any_order():
 
 
 def test_a_subset_against_the_whole(whole, tmp_path, capsys):
-    """Case c19: the common images are compared, and the report says so; a name may be in both runs."""
+    """Figures of different images compared: the common ones are, and the report says so; a name may be in both runs."""
     run(['preresnet20', 'zerosnet20'], LabelledImages(IMAGES[:15], LABELS[:15], None, 40), tmp_path, **FEW)
     assert cli.main(['compare', str(whole), 'zerosnet20', 'preresnet20', '--with', str(tmp_path)]) == 0
     said = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Case c24: however a run ends, the next one keeps what is finished and its files do not tell."""
+"""However a run ends, the next one keeps what is finished and its files do not tell."""
 
 import errno
 import os

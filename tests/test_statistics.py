@@ -41,7 +41,7 @@ def test_wilson_is_its_formula(trials, data):
 
 
 def test_wilson_has_a_width_at_the_ends():
-    """Case c26."""
+    """An interval of no width at 0 and 100 % would claim to be certain."""
     z2 = stats.norm.ppf(0.975) ** 2
     assert wilson(0, 10_000) == pytest.approx((0, z2 / (10_000 + z2)))
     assert wilson(10_000, 10_000) == pytest.approx((10_000 / (10_000 + z2), 1))
@@ -124,7 +124,7 @@ def test_interval_of_a_difference_where_few_images_differ():
     'wins, losses, p', [(3, 0, 0.25), (0, 3, 0.25), (0, 0, 1), (2, 2, 1), (6, 0, 1 / 32), (1, 5, 7 / 32)]
 )
 def test_exact_mcnemar_by_hand(wins, losses, p):
-    """Case c26."""
+    """Two models that differ on a few images are not in an order."""
     found, test = paired_test([1] * wins + [-1] * losses + [0] * 5)
     assert found == pytest.approx(p) and test == ('exact McNemar' if wins + losses else 'no image differs')
 
@@ -260,7 +260,7 @@ def test_calibration_error_is_the_sum_over_its_bins(images, bins):
 
 
 def test_two_classes():
-    """Case a16."""
+    """Measures that assume five classes or more fail with two."""
     assert calibration_error(np.array([0.5, 0.9]), np.array([True, True])) == pytest.approx(0.3)
     assert flip_rate(np.array([0, 1, 1, 0]), np.array([0, 1, 0, 0])) == 0.25
 

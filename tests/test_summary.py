@@ -91,7 +91,7 @@ def test_accuracy_table_keeps_noise_and_cells_apart():
 
 @pytest.mark.parametrize('count', [0, 20])
 def test_intervals_at_the_ends_have_a_width(count):
-    """Case c26."""
+    """An interval of no width at 0 and 100 % would claim to be certain."""
     cells = [cell('m', *key[:2], first(count), key[2]) for key in SOME]
     for row in accuracy_table(cells, **FAST):
         assert row.accuracy == 5 * count and row.high - row.low > 10
@@ -101,7 +101,7 @@ def test_intervals_at_the_ends_have_a_width(count):
 
 
 def test_two_classes():
-    """Case a16."""
+    """Measures that assume five classes or more fail with two."""
     cells = whole_run('m', images=60, classes=2)
     for row in accuracy_table(cells, **FAST):
         assert 0 <= row.ece <= 100 and 0 <= row.flip_rate <= 100 and row.top5 == 100
@@ -142,7 +142,7 @@ def test_mce_by_hand():
 
 @pytest.mark.parametrize('name', ['preresnet20.cifar10', 'preresnet20'])
 def test_baseline_of_the_run_is_100(name):
-    """Case c15."""
+    """mCE would be defined with the errors of an ImageNet baseline alone."""
     cells = whole_run('zerosnet20.cifar10', seed=1) + whole_run('preresnet20.cifar10', seed=2)
     found = summarise(cells, name, **FAST)
     base, other = found['preresnet20.cifar10'], found['zerosnet20.cifar10']
@@ -153,7 +153,7 @@ def test_baseline_of_the_run_is_100(name):
 
 
 def test_no_baseline_leaves_mce_out_with_a_reason():
-    """Case c15."""
+    """mCE without a baseline would fail, or be left out without a word."""
     summary = summarise(whole_run('m'), **FAST)['m']
     assert summary.baseline is None and summary.mce_over == ()
     for estimate in (summary.mce, summary.relative_mce, summary.corruptions[0].ce):
@@ -161,7 +161,7 @@ def test_no_baseline_leaves_mce_out_with_a_reason():
 
 
 def test_unknown_baseline_is_an_error(tmp_path):
-    """Case c15."""
+    """A baseline that is not there would leave mCE undefined without a word."""
     with pytest.raises(ValueError, match="baseline 'vgg'.*the run has a, b.*packaged for suite zerosnet: none"):
         summarise(small_run('a') + small_run('b'), 'vgg', folder=tmp_path)
     cells = small_run('net.x') + small_run('net.y')
@@ -170,7 +170,7 @@ def test_unknown_baseline_is_an_error(tmp_path):
 
 
 def test_baseline_without_errors_gives_no_infinity():
-    """Case c15: that corruption is left out, and mCE names the others."""
+    """Division by the errors of a perfect baseline: that corruption is left out, and mCE names the others."""
     cells = small_run('m') + small_run('base', clean=20, low=20, high=20, noise=(12, 14))
     found = summarise(cells, 'base', plan=SOME, **FAST)
     for name, value in (('m', 100 * 8 / 7), ('base', 100)):
@@ -281,7 +281,7 @@ def test_a_baseline_is_not_written_from_a_part(tmp_path):
 
 
 def test_a_missing_cell_is_listed_and_stops_what_needs_it():
-    """Case c17."""
+    """An average over what happens to be there would pass for the whole."""
     cells = whole_run('m') + whole_run('base', seed=1)
     cells = [c for c in cells if (c.model, c.corruption, c.level, c.seed) != ('m', 'randn', 0.2, 1)]
     found = summarise(cells, 'base', **FAST)
@@ -298,7 +298,7 @@ def test_a_missing_cell_is_listed_and_stops_what_needs_it():
 
 
 def test_a_missing_corruption_is_listed():
-    """Case c17: also where no model has it."""
+    """A corruption would be missing from the average without a word, also where no model has it."""
     cells = [c for c in whole_run('m') if c.corruption != 'uniform']
     summary = summarise(cells, 'm', **FAST)['m']
     assert (summary.cells, summary.expected) == (55, 67)

@@ -11,6 +11,7 @@ import timm
 import torch
 
 from timm_zerosnet import timm_scripts, train, validate
+from timm_zerosnet.output import OutputError
 from timm_zerosnet.timm_scripts import ScriptError
 
 STAND_IN = Path(__file__).with_name('stand_in')
@@ -58,8 +59,9 @@ def test_device_that_was_given_stays(images, capsys):
     'arguments, message',
     [
         (['--data-dir', 'DIR', '--split', 'trian'], 'images has no folder for --split trian; it has validation'),
-        (['--data-dir', 'DIR', '--results-file', 'DIR'], 'images: accepted is a file in a folder that exists'),
-        (['--data-dir', 'DIR', '--results-file', 'DIR/no/r.csv'], 'r.csv: accepted is a file in a folder that exists'),
+        (['--data-dir', 'DIR', '--results-file', 'DIR'], 'images: it is a folder; name a file'),
+        (['--data-dir', 'DIR', '--results-file', 'DIR/no/r.csv'], 'no is not a folder; make it, or name another place'),
+        (['--data-dir', 'DIR', '--model', ''], "--model '': expected a name of timm's, such as zerosnet20"),
         (['elsewhere', '--data-dir', 'DIR'], "'elsewhere' and --data-dir "),
         (['--data-dir', 'DIR', '--num-classes', '2'], 'the weights of zerosnet20 have 10 classes, so that this'),
         (['--data-dir', 'DIR', '--model', 'zerosnet32'], 'there are no weights for zerosnet32.cifar10'),
@@ -139,7 +141,9 @@ def test_offline_and_read_only_name_both_ways_out(tmp_path, monkeypatch):
         timm_scripts.find_script('train.py')
     (tmp_path / 'file').write_text('')
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'file'))
-    with pytest.raises(ScriptError, match='--timm-scripts DIR or TIMM_SCRIPTS'):
+    with pytest.raises(
+        OutputError, match='cannot write .* is a file; name a folder .*--timm-scripts DIR or TIMM_SCRIPTS'
+    ):
         timm_scripts.find_script('train.py')
 
 

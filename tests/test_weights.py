@@ -107,7 +107,7 @@ NARROW = (torch.nn.Conv2d, torch.nn.Linear)
 
 @every_weight
 def test_accuracy_is_that_of_the_last_epoch_in_the_log(name):
-    """Case b13."""
+    """The best epoch on the test set would be published as the accuracy."""
     row, last = ROWS[name], log_of(name)[-1]
     assert row['logged_top1'] == round(float(last['eval_top1']), 2)
     assert row['epochs'] == int(last['epoch']) + 1
@@ -201,7 +201,7 @@ def test_pretrained_equals_the_file(name):
 
 @every_own_weight
 def test_without_classes_nothing_is_random(name):
-    """Case a7: features from any random state are the same, and every parameter is the file's."""
+    """A layer left random: features from any random state are the same, and every parameter is the file's."""
     x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     features = []
     for seed in (0, 1):
@@ -215,7 +215,7 @@ def test_without_classes_nothing_is_random(name):
 
 @every_own_weight
 def test_another_head_leaves_the_rest(name, caplog):
-    """Case a8."""
+    """A config that names the wrong head makes another class count fail, or more than the head new."""
     with caplog.at_level(logging.INFO, logger='timm'):
         model = timm.create_model(name, pretrained=True, num_classes=7)
     assert_equals_file(model.state_dict(), name, CLASSIFIER)
@@ -226,7 +226,7 @@ def test_another_head_leaves_the_rest(name, caplog):
 @every_own_weight
 @pytest.mark.parametrize('kwargs', [{}, {'num_classes': 7}], ids=str)
 def test_grey_input_leaves_the_rest(name, kwargs):
-    """Case a8; the stem is timm's sum over the colours, not rounded to the file's float16."""
+    """The stem is timm's sum over the colours, not rounded to the float16 of the file; the rest is the file."""
     model = timm.create_model(name, pretrained=True, in_chans=1, **kwargs)
     stem = 'stem.conv.weight'
     assert_equals_file(model.state_dict(), name, {stem, *(CLASSIFIER if kwargs else ())})
@@ -246,7 +246,7 @@ def test_feature_maps_come_from_the_file(name):
 @pytest.mark.parametrize('kwargs', [{}, {'num_classes': 5}, {'features_only': True}], ids=str)
 @pytest.mark.parametrize('name', ['zerosnet1298', 'zerosnet18', 'preresnet56.cifar100', 'zerosnet152_tra'])
 def test_pretrained_without_a_weight_names_those_that_exist(name, kwargs):
-    """Case a11."""
+    """A random network with a line in the log would pass for a pretrained one."""
     model = name.split('.')[0]
     same = ', '.join(row for row in ROWS if row.split('.')[0] == model) or 'none'
     with pytest.raises(WeightError) as error:
@@ -258,7 +258,7 @@ def test_pretrained_without_a_weight_names_those_that_exist(name, kwargs):
 @pytest.mark.parametrize('pretrain', [False, True])
 @pytest.mark.parametrize('how', [('zerosnet20.cifar1000', None), ('zerosnet20', 'cifar1000')])
 def test_unknown_tag_names_the_accepted_ones(how, pretrain):
-    """Case a11."""
+    """A wrong tag would give a random network with a line in the log."""
     with pytest.raises(WeightError) as error:
         timm.create_model(how[0], pretrained=pretrain, pretrained_cfg=how[1])
     message = str(error.value)
@@ -279,7 +279,7 @@ print(json.dumps({name: backbones.create(name).num_classes for name in pretraine
 
 @pytest.mark.parametrize('environment', [{'HF_TOKEN': 'hf_garbage'}, {'HF_HUB_OFFLINE': '1'}], ids=str)
 def test_packaged_names_load_without_network_and_home(environment, tmp_path):
-    """Cases b9, e13 and e15."""
+    """Dead links, offline mode and a refused token keep nobody from weights that are packaged."""
     (tmp_path / 'file').touch()
     nowhere = str(tmp_path / 'file' / 'home')  # cannot be made
     done = subprocess.run(

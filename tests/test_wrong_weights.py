@@ -96,7 +96,7 @@ def assert_names_both_sums(message, path):
 
 @pytest.mark.parametrize('damage', DAMAGES)
 def test_damaged_packaged_file(damage, folder, capsys):
-    """Case e10."""
+    """A cut file, a pointer or a page of HTML gives an error of the header that nobody understands."""
     path = folder / f'{NAME}.safetensors'
     path.write_bytes(DAMAGES[damage])
     for kwargs in WAYS:
@@ -242,7 +242,7 @@ WRONG = {
 
 @pytest.mark.parametrize('case', WRONG)
 def test_wrong_checkpoint(case, tmp_path):
-    """Case b8."""
+    """Entries that match in part, loaded without a word, leave a network that is partly random."""
     model, make, expected = WRONG[case]
     path = tmp_path / 'wrong.pth.tar'
     torch.save({'state_dict': make(), 'epoch': 3}, path)

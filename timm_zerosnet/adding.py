@@ -26,12 +26,14 @@ from . import pretrained
 from .backbones import overlay
 from .checkpoint import checkpoint_filter_fn, refuse_tied, unwrap
 from .multistep_resnet import MultistepResNet
+from .output import check_folder, make_folder, writing
 from .pretrained import WeightError, few, one_line
 from .registry import stranger
 from .runs import RECORD, read_checkpoint, read_log, read_yaml, state_dict_of
 from .zerosnet import default_cfgs
 
 MAX_ACCURACY_GAP = 0.3  # percentage points between the log and the stored file
+WAY = 'the weights lie there: make room or make it writable, or work in another checkout'
 TEST_IMAGES = 10_000  # of CIFAR-10 and of CIFAR-100
 MACHINE_PATHS = {'data', 'data_dir', 'output', 'resume', 'initial_checkpoint', 'pretrained_path'}
 LOCAL_ARGUMENTS = MACHINE_PATHS | {'experiment', 'device', 'dataset', 'workers', 'val_interval'}
@@ -140,12 +142,14 @@ def add(
             architecture, another epoch than the log's last, or an accuracy more than 0.3 points from the logged one.
             Nothing is left behind.
         DataError: for a test set that cannot be used.
+        OutputError: if the folder of the weights cannot be written.
     """
     from .robustness.data import load_labelled
     from .robustness.evaluation import evaluate
 
     if not re.fullmatch(r'cifar100?(_[a-z0-9_]+)?', tag):
         raise WeightError(f'tag {tag!r}: accepted are cifar10 and cifar100, also followed by _ and what tells it apart')
+    check_folder(pretrained.WEIGHTS, WAY)
     date = date or datetime.date.today().isoformat()
     try:
         datetime.date.fromisoformat(date)
@@ -182,10 +186,11 @@ def add(
     if bad := [key for key, value in state_dict.items() if not torch.isfinite(value).all()]:
         raise WeightError(f'{len(bad)} entries of the state dict for {name} hold NaN or infinity: {few(bad, 3)}')
 
-    pretrained.WEIGHTS.mkdir(exist_ok=True)
+    make_folder(pretrained.WEIGHTS)
     with tempfile.TemporaryDirectory(dir=pretrained.WEIGHTS, prefix='.adding-') as scratch:
         stored = Path(scratch) / f'{name}.safetensors'
-        stored.write_bytes(save(state_dict, metadata={'format': 'pt'}))
+        with writing(stored, WAY):
+            stored.write_bytes(save(state_dict, metadata={'format': 'pt'}))
         model = timm.create_model(model_name, pretrained=True, pretrained_cfg_overlay=overlay(tag, stored))
         test = load_labelled(data, model.pretrained_cfg['label_names'], progress)
         for line in test.notes:
@@ -224,12 +229,13 @@ def add(
             'note': note,
             'command': command,
         }
-        logs = Path(scratch) / name
-        logs.mkdir()
-        shutil.copyfile(log, logs / 'summary.csv')
         public = {key: value for key, value in run.args.items() if key not in MACHINE_PATHS}
-        (logs / 'args.yaml').write_text(yaml.safe_dump(public), encoding='utf-8')
-        _install(stored, logs, name, row)
+        with writing(pretrained.WEIGHTS, WAY):
+            logs = Path(scratch) / name
+            logs.mkdir()
+            shutil.copyfile(log, logs / 'summary.csv')
+            (logs / 'args.yaml').write_text(yaml.safe_dump(public), encoding='utf-8')
+            _install(stored, logs, name, row)
     return row
 
 

@@ -8,14 +8,26 @@ import io
 import os
 import re
 import sys
+from typing import Any
 
 from . import __version__, commands
 from .commands.options import add_command
+from .output import explain, flush_stdout
 from .robustness import commands as robustness
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that says so when its help cannot be written; argparse keeps that to itself."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if file is sys.stdout:
+            file.write(message)
+        else:
+            super()._print_message(message, file)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog='timm-zerosnet',
         description='Zero-stable residual networks for timm.',
         epilog="timm-zerosnet train and timm-zerosnet validate take the arguments of timm's scripts; see their --help.",
@@ -42,38 +54,35 @@ def main(arguments: list[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors='backslashreplace')  # a terminal need not know every character
     try:
-        if arguments[:1] in (['train'], ['validate']):
-            from . import train, validate
-
-            return {'train': train, 'validate': validate}[arguments[0]].main(arguments[1:])
-        args = _parser().parse_args(_with_fractions(arguments))
-        code = args.run(args) or 0
-        sys.stdout.flush()
-        return code
+        try:
+            return _run(arguments)
+        finally:  # also after --help
+            flush_stdout()
     except BrokenPipeError:
-        _close_stdout()
         return 141
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130
-    except (RuntimeError, ValueError, OSError) as error:
-        print(f'timm-zerosnet: {error or type(error).__name__}', file=sys.stderr)  # timm raises some without a word
-        if isinstance(error, OSError):
-            _close_stdout()
+    except OSError as error:
+        print(f'timm-zerosnet: {explain(error)}', file=sys.stderr)
         return 2
+    except (RuntimeError, ValueError) as error:
+        print(f'timm-zerosnet: {error or type(error).__name__}', file=sys.stderr)  # timm raises some without a word
+        return 2
+
+
+def _run(arguments: list[str]) -> int:
+    if arguments[:1] in (['train'], ['validate']):
+        from . import train, validate
+
+        return {'train': train, 'validate': validate}[arguments[0]].main(arguments[1:])
+    args = _parser().parse_args(_with_fractions(arguments))
+    return args.run(args) or 0
 
 
 def _with_fractions(arguments: list[str]) -> list[str]:
     """Arguments among which argparse takes ``-1/2``, ``-1e-3`` and ``-1,2`` for numbers: they get a blank."""
     return [f' {word}' if re.fullmatch(r'-\.?\d[-+\d.,/eE]*[/eE,][-+\d.,/eE]*', word) else word for word in arguments]
-
-
-def _close_stdout() -> None:
-    """Lose what cannot be printed, which Python would try again at its end."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == '__main__':

@@ -16,6 +16,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+from .output import check_folder, writing
 from .runs import RECORD, newest_checkpoint, read_yaml, trim_log
 from .timm_scripts import ScriptError
 
@@ -23,6 +24,7 @@ FREE = {  # what may be another when a run is continued: where and how it runs, 
     *('data', 'data_dir', 'dataset_download', 'workers', 'pin_mem', 'device', 'log_interval', 'synchronize_step'),
     *('checkpoint_hist', 'log_wandb', 'wandb_resume_id', 'local_rank', RECORD),
 }
+WAY = '--output DIR names another place'
 
 
 @dataclass(frozen=True)
@@ -122,13 +124,13 @@ def only_writer(run: Path) -> Iterator[None]:
     """Keep others from training in the folder of a run until this process ends, however it does.
 
     Raises:
-        ScriptError: if another process trains there, or it cannot be written.
+        ScriptError: if another process trains there.
+        OutputError: if it cannot be written.
     """
-    try:
+    check_folder(run, WAY)
+    with writing(run, WAY):
         run.mkdir(parents=True, exist_ok=True)
         lock = open(run / 'running.lock', 'a+', encoding='utf-8')
-    except OSError as error:
-        raise ScriptError(f'{run} cannot be written ({error.strerror}): --output DIR names another place') from error
     with lock as file:
         try:
             if fcntl:

@@ -141,12 +141,16 @@ def _plot(path: Path, names: list[str], accuracies: dict[str, list[float]]) -> N
     for i, (label, values) in enumerate(accuracies.items()):
         bars = axes.bar(positions + (i - (len(accuracies) - 1) / 2) * width, values, width, label=label)
         axes.bar_label(bars, fmt='%.0f', fontsize=7)
-    axes.axhline(10, color='grey', linewidth=0.8, linestyle=':')
-    axes.annotate('chance', (len(names) - 0.55, 11), fontsize=7, color='grey', ha='right')
+    axes.axhline(10, color='black', linewidth=0.8, linestyle=':')
     axes.set_xticks(positions, names)
+    axes.set_xlim(-0.6, len(names) - 0.4)
     axes.set_ylim(0, 109)
+    beside = axes.secondary_yaxis('right')  # where no bar is
+    beside.set_yticks([10], ['chance'])
+    beside.tick_params(length=0, labelsize=9)
+    beside.spines['right'].set_visible(False)
     axes.set_ylabel('top-1 %')
     axes.set_title(f'{MODEL} on handwritten digits, clean and under noise')
-    axes.legend(loc='lower left', fontsize=8)
+    figure.legend(loc='outside lower center', ncols=len(accuracies), fontsize=9)
     with replacing(path) as partial:
         figure.savefig(partial, format='png', dpi=150)

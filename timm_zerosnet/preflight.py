@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
+from PIL import Image, ImageMode
 from timm.data import create_dataset
 from timm.models import load_state_dict
 
@@ -20,6 +22,7 @@ from .class_folders import splits_inside
 from .crop import MODE
 from .did_you_mean import nearest
 from .hub_models import HUB, LOCAL, outside_config, outside_name
+from .memory import SizeError, check_size
 from .pretrained import (
     WeightError,
     check_readable,
@@ -63,13 +66,12 @@ def check(args: argparse.Namespace, checkpoints: tuple[str, ...]) -> list[str] |
             raise ScriptError(f'--{option.replace("_", "-")} {value}: accepted are finite numbers')
     if args.train_crop_mode and args.train_crop_mode not in CROP_MODES:
         raise ScriptError(f'--train-crop-mode {args.train_crop_mode}: accepted are {", ".join(CROP_MODES)}')
-    if args.in_chans and args.input_size and args.in_chans != args.input_size[0]:
+    if args.in_chans in (1, 3) and args.input_size and args.in_chans != args.input_size[0]:
         size = ' '.join(map(str, (args.in_chans, *args.input_size[1:])))
         raise ScriptError(
             f'--in-chans {args.in_chans} beside an input size of {args.input_size}: --input-size {size} changes both'
         )
-    if args.output and Path(args.output).is_file():
-        raise ScriptError(f'--output {args.output} is a file; accepted is a folder')
+    check_images(args)
     classes = check_data(args, (args.train_split, args.val_split))
     if args.pretrained and not args.pretrained_path:
         check_pretrained(args, new_head=True)
@@ -103,6 +105,42 @@ def check_pretrained(args: argparse.Namespace, new_head: bool) -> None:
             f'--num-classes {args.num_classes}: the weights of {args.model} have {trained} classes, so that this '
             'classifier would be a random one. Accepted: those, or --checkpoint FILE of a network that was trained'
         )
+
+
+def check_images(args: argparse.Namespace) -> None:
+    """Refuse channels that the pictures will not have, and a size that does not fit into memory.
+
+    timm's loaders give 3 channels where the input size has 3, otherwise 1, or those of ``--input-img-mode``.
+
+    Args:
+        args: Of train.py or validate.py.
+
+    Raises:
+        ScriptError: naming both numbers of channels, or both of bytes.
+    """
+    own, size, side = args.in_chans, args.input_size, getattr(args, 'img_size', None)
+    channels = own if own is not None else size[0] if size else 3
+    config = model_config(args.model)
+    known = None if getattr(args, 'use_train_size', True) else config.get('test_input_size')
+    size = size or (side and (channels, side, side)) or known or config.get('input_size') or (channels, 224, 224)
+    mode = getattr(args, 'input_img_mode', None)
+    given = len(ImageMode.getmode(mode).bands) if mode in Image.MODES else 3 if size[0] == 3 else 1
+    if given != channels:
+        sides = ' '.join(map(str, size[1:]))
+        raise ScriptError(
+            f'expected as many input channels as the pictures will have, {given}, got {channels}: --input-size 1 '
+            f'{sides} is for grey pictures and --input-size 3 {sides} for colour, without --in-chans'
+        )
+    largest = max(getattr(args, 'train_img_sizes', None) or [0])
+
+    def made() -> Any:
+        with torch.device('meta'):
+            return timm.create_model(args.model, num_classes=outputs(args), in_chans=channels, **args.model_kwargs)
+
+    try:
+        check_size(made, (channels, max(size[1], largest), max(size[2], largest)), args.model)
+    except SizeError as error:
+        raise ScriptError(str(error)) from error
 
 
 def check_positional(args: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Iterable
@@ -217,7 +218,9 @@ def check_readable(path: str | Path) -> None:
     if not Path(path).is_file():
         raise WeightError(f'{path} does not exist or is no file. {accepted}')
     try:
-        load_state_dict(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # torch's, about what is refused here
+            load_state_dict(path)
     except Exception as error:  # timm, torch, pickle and safetensors each raise their own
         # timm advises to unpickle whatever is in the file
         said = f'{type(error).__name__}: {one_line(error)}'.split(' No automatic unsafe pickle fallback')[0]
@@ -242,6 +245,6 @@ def one_line(error: BaseException) -> str:
 
 
 def few(names: Iterable[Any], count: int = 5) -> str:
-    """The first names in a row, with dots for the rest."""
+    """The first names in a row, and how many more there are."""
     listed = [str(name) for name in names]
-    return ', '.join(listed[:count]) + (', ...' if len(listed) > count else '')
+    return ', '.join(listed[:count]) + (f' and {len(listed) - count} more' if len(listed) > count else '')

@@ -24,6 +24,7 @@ from . import __version__, pretrained
 from .cards import model_card
 from .did_you_mean import nearest
 from .hub_models import WEIGHT_SUM
+from .output import cannot_write, make_folder, writing
 from .pretrained import one_line
 
 
@@ -90,11 +91,12 @@ def write_folder(name: str, repo_id: str, folder: Path) -> None:
 
     Raises:
         WeightError: if the packaged file is not what the manifest says.
+        OutputError: if the folder cannot be written.
     """
     pretrained.verify(name)
     model = timm.create_model(name, pretrained=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix='.publishing-') as scratch:
+    make_folder(folder)
+    with writing(folder), tempfile.TemporaryDirectory(dir=folder.parent, prefix='.publishing-') as scratch:
         # timm writes weights as well, of another type and with mode 0600: only its config.json is taken
         try:
             save_for_hf(
@@ -104,7 +106,7 @@ def write_folder(name: str, repo_id: str, folder: Path) -> None:
                 safe_serialization=True,
             )
         except SafetensorError as error:  # a full disk, which is no OSError there
-            raise OSError(f'{folder} cannot be written: {one_line(error)}') from error
+            raise cannot_write(folder, one_line(error), 'make room there, or name another place') from error
         config = json.loads(Path(scratch, 'config.json').read_text(encoding='utf-8'))
         # the architecture's name says it all, and transformers passes num_classes beside them
         config.pop('model_args', None)

@@ -6,6 +6,7 @@ import argparse
 import csv
 import io
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise WeightError(f'{path} does not exist; expected is a last.pth.tar of train.py')
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # torch's, about what is refused here
             checkpoint = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # torch, pickle and zipfile each raise their own
         raise WeightError(

@@ -20,6 +20,7 @@ import torch
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled
 
 from . import crop
+from .output import check_folder, explain, flush_stdout
 from .pretrained import WeightError, one_line
 
 RELEASES = 'https://raw.githubusercontent.com/huggingface/pytorch-image-models'
@@ -41,6 +42,7 @@ def find_script(name: str, folder: str | None = None) -> Path:
 
     Raises:
         ScriptError: if the folder that is named does not hold the script, or it cannot be downloaded.
+        OutputError: if the cache cannot be written.
     """
     folder = folder or os.environ.get('TIMM_SCRIPTS')
     if not folder:
@@ -57,6 +59,7 @@ def _download(name: str) -> Path:
     if script.is_file():
         return script
     url = f'{RELEASES}/v{timm.__version__}/{name}'
+    check_folder(folder, WAYS_OUT)
     print(f"timm's {name} is part of its repository, not of its package: downloading {url} to {folder}")
     partial = folder / f'{name}.{os.getpid()}.partial'
     timeout = socket.getdefaulttimeout()
@@ -170,7 +173,7 @@ def distributed_on_cpu() -> Iterator[None]:
 
 def launch(command: str, usage: str, arguments: list[str] | None, run: Callable[[list[str]], None]) -> int:
     """The command line of a launcher; returns the exit code: 0, 2 for an error that the message explains, 130 when
-    interrupted.
+    interrupted, 141 when the reader of its output has gone.
 
     Args:
         command: ``train`` or ``validate``.
@@ -179,19 +182,27 @@ def launch(command: str, usage: str, arguments: list[str] | None, run: Callable[
         run: Does the work.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or arguments[0] in ('-h', '--help'):
-        print(usage)
-        return 0 if arguments else 2
     try:
-        run(arguments)
+        try:
+            if not arguments or arguments[0] in ('-h', '--help'):
+                print(usage)
+                return 0 if arguments else 2
+            run(arguments)
+        finally:
+            flush_stdout()
     except (ScriptError, WeightError) as error:
         print(f'timm-zerosnet {command}: {error}', file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        return 141
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130
     except (HfHubHTTPError, EntryNotFoundError, OfflineModeIsEnabled) as error:
         print(f'timm-zerosnet {command}: the weights cannot be had from the Hub: {one_line(error)}', file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f'timm-zerosnet {command}: {explain(error)}', file=sys.stderr)
         return 2
     except (AssertionError, ImportError) as error:  # how timm's scripts refuse what they are given
         line = traceback.extract_tb(error.__traceback__)[-1].line

@@ -15,8 +15,9 @@ import yaml
 
 from . import __version__, preflight
 from .backbones import is_backbone, weights_overlay
-from .continuing import Continuation, find_continuation, only_writer, refuse_changes
+from .continuing import WAY, Continuation, find_continuation, only_writer, refuse_changes
 from .hub_models import cached_if_unreachable
+from .output import cannot_write, check_folder, is_full
 from .recipes import find_recipe, read_recipe
 from .runs import RECORD, trim_log
 from .timm_scripts import (
@@ -89,9 +90,11 @@ def _start(
             f'--pretrained-path {found["file"]} --num-classes N {preprocessing} goes on from these weights; '
             f'validate, predict and robustness take its checkpoints by --model {args.model} --checkpoint FILE'
         )
+    target = Path(args.output or './output/train', args.experiment)
+    if _is_primary():
+        check_folder(target, WAY)
     preflight.check_positional(args)
     names = preflight.check(args, ('initial_checkpoint', 'pretrained_path', 'resume'))
-    target = Path(args.output or './output/train', args.experiment)
     if args.experiment and _is_primary() and (target / 'summary.csv').is_file():
         raise ScriptError(f'{target} holds a run: --continue {target} goes on with it, another --experiment keeps it')
     with only_writer(target) if args.experiment and _is_primary() else nullcontext():
@@ -135,6 +138,12 @@ def _launch(script: Path, config: dict[str, Any], arguments: list[str], args: ar
             if _is_primary():
                 print('timm-zerosnet train --continue RUN goes on with what it has finished', file=sys.stderr)
             raise
+        except (OSError, RuntimeError) as error:
+            if not is_full(error):
+                raise
+            reason = 'there is no room left for its files'
+            way = 'make room there, then timm-zerosnet train --continue RUN goes on with what it has finished'
+            raise cannot_write(args.output or './output/train', reason, way) from error
 
 
 def _digest(names: list[str] | None) -> str | None:

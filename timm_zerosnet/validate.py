@@ -9,7 +9,8 @@ import timm
 
 from .backbones import script_arguments
 from .hub_models import HUB, LOCAL, cached_if_unreachable
-from .preflight import check_checkpoint, check_data, check_positional, check_pretrained
+from .output import check_output
+from .preflight import check_checkpoint, check_data, check_images, check_positional, check_pretrained
 from .timm_scripts import ScriptError, find_script, launch, run_script, script_parser, take_scripts_option, with_device
 
 USAGE = """usage: timm-zerosnet validate --model NAME [--timm-scripts DIR] [arguments of timm's validate.py]
@@ -27,9 +28,11 @@ def _run(arguments: list[str]) -> None:
     parser.prog = 'timm-zerosnet validate'
     args = parser.parse_args(arguments)
     check_positional(args)
+    if not args.model.strip():
+        raise ScriptError(f"--model {args.model!r}: expected a name of timm's, such as zerosnet20")
     results = Path(args.results_file or '.')
-    if results.is_dir() and args.results_file or not results.parent.is_dir():
-        raise ScriptError(f'--results-file {results}: accepted is a file in a folder that exists')
+    if args.results_file and (results.is_file() or results.is_dir() or not results.exists()):  # not of /dev/stdout
+        check_output(results, ())
     # timm takes patterns and files of names, too
     if (
         args.model.startswith(LOCAL + HUB)
@@ -38,6 +41,7 @@ def _run(arguments: list[str]) -> None:
     ):
         if not args.checkpoint:  # then timm takes the pretrained weights, asked for or not
             check_pretrained(args, new_head=False)
+        check_images(args)
         check_data(args, (args.split,))
         check_checkpoint(args, 'checkpoint')
     with cached_if_unreachable(args.model):

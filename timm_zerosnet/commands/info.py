@@ -12,6 +12,7 @@ from torch import nn
 from .. import backbones, pretrained
 from ..costs import measure
 from ..did_you_mean import nearest
+from ..memory import check_size
 from ..methods import lm, zerosnet_coefficients
 from ..pretrained import WeightError
 from ..registry import stranger
@@ -83,7 +84,7 @@ def describe(name: str, checkpoint: Path | None = None, arguments: dict[str, Any
         arguments: More for ``timm.create_model``.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: for an unknown name, or an image size that does not fit into the free memory.
         WeightError: for weights that are damaged or do not fit.
     """
     model, tag = own_model(name)
@@ -93,7 +94,9 @@ def describe(name: str, checkpoint: Path | None = None, arguments: dict[str, Any
     source.check()
     net = source.open() if row or checkpoint else _initial(source)
     config = net.pretrained_cfg
-    counted = measure(net.eval(), (net.in_chans, *config['input_size'][1:]))
+    size = (net.in_chans, *config['input_size'][1:])
+    check_size(net.eval(), size, full)
+    counted = measure(net, size)
     names = config.get('label_names')
     return {
         'name': full,

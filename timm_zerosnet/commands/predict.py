@@ -44,6 +44,7 @@ def _predict(args: argparse.Namespace) -> int:
         raise ValueError(f'--topk {args.topk}: accepted is at least 1')
     source = Source(args.model, None, args.checkpoint, args.model_kwargs)
     source.check()
+    source.check_pictures()
     names = None if args.class_map is None else _outputs(read_class_map(args.class_map))
     net = source.open()
     subject = describe(source, net)
@@ -90,7 +91,7 @@ def _results(
     for i, path in enumerate(paths):
         result: dict[str, Any] = {'file': str(path)}
         try:
-            images[i], result['notes'] = read_image(path, _channels(subject))
+            images[i], result['notes'] = read_image(path, subject.preprocessing['input_size'][0])
             if result['notes']:
                 _say(f'{path}: {"; ".join(result["notes"])}')
         except ImageError as error:
@@ -106,13 +107,6 @@ def _results(
                 for index, value in zip(indices, values, strict=True)
             ]
     yield from results
-
-
-def _channels(subject: Subject) -> int:
-    channels = subject.preprocessing['input_size'][0]
-    if channels not in (1, 3):
-        raise ModelError(f'model {subject.name} takes {channels} channels: accepted are 1, grey images, and 3')
-    return channels
 
 
 def probabilities(net: nn.Module, subject: Subject, images: list[Image.Image]) -> Tensor:

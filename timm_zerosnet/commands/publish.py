@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any, Callable
 
+from ..output import check_folder
+
 DRY_RUN_FOLDER = 'timm-zerosnet-hub'
 EXAMPLES = """
 timm-zerosnet publish --namespace ORG --dry-run
@@ -31,8 +33,8 @@ def _publish(args: argparse.Namespace) -> None:
 
     if args.out is not None and not args.dry_run:
         raise ValueError('--out is the folder of --dry-run; without it everything goes to the Hub')
-    if args.out is not None and Path(args.out).is_file():
-        raise ValueError(f'--out {args.out} is a file; accepted is a folder')
+    if args.dry_run:
+        check_folder(Path(args.out or DRY_RUN_FOLDER))
     names = publishing.select(args.names)
     bar = tqdm(total=len(names), unit='repo', disable=None)
     try:

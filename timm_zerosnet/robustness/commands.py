@@ -12,6 +12,7 @@ from typing import Any, Callable
 
 from ..class_folders import SPLITS
 from ..commands.options import ModelKwargs
+from ..output import check_folder
 from ..pretrained import few
 from .analysis import compare_run, plain
 from .comparison_report import comparison_markdown
@@ -201,6 +202,7 @@ def _compare(args: argparse.Namespace) -> None:
 
 
 def _corrupt(args: argparse.Namespace) -> None:
+    check_folder(Path(args.out))  # before the images are read
     images = _load(args, args.data, workers=2)
     if images.classes and args.layout != 'folder':
         labels = few((f'{i} {name}' for i, name in enumerate(images.classes)), 20)

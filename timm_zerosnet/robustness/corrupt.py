@@ -14,7 +14,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN
 from torch import Tensor
 from tqdm import tqdm
 
-from ..output import replacing
+from ..output import replacing, writing
 from .data import DataError, LabelledImages
 from .evaluation import as_floats, resize
 from .export import number
@@ -66,7 +66,7 @@ def corrupt(
     Raises:
         ValueError: for unknown names, levels out of range, images that are too small or of several sizes.
         StoreError: if another process writes into the folder.
-        OSError: if something cannot be written; what is written is whole.
+        OutputError: if something cannot be written; what is written is whole.
     """
     if layout not in LAYOUTS:
         raise ValueError(unknown('layout', layout, LAYOUTS))
@@ -95,7 +95,7 @@ def corrupt(
     for row in rows.values():
         check_shape(tuple(pixels.shape), row, suite)
     out = Path(out)
-    with locked(out):
+    with locked(out), writing(out):
         writer: Any = {'folder': _Folders, 'npz': _Npz, 'cifar-c': _CifarC}[layout](out, data, tuple(pixels.shape))
         with tqdm(total=len(plan) * len(pixels), unit='img', unit_scale=True, disable=not progress) as bar:
             for point in plan:

@@ -14,7 +14,7 @@ from timm.data import create_transform, resolve_data_config
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..backbones import create
+from ..memory import check_images
 from .data import convert
 from .perturbations import check_pixels, find_perturbation, perturb
 
@@ -94,8 +94,9 @@ def evaluate(
 
     Raises:
         ValueError: for pixels out of range (names the range seen), images of the wrong shape or number, labels beyond
-            the model's classes, a perturbation without a level, a model that returns something else than (N, classes)
-            finite logits.
+            the model's classes, a perturbation without a level, unknown names, a model that cannot be made or that
+            returns something else than (N, classes) finite logits.
+        WeightError: for weights that are missing, damaged or do not fit.
     """
     if perturbation is not None:
         row = find_perturbation(suite, perturbation)
@@ -110,8 +111,11 @@ def evaluate(
         raise ValueError(f'batch_size={batch_size}: accepted is an integer >= 1')
     targets = _labels(labels, len(images))
     if isinstance(model, str):
-        with torch.random.fork_rng(devices=[]):
-            net = create(model)
+        from .subjects import Source  # which imports this module
+
+        source = Source(model)
+        source.check()
+        net = source.open()
     else:
         net = model
     config = data_config(net, mean, std)
@@ -264,13 +268,15 @@ def resize(images: np.ndarray | Sequence[Image.Image], config: dict[str, Any], p
 
     Raises:
         ValueError: if the images have several sizes and the model takes them as they are, or it takes neither grey
-            nor colour images.
+            nor colour images, or they do not fit into the free memory.
     """
     channels = config['input_size'][0]
     if channels not in (1, 3):
         raise ValueError(f'the model takes {channels} channels: accepted are 1, grey images, and 3')
     if isinstance(images, np.ndarray) and images.shape[-1] != channels:
         images = list(images)  # Pillow converts them
+    if None not in config['input_size']:
+        check_images(len(images), config['input_size'])
     with tqdm(total=len(images), disable=not progress, desc='resizing', unit='img', leave=False) as bar:
         out, start = torch.empty(0), 0
         for pixels in _pixels(images, config, 256):

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Iterable
 
-from ..output import replacing
+from ..output import make_folder, replacing
 from .analysis import Analysis, analyse
 from .cells import CLEAN
 from .report import report_html
@@ -52,7 +52,7 @@ def export(folder: Path, store: Store, samples: Samples | None = None) -> tuple[
         'timings.csv': timings_csv(plan, rows),
         **{f'{RESULTS}/{name}': text for name, text in results_csvs(plan, rows).items()},
     }
-    (folder / RESULTS).mkdir(exist_ok=True)
+    make_folder(folder / RESULTS)
     for name, text in texts.items():
         write(folder / name, text)
     for old in (folder / RESULTS).glob('results-*.csv'):  # of an earlier plan

@@ -7,6 +7,7 @@ with names, images, classes or weights is found before the first cell; what a mo
 from __future__ import annotations
 
 import dataclasses
+import functools
 import platform
 import sys
 import time
@@ -36,6 +37,7 @@ from .samples import sample_pictures
 from .store import Store, Stored, locked
 from .subjects import ModelError, Source, Subject, class_indices, describe, mapped_by, mapping_note
 
+MOST = 1_000_000  # cells; the document of more outgrows the store
 PACKAGES = ('torch', 'torchvision', 'timm', 'numpy', 'pillow')
 
 
@@ -116,23 +118,30 @@ def run(
     Raises:
         ValueError: for unknown names, levels out of range, an empty plan, images or classes that do not fit a model,
             a baseline that is neither in the run nor packaged for its images.
+        WeightError: for weights that are missing, damaged or do not fit.
         MissingExtraError: without the packages of the extra ``robustness``.
         StoreError: if another run holds the folder, or the store cannot be written.
         OSError: if files cannot be written.
     """
     need('robustness')
-    plan = points(suite, corruptions, levels, seeds)
     sources = _sources(models)
+    count = len(sources) * count_points(suite, corruptions, levels, seeds)
+    say = functools.partial(tqdm.write, file=sys.stderr) if progress else lambda text: None
+    if count > MOST:
+        raise ValueError(f'expected at most {MOST:,} cells in a run, got {count:,}: name fewer seeds, levels or models')
+    plan = points(suite, corruptions, levels, seeds)
     device = _device(device)
     batch_size = default_batch_size(device) if batch_size is None else batch_size
     if batch_size < 1 or workers < 0:
         raise ValueError(f'batch_size={batch_size}, workers={workers}: accepted are at least 1 and at least 0')
     for source in sources:
         source.check()
+        source.check_pictures()
     if baseline is not None:
         check_baseline([source.name for source in sources], suite, baseline)
     out = Path(out)
     with locked(out), closing(Store(out, write=True)) as store:
+        say(f'{count:,} cells are to be measured, each on all images')
         images = data() if callable(data) else data
         digest, how = images.sha256(), precision(device, amp)
         entries = []
@@ -154,6 +163,9 @@ def run(
         finished = store.finished()
         wanted = {key for entry in entries for key in entry.keys.values()}
         todo = wanted - finished
+        left = len(todo)
+        if progress and left < count:
+            say(f'{left:,} of them are left to do: others are done, or the same for several models')
         with tqdm(
             total=len(todo) * len(images.labels),
             unit='img',
@@ -161,7 +173,7 @@ def run(
             disable=not progress or not todo,
             mininterval=0.2 if sys.stderr.isatty() else 30,
         ) as bar:
-            view, pixels = '', torch.empty(0)
+            view, pixels, first = '', torch.empty(0), True
             views = [entry.view for entry in entries]
             for entry in sorted(entries, key=lambda entry: views.index(entry.view)):
                 pending = {point: key for point, key in entry.keys.items() if key in todo}
@@ -185,10 +197,31 @@ def run(
                         seconds = time.perf_counter() - began
                         cell = dict(dataclasses.asdict(point), model=entry.subject.name)
                         store.put(key, cell, Stored(result, error, seconds, str(device)))
+                        if first and left > 1:
+                            rest = duration(seconds * (left - 1))
+                            say(f'the first cell took {duration(seconds)}: about {rest} left for {left - 1:,} more')
+                        first = False
                 del net
         pictures = sample_pictures(images.images, entries[0].subject.preprocessing, plan)
         files, failed = export(out, store, pictures)
     return Outcome(len(wanted - finished), len(wanted & finished), failed, files, images.subset, images.split)
+
+
+def count_points(
+    suite: str, corruptions: Sequence[str] | None, levels: Sequence[float] | None, seeds: Sequence[int]
+) -> int:
+    """How many points ``plan.points`` has, without making those of all seeds."""
+    different = len(seeds) if isinstance(seeds, range) else len(set(seeds))
+    one, two = (len(points(suite, corruptions, levels, some)) for some in ([0], [0, 1]))
+    return one + (different - 1) * (two - one)
+
+
+def duration(seconds: float) -> str:
+    """Such as ``0.4 s``, ``3 min`` and ``2 h 5 min``."""
+    if seconds < 60:
+        return f'{seconds:.1f} s' if seconds < 10 else f'{seconds:.0f} s'
+    minutes = round(seconds / 60)
+    return f'{minutes} min' if minutes < 60 else f'{minutes // 60:,} h {minutes % 60} min'
 
 
 def _sources(models: Sequence[str | Source]) -> list[Source]:

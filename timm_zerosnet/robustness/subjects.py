@@ -21,10 +21,12 @@ from ..backbones import create
 from ..checkpoint import check_architecture, checkpoint_filter_fn, sizes, unwrap
 from ..class_folders import refuse_ties
 from ..did_you_mean import nearest
+from ..memory import check_size
 from ..multistep_resnet import MultistepResNet
 from ..preflight import model_config
 from ..pretrained import WeightError, backbones, check_readable, few, one_line, own_weights
 from ..runs import class_names
+from ..timm_scripts import ScriptError
 from .data import DataError, LabelledImages, map_by_name, order_note
 from .evaluation import data_config
 
@@ -58,9 +60,8 @@ class Source:
         """Refuse a name that timm does not know, or a checkpoint that cannot be read, before anything is loaded.
 
         Raises:
-            ScriptError: naming the nearest names.
+            ModelError: for an unknown name (names the nearest), or an argument that leaves no classifier.
             WeightError: saying what is wrong with the file.
-            ModelError: for an argument that leaves no classifier.
         """
         for argument in ('features_only', 'pretrained', 'checkpoint_path'):
             if self.arguments.get(argument) is not None:
@@ -69,9 +70,29 @@ class Source:
                     'network that leave it a classifier, such as in_chans=1'
                 )
         if self.module is None:
-            model_config(self.name)
+            try:
+                model_config(self.name)
+            except ScriptError as error:
+                raise ModelError(str(error)) from error
         if self.checkpoint is not None:
             check_readable(self.checkpoint)
+
+    def check_pictures(self) -> None:
+        """Refuse channels and a size that are asked for and cannot be, before the network is made.
+
+        Raises:
+            ModelError: for another number of channels than pictures have.
+            SizeError: if one image of the size and its largest activation exceed the free memory.
+        """
+        channels = self.arguments.get('in_chans', 3)
+        _check_channels(self.name, channels)
+        if self.module is None and 'input_size' in self.preprocessing:
+
+            def made() -> nn.Module:
+                with torch.device('meta'):
+                    return create(self.name, False, **self.arguments)
+
+            check_size(made, (channels, *self.preprocessing['input_size']), self.name)
 
     def open(self, pretrained: bool = True) -> nn.Module:
         """The network, on the CPU.
@@ -171,7 +192,9 @@ def describe(source: Source, net: nn.Module) -> Subject:
     """The subject that ``source.open()`` gave.
 
     Raises:
-        ModelError: naming the model, if its preprocessing is unknown or it has no classifier.
+        ModelError: naming the model, if its preprocessing is unknown, it has no classifier, or takes other channels
+            than pictures have.
+        SizeError: if one image of its size and its largest activation exceed the free memory.
     """
     inner = getattr(net, 'module', net) if isinstance(net, nn.DataParallel) else net
     known = getattr(inner, 'pretrained_cfg', None) or {}
@@ -182,6 +205,10 @@ def describe(source: Source, net: nn.Module) -> Subject:
     given = dict(source.preprocessing)
     if 'input_size' in given:
         given['input_size'] = (config['input_size'][0], *given['input_size'])
+    preprocessing = {**config, **given}
+    _check_channels(source.name, preprocessing['input_size'][0])
+    if None not in preprocessing['input_size']:
+        check_size(inner, preprocessing['input_size'], source.name)
     classes = getattr(inner, 'num_classes', None)
     trained = None if source.checkpoint is None else class_names(source.checkpoint)
     if trained is not None and len(trained) != classes:
@@ -199,11 +226,19 @@ def describe(source: Source, net: nn.Module) -> Subject:
         structure=hashlib.sha256(structure.encode()).hexdigest(),
         weights=weights_sha256(inner.state_dict()),
         parameters=sum(parameter.numel() for parameter in inner.parameters()),
-        preprocessing={**config, **given},
+        preprocessing=preprocessing,
         classes=classes,
         label_names=tuple(names) if names and len(names) == classes else None,
         trained=trained is not None,
     )
+
+
+def _check_channels(name: str, channels: int) -> None:
+    if channels not in (1, 3):
+        raise ModelError(
+            f'model {name}: expected 1 input channel, for grey pictures, or 3, for colour, got {channels}; pictures '
+            'have no others'
+        )
 
 
 def _code(net: nn.Module) -> str:
