@@ -109,7 +109,7 @@ def timings_csv(plan: dict[str, Any], rows: list[Row]) -> str:
 def summary_json(plan: dict[str, Any], rows: list[Row], analysis: Analysis) -> str:
     """All that the numbers depend on, how many cells there are, and the statistics."""
     count = {status: sum(row.status == status for row in rows) for status in ('ok', 'failed', 'missing')}
-    document = {key: value for key, value in plan.items() if key not in ('cells', 'image_ids')}
+    document = {key: value for key, value in plan.items() if key not in ('cells', 'image_ids', 'labels')}
     document['cells'] = {'planned': len(rows), **count}
     document['failed'] = [{**row.cell, 'error': row.error} for row in rows if row.status == 'failed']
     document['statistics'] = analysis.document()

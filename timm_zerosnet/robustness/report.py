@@ -9,7 +9,7 @@ from .analysis import Analysis
 from .cells import CLEAN
 from .charts import at_level, curves, difference_text, forest, heat, place, reliability_diagram, swatch
 from .comparison import Difference
-from .comparison_report import ALPHA, p_text, signed, trainings_verdict
+from .comparison_report import ALPHA, decision_text, p_text, signed, trainings_verdict
 from .corruption_error import Estimate
 from .grids import CellKey, some
 from .levels import LevelRow
@@ -97,15 +97,12 @@ def _against(name: str, analysis: Analysis) -> str:
     row = pair and pair.overall
     if pair is None or row is None:
         return ''
-    p = f'p {p_text(row.p_holm)}'
     where = 'where both have results' if pair.missing else 'over all corruptions'
     if row.p_holm > ALPHA:
-        interval = f'{signed(row.difference)}, {signed(row.low)} to {signed(row.high)}, {p}'
-        return f'; no difference to {pair.b} is shown {where} ({interval})'
-    low, high = sorted((abs(row.low), abs(row.high)))
+        found = f'{signed(row.difference)}; {decision_text(row)}'
+        return f'; no difference to {pair.b} is shown {where} ({found})'
     word = 'more' if row.difference > 0 else 'less'
-    figures = f'{abs(row.difference):.2f} points ({low:.2f} to {high:.2f}, {p})'
-    return f'; {figures} {word} accurate than {pair.b} {where}'
+    return f'; {abs(row.difference):.2f} points {word} accurate than {pair.b} {where} ({decision_text(row)})'
 
 
 def training_findings(analysis: Analysis) -> list[str]:

@@ -303,6 +303,7 @@ def _document(
             for entry in entries
         ],
         'image_ids': data.image_ids(),
+        'labels': [data.classes[label] if data.classes else label for label in data.labels.tolist()],
         'cells': [
             {**dataclasses.asdict(point), 'model': entry.subject.name, 'key': entry.keys[point]}
             for entry in entries

@@ -177,6 +177,7 @@ def read_run(folder: str | Path) -> Run:
     """
     with closing(Store(folder)) as store:
         run = Run(store.plan(), [], {}, [])
+        points = planned(run.plan)
         for i, cell in enumerate(run.plan['cells']):
             stored = store.get(cell['key'])
             if stored is None:
@@ -184,18 +185,26 @@ def read_run(folder: str | Path) -> Run:
             elif stored.result is None:
                 run.failed[i] = stored.error or ''
             else:
-                place = {key: value for key, value in cell.items() if key != 'key'}
-                run.cells.append(Cell(**place, result=stored.result))
+                run.cells.append(_cell(cell, stored.result, points))
     return run
 
 
 def read_cells(store: Store, plan: dict[str, Any], model: str) -> list[Cell]:
     """The cells of one model that have a result, in the order of the plan."""
-    cells = []
+    cells, points = [], planned(plan)
     for place in plan['cells']:
         if place['model'] == model and (stored := store.get(place['key'])) is not None and stored.result is not None:
-            cells.append(Cell(**{key: value for key, value in place.items() if key != 'key'}, result=stored.result))
+            cells.append(_cell(place, stored.result, points))
     return cells
+
+
+def planned(plan: dict[str, Any]) -> tuple[tuple[str, float, int | None], ...]:
+    """(corruption, level, seed) of every cell that a model of a run has when it is finished."""
+    return tuple(dict.fromkeys((cell['corruption'], cell['level'], cell['seed']) for cell in plan['cells']))
+
+
+def _cell(place: dict[str, Any], result: Evaluation, points: tuple[tuple[str, float, int | None], ...]) -> Cell:
+    return Cell(**{key: value for key, value in place.items() if key != 'key'}, result=result, plan=points)
 
 
 @contextmanager
