@@ -77,7 +77,7 @@ def test_name_stands_for_its_pretrained_network(clean):
         (torch.from_numpy(IMAGES).permute(0, 3, 1, 2).float(), 'range from 0 to 255'),
         (normalised(IMAGES), r'range from -2\.\d+ to 2\.\d+'),
         (np.full((40, 32, 32, 3), np.nan), 'range from nan to nan'),
-        (IMAGES.astype(np.int64), 'images are int64: accepted is uint8, or floats in'),
+        (IMAGES.astype(np.int64), 'images: expected uint8, or floats in .*, got int64'),
         (IMAGES / 255 + 1e-3, r'range from 0.001\d* to 1.001'),
     ],
 )
@@ -246,7 +246,7 @@ def test_noise_has_the_declared_mean_and_deviation(name, sign):
 @pytest.mark.parametrize('name', NOISES)
 def test_level_out_of_range_is_refused(name, level, net):
     """Case c8."""
-    message = rf'{name} level {re.escape(str(float(level)))}: accepted is (-1|0) to 1'
+    message = rf'{name} level: expected a number from (-1|0) to 1, as pixels lie in .*, got {re.escape(f"{level:g}")}$'
     with pytest.raises(ValueError, match=message):
         perturb(float_images(), name, level)
     with pytest.raises(ValueError, match=message):
@@ -255,7 +255,7 @@ def test_level_out_of_range_is_refused(name, level, net):
 
 @pytest.mark.parametrize('name', [name for name, row in NOISES.items() if not row.signed])
 def test_negative_level_is_refused_where_it_means_nothing(name):
-    with pytest.raises(ValueError, match=f'{name} level -0.1: accepted is 0 to 1'):
+    with pytest.raises(ValueError, match=f'{name} level: expected a number from 0 to 1, .* got -0.1'):
         perturb(float_images(), name, -0.1)
 
 
@@ -268,18 +268,18 @@ def test_unknown_perturbation_suggests_names(name, hint, net):
 def test_wrong_arguments_are_refused(net):
     images = float_images()
     for seed in (-1, 2**64):
-        with pytest.raises(ValueError, match=f'seed={seed}: accepted is an integer from 0'):
+        with pytest.raises(ValueError, match=f'seed: expected an integer from 0 to .*, got {seed}'):
             perturb(images, 'randn', 0.1, seed)
-    with pytest.raises(ValueError, match='1 indices for 8 images'):
+    with pytest.raises(ValueError, match='indices: expected one for each of 8 images, got 1'):
         perturb(images, 'randn', 0.1, indices=[0])
-    with pytest.raises(ValueError, match='images are torch.uint8: accepted is a floating point type'):
-        perturb(torch.from_numpy(IMAGES), 'randn', 0.1)
+    with pytest.raises(ValueError, match='images: expected uint8, or floats in .*, got torch.int64'):
+        perturb(torch.from_numpy(IMAGES).long(), 'randn', 0.1)
     with pytest.raises(ValueError, match='level=0.1 without a perturbation'):
         evaluate(net, IMAGES, LABELS, level=0.1)
     with pytest.raises(ValueError, match="perturbation='randn' without a level: its own are 0.01, 0.02, "):
         evaluate(net, IMAGES, LABELS, perturbation='randn')
     assert evaluate(net, IMAGES, LABELS, perturbation='randn', level=0).top1 == evaluate(net, IMAGES, LABELS).top1
-    with pytest.raises(ValueError, match='batch_size=0: accepted is an integer >= 1'):
+    with pytest.raises(ValueError, match='batch_size: expected an integer >= 1, got 0'):
         evaluate(net, IMAGES, LABELS, batch_size=0)
     for key in ('mean', 'std'):
         with pytest.raises(ValueError, match=f'{key} has 2 values: accepted is one, or one for each of 3 channels'):

@@ -13,8 +13,10 @@ import numpy as np
 from .baselines import Baseline, check_baseline
 from .cells import CLEAN, Cell
 from .comparison import Comparison, compare
+from .evaluation import view
 from .grids import CellKey, architecture, find_model
 from .levels import LevelRow, accuracy_table
+from .origins import Origin, difference
 from .pairing import pair_images
 from .statistics import reliability
 from .store import Store, planned, read_cells
@@ -130,7 +132,10 @@ def compare_run(folder: str | Path, a: str, b: str, other: str | Path | None = N
     cells = [cell for own in {**sides[0].cells, **sides[1].cells}.values() for cell in own]
     plan = dict.fromkeys([*sides[0].points, *sides[1].points])
     found = compare(cells, sides[0].name, sides[1].name, ids, classes=classes, plan=plan)
-    return replace(found, notes=(*_notes(one, two), *[unchecked] * bool(unchecked)))
+    names = [side.name for side in sides]
+    same = view(one['preprocessing']) == view(two['preprocessing']) and one['ids'] == two['ids']
+    measured = difference(names, [side.origins for side in sides], same)
+    return replace(found, notes=(*_notes(one, two), *measured, *[unchecked] * bool(unchecked)))
 
 
 @dataclass(frozen=True)
@@ -139,6 +144,7 @@ class _Side:
     entry: dict[str, Any]
     points: tuple[tuple[str, float, int | None], ...]
     cells: dict[str, list[Cell]]
+    origins: dict[CellKey, Origin]
 
 
 def _side(folder: str | Path, wanted: str, alone: bool) -> _Side:
@@ -154,12 +160,15 @@ def _side(folder: str | Path, wanted: str, alone: bool) -> _Side:
             'labels': plan.get('labels'),  # not in a run of the first releases
             'data_sha256': plan['data']['sha256'],
         }
+        found = store.origins()
+        own_cells = [cell for cell in plan['cells'] if cell['model'] == name and cell['key'] in found]
+        origins = {CellKey(c['corruption'], c['level'], c['seed']): found[c['key']] for c in own_cells}
         if alone:
             full = f'{name} ({folder})'
             own = {full: [replace(cell, model=full) for cell in read_cells(store, plan, name)]}
-            return _Side(full, entry, planned(plan), own)
+            return _Side(full, entry, planned(plan), own, origins)
         kept = [model for model in models if architecture(model) == architecture(name)]
-        return _Side(name, entry, planned(plan), {model: read_cells(store, plan, model) for model in kept})
+        return _Side(name, entry, planned(plan), {model: read_cells(store, plan, model) for model in kept}, origins)
 
 
 def _notes(*entries: dict[str, Any]) -> tuple[str, ...]:

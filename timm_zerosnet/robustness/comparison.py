@@ -243,8 +243,8 @@ def _same_labels(
                 wrong += count * (label_a <= label_b if right_a else label_b <= label_a)
         if wrong:
             raise ValueError(
-                f'{one.model} and {two.model} contradict each other about the labels of {wrong} images: expected models '
-                'on the same images with the same labels, in the same order or with ids'
+                f'{one.model} and {two.model} contradict each other about the labels of {wrong} images: expected '
+                'models on the same images with the same labels, in the same order or with ids'
             )
 
 

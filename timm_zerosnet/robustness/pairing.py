@@ -37,7 +37,9 @@ def pair_images(one: dict[str, Any], two: dict[str, Any], runs: Sequence[str]) -
     found = []
     for labels in _readings(one, two):
         groups = [_groups(*side) for side in zip(pictures, labels, strict=True)]
-        other = {picture: _differing(groups[0][picture], groups[1][picture]) for picture in groups[0].keys() & groups[1]}
+        other = {
+            picture: _differing(groups[0][picture], groups[1][picture]) for picture in groups[0].keys() & groups[1]
+        }
         if not sum(other.values()):
             return *(_numbered(*side) for side in zip(pictures, labels, strict=True)), ''
         found.append((groups, other))

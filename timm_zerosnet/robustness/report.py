@@ -11,9 +11,12 @@ from .charts import at_level, curves, difference_text, forest, heat, place, reli
 from .comparison import Difference
 from .comparison_report import ALPHA, decision_text, p_text, signed, trainings_verdict
 from .corruption_error import Estimate
+from .draws import GENERATOR
 from .grids import CellKey, some
 from .levels import LevelRow
-from .rows import Row, number
+from .origins import versions_of
+from .perturbations import SUITES
+from .rows import Row, mixture_notes, number, origins_of
 from .samples import Samples
 from .tables import SUMMARY, decided, marks, mce_legend, suite_text
 
@@ -37,6 +40,8 @@ def report_html(plan: dict[str, Any], rows: Sequence[Row], analysis: Analysis, s
     names = [model['name'] for model in plan['models']]
     bottom = _bottom(analysis)
     limits = _limits([row for found in analysis.comparisons for row in (found.overall, *found.rows) if row])
+    origins = origins_of(rows)
+    chosen = [row for name, row in SUITES[plan['suite']].items() if name in plan['levels']]
     overall = {found.a: found.overall for found in analysis.comparisons if found.overall}
     reach = max(map(abs, _limits(overall.values())))
     return environment.from_string(TEMPLATE.read_text(encoding='utf-8')).render(
@@ -45,6 +50,12 @@ def report_html(plan: dict[str, Any], rows: Sequence[Row], analysis: Analysis, s
         samples=samples,
         names=names,
         suite=suite_text(plan),
+        versions=versions_of(origins) if origins else plan['versions'],
+        notes=mixture_notes(plan, rows),
+        generator=GENERATOR,
+        sources={row.name: row.source for row in chosen},
+        graded=any(row.severities for row in chosen),
+        seeded=any(row.seeded for row in chosen),
         gone=gone(rows),
         count={status: sum(row.status == status for row in rows) for status in ('ok', 'failed', 'missing')},
         findings={name: finding(name, analysis) for name in names},

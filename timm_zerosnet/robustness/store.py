@@ -20,6 +20,7 @@ import numpy as np
 from ..output import make_folder
 from .cells import Cell
 from .evaluation import Evaluation
+from .origins import NOT_RECORDED, Origin, as_document
 
 NAME = 'cells.sqlite'
 LOCK = 'run.lock'
@@ -36,6 +37,8 @@ CREATE TABLE cells (
 CREATE TABLE plan (id INTEGER PRIMARY KEY CHECK (id = 0), document TEXT NOT NULL);
 PRAGMA user_version = {VERSION};
 """
+# beside the cells: the first releases wrote no such table, and go on reading and writing a store that has it
+ORIGINS = 'CREATE TABLE IF NOT EXISTS origins (key TEXT PRIMARY KEY, document TEXT NOT NULL)'
 
 
 class StoreError(RuntimeError):
@@ -50,6 +53,7 @@ class Stored:
     error: str | None
     seconds: float
     device: str
+    origin: Origin = NOT_RECORDED
 
 
 class Store:
@@ -75,6 +79,8 @@ class Store:
                     self._base.executescript(f'BEGIN;{SCHEMA}COMMIT;')
                 elif version != VERSION:
                     raise StoreError(f'{self.path} has version {version}: accepted is {VERSION}; take another folder')
+                if write:
+                    self._base.execute(ORIGINS)
             except BaseException:
                 self._base.close()
                 raise
@@ -114,11 +120,23 @@ class Store:
         seed = None if cell['seed'] is None else str(cell['seed'])  # sqlite's integers end at 2**63
         row = [key, cell['model'], cell['suite'], cell['corruption'], cell['level'], seed]
         row += [stored.seconds, stored.device, stored.error, *arrays]
-        with self._explained():  # one statement is one transaction
+        with self._explained(), self._base:
+            self._base.execute('BEGIN')
             self._base.execute(f'INSERT OR REPLACE INTO cells VALUES ({", ".join("?" * len(row))})', row)
+            document = json.dumps(as_document(stored.origin))
+            self._base.execute('INSERT OR REPLACE INTO origins VALUES (?, ?)', [key, document])
+
+    def origins(self) -> dict[str, Origin]:
+        """With what each cell was measured, by its key; ``NOT_RECORDED`` for those of the first releases."""
+        with self._explained():
+            found = dict.fromkeys((key for (key,) in self._base.execute('SELECT key FROM cells')), NOT_RECORDED)
+            if self._base.execute("SELECT 1 FROM sqlite_master WHERE name = 'origins'").fetchone():
+                rows = self._base.execute('SELECT key, document FROM origins').fetchall()
+                found.update((key, Origin(**json.loads(document))) for key, document in rows if key in found)
+        return found
 
     def get(self, key: str) -> Stored | None:
-        """A cell, None if it was not measured."""
+        """A cell, None if it was not measured; without its origin, see ``origins``."""
         columns = ', '.join(['error', 'seconds', 'device', *TYPES])
         with self._explained():
             row = self._base.execute(f'SELECT {columns} FROM cells WHERE key = ?', [key]).fetchone()
