@@ -365,12 +365,20 @@ def test_rounding_beyond_the_range_is_clipped(kind, net):
                 measured()
 
 
+def frozen(array):
+    array = np.ascontiguousarray(array)
+    array.flags.writeable = False
+    return array
+
+
 ARRAYS = {
     'uint8 NHWC': lambda x: x,
     'uint8 NCHW': lambda x: np.moveaxis(x, -1, 1),
     'float32 NHWC': lambda x: x.astype(np.float32) / np.float32(255),
     'float64 NHWC': lambda x: x / 255,
     'float32 NCHW, backwards': lambda x: np.moveaxis(x, -1, 1)[::-1].astype(np.float32)[::-1] / np.float32(255),
+    'float32 NCHW, read-only': lambda x: frozen(np.moveaxis(x, -1, 1) / np.float32(255)),
+    'uint8 NCHW, read-only': lambda x: frozen(np.moveaxis(x, -1, 1).copy()),
     'big-endian': lambda x: (x.astype(np.float32) / np.float32(255)).astype('>f4'),
     'uint8 tensor NHWC': torch.from_numpy,
     'float tensor NHWC': lambda x: torch.from_numpy(x) / 255,

@@ -14,6 +14,7 @@ from timm_zerosnet import cli
 from timm_zerosnet.cifar import CIFAR10_LABELS
 from timm_zerosnet.robustness import Evaluation, compare
 from timm_zerosnet.robustness.analysis import compare_run, plain
+from timm_zerosnet.robustness.baselines import write_baseline
 from timm_zerosnet.robustness.cells import Cell
 from timm_zerosnet.robustness.comparison_report import comparison_markdown
 from timm_zerosnet.robustness.data import LabelledImages
@@ -78,6 +79,8 @@ def test_pair_with_a_baseline(pair, capsys):
     assert one.missing == two.missing == (((('randn', 0.1, 1)), ('preresnet20',)),)
     with pytest.raises(ValueError, match='expected a plan of at least one'):
         compare(cells, 'zerosnet20', 'preresnet20', plan=[])
+    with pytest.raises(ValueError, match='zerosnet20 lacks 63 cells of suite zerosnet'):  # which a packaged table has
+        write_baseline(cells, 'zerosnet20', 'zerosnet', '0' * 64, pair / 'tables')
     assert 'preresnet20 is 100; over const, randn.' in text and '| against preresnet20, paired by image |' in text
     assert f'| zerosnet20 | {expected.overall.difference:+.2f} |' in text
     assert cli.main(['compare', str(pair), 'zerosnet20', 'preresnet20']) == 0

@@ -355,7 +355,7 @@ def _pixels(images: Images, config: dict[str, Any], batch_size: int) -> Iterator
     for start in range(0, len(array), batch_size):
         chunk = array[start : start + batch_size]
         if as_it_is:
-            yield torch.from_numpy(np.ascontiguousarray(np.moveaxis(chunk, -1, 1)))
+            yield torch.from_numpy(np.require(np.moveaxis(chunk, -1, 1), requirements='CW'))
         else:
             yield torch.stack([transform(_to_pil(image, channels)) for image in chunk])
 
@@ -369,7 +369,7 @@ def _array(images: Images, channels: int) -> Any:
         return images
     images = _channels_last(images, channels)
     if np.issubdtype(images.dtype, np.floating):
-        return check_pixels(torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32))).numpy()
+        return check_pixels(torch.from_numpy(np.require(images, np.float32, 'CW'))).numpy()
     if images.dtype != np.uint8:
         raise ValueError(f'images: expected uint8, or floats in [0, 1], got {images.dtype}')
     return images

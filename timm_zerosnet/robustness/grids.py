@@ -155,6 +155,11 @@ def expected_keys(models: Iterable[Grid], plan: Iterable[tuple[str, float, int |
         if not whole:
             raise ValueError('expected a plan of at least one (corruption, level, seed), got none')
         return whole
+    return suite_keys(models)
+
+
+def suite_keys(models: Sequence[Grid]) -> list[CellKey]:
+    """Every row and level of the suite with the noise seeds that are there, and whatever any of the models has."""
     found = [key for grid in models for key in grid.keys]
     seeds: list[int | None] = [*sorted({key.seed for key in found if key.seed is not None})] or [None]
     whole = [

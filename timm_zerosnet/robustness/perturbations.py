@@ -233,7 +233,7 @@ def _tensor(images: np.ndarray) -> Tensor:
         kind = kind.newbyteorder('=') if kind.itemsize <= 8 else np.dtype(np.float64)
     elif kind != np.uint8:
         raise ValueError(f'images: expected uint8, or floats in [0, 1], got {kind}')
-    return torch.from_numpy(np.ascontiguousarray(images, dtype=kind))
+    return torch.from_numpy(np.require(images, kind, 'CW'))  # torch warns of an array that is not writable
 
 
 def _perturbed(row: Perturbation, images: Tensor, level: float, draws: Draws) -> Tensor:
