@@ -120,9 +120,9 @@ def test_command(tmp_path, capsys):
         (['--suite', 'imagenet-c'], 'suite imagenet-c is for 64 px and more'),
         (['--size', '0'], 'size=0'),
         (['--crop-pct', '2'], 'crop_pct=2.0'),
-        (['--seed', '-1'], 'seeds [-1]: accepted are integers >= 0'),
+        (['--seed', '-1'], 'seeds: expected an integer from 0 to 2**64 - 1, got -1'),
         (['--corruption', 'contrasts'], 'did you mean contrast'),
-        (['--levels', '0.5'], 'severity 0.5: accepted is an integer'),
+        (['--levels', '0.5'], 'severity: expected an integer from 0 (clean) to 5, got 0.5'),
         (['--out', '/dev/null/x'], '/dev/null'),
     ],
 )

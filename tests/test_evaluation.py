@@ -2,6 +2,8 @@
 
 import random
 import re
+import warnings
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,14 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from torch import nn
 
 import timm_zerosnet  # noqa: F401
 from timm_zerosnet.robustness import SUITES, Evaluation, evaluate, perturb
-from timm_zerosnet.robustness.data import load_labelled
+from timm_zerosnet.robustness.data import LabelledImages, load_labelled
+from timm_zerosnet.robustness.plan import points
+from timm_zerosnet.robustness.run import run
+from timm_zerosnet.robustness.subjects import Source
 
 FIELDS = tuple(Evaluation.__dataclass_fields__)
 SAMPLE = load_labelled(Path(__file__).parent / 'data' / 'cifar10_test_200.npz')
@@ -77,7 +83,7 @@ def test_name_stands_for_its_pretrained_network(clean):
         (torch.from_numpy(IMAGES).permute(0, 3, 1, 2).float(), 'range from 0 to 255'),
         (normalised(IMAGES), r'range from -2\.\d+ to 2\.\d+'),
         (np.full((40, 32, 32, 3), np.nan), 'range from nan to nan'),
-        (IMAGES.astype(np.int64), 'images are int64: accepted is uint8, or floats in'),
+        (IMAGES.astype(np.int64), 'images: expected uint8, or floats in .*, got int64'),
         (IMAGES / 255 + 1e-3, r'range from 0.001\d* to 1.001'),
     ],
 )
@@ -246,7 +252,7 @@ def test_noise_has_the_declared_mean_and_deviation(name, sign):
 @pytest.mark.parametrize('name', NOISES)
 def test_level_out_of_range_is_refused(name, level, net):
     """A level of 10 in place of 0.1 would be taken without a word."""
-    message = rf'{name} level {re.escape(str(float(level)))}: accepted is (-1|0) to 1'
+    message = rf'{name} level: expected a number from (-1|0) to 1, as pixels lie in .*, got {re.escape(f"{level:g}")}$'
     with pytest.raises(ValueError, match=message):
         perturb(float_images(), name, level)
     with pytest.raises(ValueError, match=message):
@@ -255,7 +261,7 @@ def test_level_out_of_range_is_refused(name, level, net):
 
 @pytest.mark.parametrize('name', [name for name, row in NOISES.items() if not row.signed])
 def test_negative_level_is_refused_where_it_means_nothing(name):
-    with pytest.raises(ValueError, match=f'{name} level -0.1: accepted is 0 to 1'):
+    with pytest.raises(ValueError, match=f'{name} level: expected a number from 0 to 1, .* got -0.1'):
         perturb(float_images(), name, -0.1)
 
 
@@ -268,19 +274,211 @@ def test_unknown_perturbation_suggests_names(name, hint, net):
 def test_wrong_arguments_are_refused(net):
     images = float_images()
     for seed in (-1, 2**64):
-        with pytest.raises(ValueError, match=f'seed={seed}: accepted is an integer from 0'):
+        with pytest.raises(ValueError, match=f'seed: expected an integer from 0 to .*, got {seed}'):
             perturb(images, 'randn', 0.1, seed)
-    with pytest.raises(ValueError, match='1 indices for 8 images'):
+    with pytest.raises(ValueError, match='indices: expected one for each of 8 images, got 1'):
         perturb(images, 'randn', 0.1, indices=[0])
-    with pytest.raises(ValueError, match='images are torch.uint8: accepted is a floating point type'):
-        perturb(torch.from_numpy(IMAGES), 'randn', 0.1)
+    with pytest.raises(ValueError, match='images: expected uint8, or floats in .*, got torch.int64'):
+        perturb(torch.from_numpy(IMAGES).long(), 'randn', 0.1)
     with pytest.raises(ValueError, match='level=0.1 without a perturbation'):
         evaluate(net, IMAGES, LABELS, level=0.1)
     with pytest.raises(ValueError, match="perturbation='randn' without a level: its own are 0.01, 0.02, "):
         evaluate(net, IMAGES, LABELS, perturbation='randn')
     assert evaluate(net, IMAGES, LABELS, perturbation='randn', level=0).top1 == evaluate(net, IMAGES, LABELS).top1
-    with pytest.raises(ValueError, match='batch_size=0: accepted is an integer >= 1'):
+    with pytest.raises(ValueError, match='batch_size: expected an integer >= 1, got 0'):
         evaluate(net, IMAGES, LABELS, batch_size=0)
     for key in ('mean', 'std'):
         with pytest.raises(ValueError, match=f'{key} has 2 values: accepted is one, or one for each of 3 channels'):
             evaluate(net, IMAGES, LABELS, **{key: (0.5, 0.5)})
+
+
+class Adapting(nn.Module):
+    """Test-time adaptation: batch norms by the batch, in each of the ways that people have."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how, self.num_classes = how, 10
+        self.norm = nn.BatchNorm2d(3, track_running_stats=how != 'never tracked')
+        self.linear = nn.Linear(3 * 32 * 32, 10)
+        if how == 'dropped':
+            self.norm.running_mean = self.norm.running_var = None
+
+    def train(self, mode=True):
+        super().train(mode)
+        if self.how == 'kept in train mode':
+            self.norm.train()
+        return self
+
+    def forward(self, x):
+        if self.how == 'put into train mode':
+            self.norm.train()
+        return self.linear(self.norm(x).flatten(1))
+
+
+@pytest.mark.parametrize('how', ['never tracked', 'dropped', 'kept in train mode', 'put into train mode'])
+def test_a_network_that_normalises_by_the_batch_is_named(how):
+    torch.manual_seed(0)
+    net = Adapting(how)
+    config = dict(mean=(0.5,) * 3, std=(0.25,) * 3)
+    with pytest.warns(UserWarning, match=r'1 batch norms \(norm\) normalise by the batch.*batch_size=40;'):
+        whole = evaluate(net, IMAGES, LABELS, batch_size=40, **config)
+    with pytest.warns(UserWarning, match='batch_size=3;'):
+        other = evaluate(net, IMAGES, LABELS, batch_size=3, **config)
+    assert not np.allclose(whole.loss, other.loss, atol=1e-3)
+    net = Adapting('')
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        for size in (3, 40):
+            evaluate(net.train(), IMAGES, LABELS, batch_size=size, **config)  # eval() stops it
+
+
+def test_a_run_of_such_a_network_is_of_one_batch_size(tmp_path):
+    torch.manual_seed(0)
+    source = Source('adapting', Adapting('never tracked'), mean=(0.5,) * 3, std=(0.25,) * 3)
+    for size, measured in ((40, 2), (40, 0), (3, 2)):
+        with pytest.warns(UserWarning, match='adapting: 1 batch norms'):
+            outcome = run(
+                [source], LabelledImages(IMAGES, LABELS), tmp_path, corruptions=['const'], levels=[0.1], batch_size=size
+            )
+        assert outcome.measured == measured
+
+
+@pytest.mark.parametrize('kind', [torch.float32, torch.float64])
+def test_rounding_beyond_the_range_is_clipped(kind, net):
+    """As resizing in floats leaves it; beyond it the message has the digits that tell."""
+    plain = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0), dtype=kind)
+    plain[0, 0, 0] = torch.linspace(0, 1, 32)
+    beyond = plain.clone()
+    beyond[0, 0, 0, 0], beyond[0, 0, 0, -1] = -2.4e-7, 1 + 2.4e-7
+    before = beyond.clone()
+    assert torch.equal(perturb(beyond, 'const', 0), plain) and torch.equal(
+        perturb(beyond, 'randn', 0.1), perturb(plain, 'randn', 0.1)
+    )
+    assert np.array_equal(perturb(beyond.numpy(), 'const', -0.1), perturb(plain, 'const', -0.1).numpy())
+    for images in (beyond, beyond.numpy()):
+        assert_same(evaluate(net, images, LABELS[:4]), evaluate(net, plain, LABELS[:4]))
+    assert torch.equal(beyond, before)
+    for value, seen in ((1 + 2e-6, r'to 1\.00000[12]'), (-2e-6, 'from -2e-06|from -1.9+')):
+        beyond[0, 0, 0, 0] = value
+        for measured in (lambda: perturb(beyond, 'const', 0.1), lambda: evaluate(net, beyond, LABELS[:4])):
+            with pytest.raises(ValueError, match=seen):
+                measured()
+
+
+def frozen(array):
+    array = np.ascontiguousarray(array)
+    array.flags.writeable = False
+    return array
+
+
+ARRAYS = {
+    'uint8 NHWC': lambda x: x,
+    'uint8 NCHW': lambda x: np.moveaxis(x, -1, 1),
+    'float32 NHWC': lambda x: x.astype(np.float32) / np.float32(255),
+    'float64 NHWC': lambda x: x / 255,
+    'float32 NCHW, backwards': lambda x: np.moveaxis(x, -1, 1)[::-1].astype(np.float32)[::-1] / np.float32(255),
+    'float32 NCHW, read-only': lambda x: frozen(np.moveaxis(x, -1, 1) / np.float32(255)),
+    'uint8 NCHW, read-only': lambda x: frozen(np.moveaxis(x, -1, 1).copy()),
+    'big-endian': lambda x: (x.astype(np.float32) / np.float32(255)).astype('>f4'),
+    'uint8 tensor NHWC': torch.from_numpy,
+    'float tensor NHWC': lambda x: torch.from_numpy(x) / 255,
+}
+
+
+@pytest.mark.parametrize('suite, name, level', [('zerosnet', 'randn', 0.1), ('cifar-c', 'shot_noise', 3)])
+@pytest.mark.parametrize('form', ARRAYS)
+def test_perturb_takes_what_evaluate_takes(form, suite, name, level, net):
+    expected = perturb((torch.from_numpy(IMAGES) / 255).permute(0, 3, 1, 2), name, level, 3, suite=suite)
+    images = ARRAYS[form](IMAGES)
+    found = perturb(images, name, level, 3, suite=suite)
+    assert type(found) is type(images) and found.shape == images.shape
+    found = torch.as_tensor(found)
+    assert found.dtype == (torch.float64 if 'float64' in form else torch.float32)
+    assert torch.allclose((found if 'NCHW' in form else found.permute(0, 3, 1, 2)).float(), expected, atol=1e-6, rtol=0)
+    one = evaluate(net, perturb(images, name, level, 3, suite=suite), LABELS)
+    other = evaluate(net, images, LABELS, perturbation=name, level=level, seed=3, suite=suite)
+    assert np.allclose(one.loss, other.loss, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    'images, error, message',
+    [
+        (IMAGES.astype(np.int32), ValueError, 'expected uint8, or floats in .*, got int32'),
+        (IMAGES.astype(np.float32), ValueError, 'got a range from 0 to 255;'),
+        (list(IMAGES), TypeError, 'images: expected a tensor or an array .*, got a list'),
+        (IMAGES[0] / 255, ValueError, r'images of shape \(32, 32, 3\)'),
+    ],
+)
+def test_perturb_refuses_what_is_no_batch_of_images(images, error, message):
+    with pytest.raises(error, match=message):
+        perturb(images, 'randn', 0.1)
+
+
+@pytest.mark.parametrize(
+    'given, error, message',
+    [
+        (dict(seed=1.5), TypeError, r'seed: expected an integer from 0 to 2\*\*64 - 1, got 1.5'),
+        (dict(seed=True), TypeError, 'seed: expected an integer .*, got True'),
+        (dict(seed=np.True_), TypeError, 'seed: expected an integer .*, got '),
+        (dict(seed=torch.tensor(True)), TypeError, 'seed: expected an integer'),
+        (dict(seed=float('nan')), TypeError, 'seed: expected an integer .*, got nan'),
+        (dict(seed='1'), TypeError, "seed: expected an integer .*, got '1'"),
+        (dict(seed=None), TypeError, 'seed: expected an integer .*, got None'),
+        (dict(seed=-1), ValueError, 'seed: expected an integer .*, got -1'),
+        (dict(level='a'), TypeError, r"randn level: expected a number from 0 to 1, as pixels lie in .*, got 'a'"),
+        (dict(level='0.1'), TypeError, "level: expected a number .*, got '0.1'"),
+        (dict(level=True), TypeError, 'level: expected a number .*, got True'),
+        (dict(level=[0.1]), TypeError, r'level: expected a number .*, got \[0.1\]'),
+        (dict(level=1j), TypeError, 'level: expected a number .*, got 1j'),
+        (dict(level=float('nan')), ValueError, 'level: expected a number .*, got nan'),
+        (dict(level=10**400), ValueError, 'level: expected a number .*, got inf'),
+    ],
+)
+def test_numbers_that_are_none_are_refused_alike(given, error, message, net):
+    settings = {'level': 0.1, 'seed': 0, **given}
+    for measured in (
+        lambda: perturb(float_images(), 'randn', **settings),
+        lambda: evaluate(net, IMAGES, LABELS, perturbation='randn', **settings),
+        lambda: points('zerosnet', ['randn'], [settings['level']], [settings['seed']]),
+    ):
+        with pytest.raises(error, match=message.replace('seed:', 'seeds?:')):
+            measured()
+
+
+@pytest.mark.parametrize('level', [np.float32(0.5), np.int64(1), Fraction(1, 2), torch.tensor(0.5)], ids=repr)
+@pytest.mark.parametrize('seed', [np.int64(3), np.uint64(2**64 - 1), torch.tensor(3)], ids=repr)
+def test_numbers_of_other_kinds_are_numbers(level, seed, net):
+    images = float_images()
+    assert torch.equal(perturb(images, 'randn', level, seed), perturb(images, 'randn', float(level), int(seed)))
+    (point,) = points('zerosnet', ['randn'], [level], [seed], clean=False)
+    assert (type(point.level), type(point.seed)) == (float, int)
+
+
+@pytest.mark.parametrize(
+    'given, error, message',
+    [
+        (dict(corruptions=[]), ValueError, r'corruptions: expected at least one name, or None for all, got \[\]'),
+        (dict(levels=[]), ValueError, r'levels: expected at least one number, or None .*, got \[\]'),
+        (dict(levels=np.array([])), ValueError, 'levels: expected at least one number'),
+        (dict(seeds=[]), ValueError, r'seeds: expected at least one integer >= 0, got \[\]'),
+        (dict(seeds=range(0)), ValueError, 'seeds: expected at least one'),
+        (dict(models=[]), ValueError, r'models: expected at least one name or source, got \[\]'),
+        (dict(corruptions='randn'), TypeError, "corruptions: expected a sequence of .*, got 'randn'"),
+        (dict(models='zerosnet20'), TypeError, "models: expected a sequence of .*, got 'zerosnet20'"),
+        (dict(seeds=3), TypeError, 'seeds: expected a sequence of .*, got 3'),
+        (dict(levels=0.1), TypeError, 'levels: expected a sequence of .*, got 0.1'),
+        (dict(batch_size=1.5), TypeError, 'batch_size: expected an integer >= 1, got 1.5'),
+        (dict(workers=-1), ValueError, 'workers: expected an integer >= 0, got -1'),
+    ],
+)
+def test_empty_selections_are_refused(given, error, message, tmp_path):
+    """An empty list of corruptions measured clean images alone."""
+    models = given.get('models', ['zerosnet20'])
+    with pytest.raises(error, match=message):
+        run(
+            models,
+            LabelledImages(IMAGES, LABELS),
+            tmp_path / 'out',
+            **{k: v for k, v in given.items() if k != 'models'},
+        )
+    assert not (tmp_path / 'out').exists()

@@ -75,6 +75,16 @@ def test_sixteen_bits_of_a_ppm(tmp_path):
         assert read_image(tmp_path / 'plain.ppm', 3)[1] == []
 
 
+def test_floats_beyond_the_range_by_rounding(tmp_path):
+    """Taken for values up to 255, a picture in [0, 1] would be black."""
+    pixels = GREY / np.float32(255)
+    pixels[0, :2] = -2.4e-7, 1 + 2.4e-7
+    Image.fromarray(pixels).save(tmp_path / 'x.tiff')
+    found, notes = read_image(tmp_path / 'x.tiff', 1)
+    assert notes == ['floats in [0, 1] become 8 bits'] and np.asarray(found)[0, :2].tolist() == [0, 255]
+    assert np.array_equal(np.asarray(found)[1:], GREY[1:])
+
+
 @pytest.mark.parametrize('scale, words', [(1 / 255, 'floats in [0, 1]'), (1, 'floats in [0, 255]')])
 def test_floats(scale, words, tmp_path):
     image, notes = read_image(saved(Image.fromarray(GREY.astype(np.float32) * scale), tmp_path / 'x.tif'), 1)

@@ -263,7 +263,7 @@ def test_no_such_method(text):
 def test_refused_parameters(name, values):
     for value in values:
         for build, argument in ((parse_method, f'{name}({value})'), (methods.FAMILIES[name], value)):
-            with pytest.raises(ValueError, match='accepted'):
+            with pytest.raises(ValueError, match='expected .*, got '):
                 build(argument)
 
 
@@ -338,3 +338,34 @@ def test_perturbations_grow_without_zero_stability():
         x = perturbed(method, method.steps - 1, 298)
         assert x[1:][-50:] / x[:-1][-50:] == pytest.approx(np.full(50, method.roots[0].real), rel=1e-9)
         assert abs(x[-1]) > 1e70
+
+
+@pytest.mark.parametrize('value', ['1e999', '-1e999', '1e999999999999', '1e-999999999999', '9' * 400, '9' * 9999])
+@pytest.mark.parametrize('family', ['lm', 'momentum'])
+def test_parameters_beyond_a_float_are_refused_when_they_are_parsed(family, value):
+    """The roots of such a method overflow, and 10**999999999999 does not fit a memory."""
+    with pytest.raises(ValueError, match='expected .*, got ') as error:
+        parse_method(f'{family}({value})')
+    assert len(str(error.value)) < 250
+    with pytest.raises(ValueError, match='expected .*, got '):
+        parse_method(f'zerosnet({value})')
+
+
+def test_zero_is_zero_with_any_exponent():
+    assert parse_method('lm(0e999999999999)') == methods.lm(0)
+
+
+def test_long_fractions_within_reach_are_methods():
+    """Their quotient fits a float, while numerator and denominator do not, and Python writes no such integers."""
+    near_one = 1 + F(1, 10**5000)
+    for method in (methods.lm(near_one), methods.momentum(-near_one), MultistepMethod([near_one, F(-1, 7**3000)], [1])):
+        assert all(math.isfinite(abs(z)) for z in method.roots) and math.isfinite(method.spectral_radius)
+        assert len(method.formula) < 200 and len(method.verdict) < 600 and len(str(method)) < 200
+    assert methods.lm(near_one).is_zero_stable and not methods.lm(2 + F(1, 10**400)).is_zero_stable
+
+
+@pytest.mark.parametrize('size', ['1.7e308', '-1.7e308', '1e-300', '1e200'])
+def test_figures_of_the_largest_coefficients_are_finite(size):
+    for method in (methods.lm(size), methods.momentum(size), MultistepMethod([size, size, 1], [size])):
+        assert all(math.isfinite(abs(z)) for z in method.roots) and math.isfinite(method.spectral_radius)
+        assert np.isfinite(method.amplification(0)) and 'inf' not in method.verdict

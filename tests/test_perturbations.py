@@ -232,7 +232,7 @@ def test_small_images_are_refused_and_the_other_suite_named(shape, name):
 @pytest.mark.parametrize('level', [-1, 6, 10, 0.1, 2.5, float('nan'), float('inf')])
 def test_level_that_is_no_severity_is_refused(suite, name, level):
     """A level of 10 in place of 0.1 would be taken without a word."""
-    message = f'{name} severity {re.escape(f"{level:g}")}: accepted is an integer from 0, clean, to 5'
+    message = f'{name} severity: expected an integer from 0 .clean. to 5, got {re.escape(f"{level:g}")}$'
     with pytest.raises(ValueError, match=message):
         run(suite, name, pictures(suite, 1), level)
     with pytest.raises(ValueError, match=message):
@@ -273,12 +273,12 @@ def test_wrong_images_and_indices_are_refused():
     for shape in ((2, 2, 32, 32), (2, 4, 32, 32), (3, 32, 32)):
         with pytest.raises(ValueError, match=rf'{re.escape(str(shape))}: accepted is \(N, 1 or 3, H, W\)'):
             run('cifar-c', 'contrast', torch.rand(*shape))
-    with pytest.raises(ValueError, match='range from 0 to 255.*accepted is'):
+    with pytest.raises(ValueError, match='expected pixels in .*, got a range from 0 to 255; already'):
         run('cifar-c', 'contrast', 255 * images / images.max())
     with pytest.raises(ValueError, match='range from nan to nan'):
         run('cifar-c', 'contrast', images * float('nan'))
     for index in (-1, 2**64):
-        with pytest.raises(ValueError, match=f'index={index}: accepted is an integer from 0'):
+        with pytest.raises(ValueError, match=f'index: expected an integer from 0 to .*, got {index}'):
             run('cifar-c', 'shot_noise', images[:1], indices=[index])
 
 

@@ -8,17 +8,21 @@ import stat
 from pathlib import Path
 
 import huggingface_hub
+import numpy as np
 import pytest
 import timm
 import torch
 import yaml
+from conftest import ROOT
 from hub_server import READ_TOKEN, RIGHT_TOKEN, HubServer
 from huggingface_hub import HfApi, ModelCard
 
 import timm_zerosnet
 from timm_zerosnet import cards, cli, pretrained, publishing
+from timm_zerosnet.cifar import DATA_SETS
 from timm_zerosnet.pretrained import RECIPES, WEIGHTS, WeightError
 from timm_zerosnet.publishing import PublishError, publish
+from timm_zerosnet.robustness.data import load_labelled
 from timm_zerosnet.zerosnet import FAMILIES
 
 ROWS = {name: pretrained.manifest()[name] for name in pretrained.own_weights()}
@@ -122,6 +126,18 @@ def test_card_says_what_the_manifest_says(name, folders):
 def test_card_of_a_baseline_cites_its_paper_beside_the_one_of_the_setting(name, paper):
     citation = str(cards.model_card(name, f'org/{name}')).split('## Citation')[1]
     assert f'https://arxiv.org/abs/{paper}' in citation and 'https://arxiv.org/abs/2206.13100' in citation
+
+
+def test_card_says_what_the_deviations_are():
+    """Of the images at hand: CIFAR-10's are those within an image, not those of all pixels."""
+    pixels = load_labelled(ROOT / 'tests' / 'data' / 'cifar10_test_200.npz').images / 255
+    within, whole = pixels.std((1, 2)).mean(0), pixels.std((0, 1, 2))
+    std = DATA_SETS['cifar10']['std']
+    assert np.allclose(within, std, atol=0.01) and (whole - std > 0.03).all()
+    text = ' '.join(str(cards.model_card(NAME, REPO)).split())
+    assert 'deviations within an image, averaged over the images' in text
+    text = ' '.join(str(cards.model_card('zerosnet20.cifar100', 'org/zerosnet20.cifar100')).split())
+    assert 'deviations of all pixels. ' in text
 
 
 @pytest.mark.parametrize('field, value', [('top1', 12.34), ('hardware', 'abacus'), ('epochs', 7)])

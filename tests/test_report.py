@@ -202,12 +202,13 @@ def test_findings_claim_what_the_intervals_allow():
     text = words(Page(report_html(plan, rows, analysis)).texts['findings'])
     row = analysis.comparisons[0].overall
     assert row.p_holm < 0.05 and row.difference < 0
-    interval = f'{-row.difference:.2f} points ({-row.high:.2f} to {-row.low:.2f}, p < 0.0001)'
-    assert f'{interval} less accurate than a over all corruptions.' in text
+    figures = f"p < 0.0001 after Holm's correction; {row.low:.2f} to {row.high:.2f}, not corrected"
+    assert f'{-row.difference:.2f} points less accurate than a over all corruptions ({figures}).' in text
     assert 'one training seed decides nothing about an architecture, and there is one of each' in text
     text = words(Page(report_html(*equal)).texts['findings'])
     assert equal[2].comparisons[0].overall.p_holm > 0.05
     assert 'no difference to x is shown over all corruptions' in text and 'accurate than' not in text
+    assert "after Holm's correction; " in text and 'not corrected).' in text
 
 
 def test_findings_about_architectures_need_several_trainings():

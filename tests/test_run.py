@@ -394,17 +394,23 @@ def test_broken_images_are_named_before_a_model_runs(command, tmp_path, monkeypa
         (['--suite', 'zerosnets'], "unknown suite 'zerosnets': did you mean zerosnet"),
         (['--corruption', 'Randn'], "unknown perturbation 'Randn' of suite 'zerosnet': did you mean randn"),
         (['--corruption', 'contrast'], 'it is in suite cifar-c and imagenet-c'),
-        (['--corruption', 'randn', '--levels', '-0.1'], 'randn level -0.1: accepted is 0 to 1'),
-        (['--levels', 'nan'], 'const level nan: accepted is -1 to 1'),
-        (['--levels', 'inf'], 'const level inf: accepted is -1 to 1'),
-        (['--suite', 'cifar-c', '--corruption', 'contrast', '--levels', '6'], 'contrast severity 6: accepted is'),
+        (
+            ['--corruption', 'randn', '--levels', '-0.1'],
+            'randn level: expected a number from 0 to 1, as pixels lie in [0, 1], got -0.1',
+        ),
+        (['--levels', 'nan'], 'const level: expected a number from -1 to 1, as pixels lie in [0, 1], got nan'),
+        (['--levels', 'inf'], 'const level: expected a number from -1 to 1, as pixels lie in [0, 1], got inf'),
+        (
+            ['--suite', 'cifar-c', '--corruption', 'contrast', '--levels', '6'],
+            'contrast severity: expected an integer from 0 (clean) to 5, got 6',
+        ),
         (['--suite', 'imagenet-c', '--corruption', 'contrast'], 'suite imagenet-c is for 64 px and more; take suite'),
-        (['--seeds', '0'], 'the plan is empty'),
-        (['--seeds', '-1'], 'the plan is empty'),
+        (['--seeds', '0'], 'seeds: expected at least one integer >= 0, got []'),
+        (['--seeds', '-1'], 'seeds: expected at least one integer >= 0, got []'),
         (['--device', 'cuda:99'], "device 'cuda:99' cannot be used"),
         (['--device', 'gpu'], "device 'gpu' cannot be used"),
-        (['--batch-size', '0'], 'batch_size=0'),
-        (['--workers', '-1'], 'workers=-1'),
+        (['--batch-size', '0'], 'batch_size: expected an integer >= 1, got 0'),
+        (['--workers', '-1'], 'workers: expected an integer >= 0, got -1'),
         (['--limit', '0'], 'a limit of 0 images'),
         (['--data', 'none'], 'none is neither an npz file nor a folder'),
         (['--data', 'torch/cifar10'], 'torch/cifar10 needs --data-dir'),
@@ -437,7 +443,7 @@ def test_names_with_markup(tmp_path):
 def test_models_share_no_name(tmp_path):
     with pytest.raises(ValueError, match="two different models are called 'own'"):
         run([plain('own'), plain('own')], DATA, tmp_path, **FEW)
-    with pytest.raises(ValueError, match='at least one model'):
+    with pytest.raises(ValueError, match='models: expected at least one name or source'):
         run([], DATA, tmp_path, **FEW)
 
 

@@ -1,6 +1,7 @@
 """The statistics in a run's files, and the compare command: those of its cells, paired by image."""
 
 import json
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -13,11 +14,12 @@ from timm_zerosnet import cli
 from timm_zerosnet.cifar import CIFAR10_LABELS
 from timm_zerosnet.robustness import Evaluation, compare
 from timm_zerosnet.robustness.analysis import compare_run, plain
+from timm_zerosnet.robustness.baselines import write_baseline
 from timm_zerosnet.robustness.cells import Cell
 from timm_zerosnet.robustness.comparison_report import comparison_markdown
 from timm_zerosnet.robustness.data import LabelledImages
 from timm_zerosnet.robustness.run import run
-from timm_zerosnet.robustness.store import read_run
+from timm_zerosnet.robustness.store import Store, read_run
 from timm_zerosnet.robustness.subjects import Source
 from timm_zerosnet.robustness.summary import summarise
 
@@ -70,6 +72,15 @@ def test_pair_with_a_baseline(pair, capsys):
     expected = compare(read_run(pair).cells, 'zerosnet20', 'preresnet20', plan=POINTS)
     assert found['overall']['p'] == pytest.approx(expected.overall.p, abs=1e-6)
     text = (pair / 'table.md').read_text()
+    cells = read_run(pair).cells  # of a run, which knows what it planned
+    assert compare(cells, 'zerosnet20', 'preresnet20') == expected and expected.complete
+    assert all(found.complete for found in summarise(cells).values())
+    one, two = (compare(cells[:-1], *names) for names in (('zerosnet20', 'preresnet20'), ('preresnet20', 'zerosnet20')))
+    assert one.missing == two.missing == (((('randn', 0.1, 1)), ('preresnet20',)),)
+    with pytest.raises(ValueError, match='expected a plan of at least one'):
+        compare(cells, 'zerosnet20', 'preresnet20', plan=[])
+    with pytest.raises(ValueError, match='zerosnet20 lacks 63 cells of suite zerosnet'):  # which a packaged table has
+        write_baseline(cells, 'zerosnet20', 'zerosnet', '0' * 64, pair / 'tables')
     assert 'preresnet20 is 100; over const, randn.' in text and '| against preresnet20, paired by image |' in text
     assert f'| zerosnet20 | {expected.overall.difference:+.2f} |' in text
     assert cli.main(['compare', str(pair), 'zerosnet20', 'preresnet20']) == 0
@@ -175,12 +186,82 @@ def test_models_may_number_the_classes_differently(tmp_path, capsys):
     assert found.overall.only_a == found.overall.only_b == 0 and found.rows[0].accuracy_a > 50
 
 
-def test_other_labels_of_the_same_images_are_noticed(whole, tmp_path):
-    run([Source('reordered', Reordered())], LabelledImages(IMAGES, 9 - LABELS), tmp_path, **FEW)
-    with pytest.raises(ValueError, match='are both right on .* images and name other classes'):
-        compare_run(whole, 'zerosnet20', 'reordered', tmp_path)
-
-
 def test_equal_images_have_ids_of_their_own():
     ids = LabelledImages(IMAGES[[0, 1, 0, 0]], LABELS[[0, 1, 0, 0]]).image_ids()
     assert len(set(ids)) == 4 and ids[2] == f'{ids[0]}-1' and ids[3] == f'{ids[0]}-2'
+
+
+def unlabelled(folder):
+    """The same run as the first releases left it."""
+    with closing(Store(folder, write=True)) as store:
+        plan = store.plan()
+        del plan['labels']
+        store.set_plan(plan)
+
+
+@pytest.mark.parametrize('classes', [None, CIFAR10_LABELS], ids=['numbers', 'names'])
+def test_other_labels_of_the_same_images_are_refused(classes, tmp_path, capsys):
+    """Shifted by one, the same network would be better than itself by all that it is right on."""
+    for name, labels in (('one', LABELS), ('two', (LABELS + 1) % 10)):
+        run(['zerosnet20'], LabelledImages(IMAGES, labels, classes), tmp_path / name, **FEW)
+    folders = str(tmp_path / 'one'), str(tmp_path / 'two')
+    assert cli.main(['compare', folders[0], 'zerosnet20', 'zerosnet20', '--with', folders[1]]) == 2
+    error = capsys.readouterr().err
+    first = CIFAR10_LABELS if classes else range(10)
+    seen = f'{first[LABELS[0]]!r} and {first[(LABELS[0] + 1) % 10]!r}'
+    assert error.count('\n') == 1 and seen in error
+    assert f'40 of 40 common images have other labels in {folders[0]} than in {folders[1]}' in error
+    unlabelled(tmp_path / 'two')  # what is right and what is predicted still contradict each other
+    assert cli.main(['compare', folders[0], 'zerosnet20', 'zerosnet20', '--with', folders[1]]) == 2
+    assert 'contradict each other about the labels of' in capsys.readouterr().err
+
+
+def test_labels_are_compared_by_name_in_whatever_order_of_classes(tmp_path):
+    """A run whose data set orders its classes otherwise has other numbers and the same names."""
+    run(['zerosnet20'], LabelledImages(IMAGES, LABELS, CIFAR10_LABELS), tmp_path / 'one', **FEW)
+    backwards = LabelledImages(IMAGES, 9 - LABELS, CIFAR10_LABELS[::-1])
+    run(['zerosnet20'], backwards, tmp_path / 'two', **FEW)
+    run(['zerosnet20'], DATA, tmp_path / 'numbers', **FEW)
+    for other in ('two', 'numbers'):
+        found = compare_run(tmp_path / 'one', 'zerosnet20', 'zerosnet20', tmp_path / other)
+        assert found.overall.only_a == found.overall.only_b == 0 and found.notes == () and found.images == 40
+
+
+def test_equal_images_with_two_labels_are_paired_by_label(tmp_path):
+    images, labels = IMAGES[[0, 1, 0]], np.array([LABELS[0], LABELS[1], (LABELS[0] + 1) % 10])
+    run(['zerosnet20'], LabelledImages(images, labels), tmp_path / 'one', **FEW)
+    run(['zerosnet20'], LabelledImages(images[::-1], labels[::-1]), tmp_path / 'two', **FEW)
+    run(['zerosnet20'], LabelledImages(images[2:], labels[2:]), tmp_path / 'part', **FEW)
+    for other, count in (('two', 3), ('part', 1)):
+        found = compare_run(tmp_path / 'one', 'zerosnet20', 'zerosnet20', tmp_path / other)
+        clean = found.rows[0]
+        assert (found.images, clean.only_a, clean.only_b) == (count, 0, 0)
+    run(['zerosnet20'], LabelledImages(images[2:], labels[2:] + 1), tmp_path / 'other', **FEW)
+    with pytest.raises(ValueError, match='1 of 1 common images have other labels in'):
+        compare_run(tmp_path / 'one', 'zerosnet20', 'zerosnet20', tmp_path / 'other')
+
+
+def test_a_run_without_labels_is_compared_with_a_note(whole, tmp_path):
+    run(['zerosnet20'], LabelledImages(IMAGES[::-1], LABELS[::-1]), tmp_path / 'old', **FEW)
+    run(['zerosnet20'], DATA, tmp_path / 'equal', **FEW)
+    for name in ('old', 'equal'):
+        unlabelled(tmp_path / name)
+    notes = compare_run(whole, 'zerosnet20', 'zerosnet20', tmp_path / 'old').notes
+    assert notes[-1] == f'the labels could not be checked: {tmp_path / "old"} stores none, it was made before runs ' + (
+        'stored them'
+    )
+    # the hash of images and labels is older than the labels
+    assert compare_run(whole, 'zerosnet20', 'zerosnet20', tmp_path / 'equal').notes == ()
+
+
+def test_every_figure_of_a_partly_overlapping_comparison_rests_on_the_common_images(tmp_path, capsys):
+    settings = dict(corruptions=['const'], levels=[0.3])
+    run(['zerosnet20'], LabelledImages(IMAGES[:25], LABELS[:25]), tmp_path / 'one', **settings)
+    run(['preresnet20'], LabelledImages(IMAGES[15:], LABELS[15:]), tmp_path / 'two', **settings)
+    found = compare_run(tmp_path / 'one', 'zerosnet20', 'preresnet20', tmp_path / 'two')
+    assert (found.images, found.images_a, found.images_b) == (10, 25, 25)
+    (one,), (two,) = (list(values.values()) for values in found.trainings.accuracies)
+    assert (one, two) == (found.overall.accuracy_a, found.overall.accuracy_b)
+    for name, own, expected in (('one', slice(15, 25), one), ('two', slice(10), two)):
+        noisy = read_run(tmp_path / name).cells[1].result
+        assert expected == pytest.approx(100 * noisy.correct[own].mean()) != pytest.approx(noisy.top1)

@@ -8,6 +8,7 @@ from string import Template
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from . import pretrained, tables
+from .cifar import DEVIATIONS
 from .methods import parse_method
 from .zerosnet import DEPTHS, FAMILIES, default_cfgs
 
@@ -97,6 +98,7 @@ def model_card(name: str, repo_id: str) -> ModelCard:
         size=' x '.join(map(str, cfg.input_size[1:])),
         mean=cfg.mean,
         std=cfg.std,
+        deviation=DEVIATIONS[row['data']],
         classes=cfg.num_classes,
         test_images=f'{row["test_images"]:,}',
         sha256=row['sha256'],

@@ -13,6 +13,7 @@ from .pretrained import one_line
 
 EXIF_ORIENTATION = 0x0112
 GREY = ('1', 'L', 'LA', 'La')
+ROUNDING = 1e-6  # what resizing in floats leaves beyond [0, 1]
 
 
 class ImageError(ValueError):
@@ -99,13 +100,13 @@ def _eight_bits(image: Image.Image) -> tuple[Image.Image, str]:
     """Grey values of 16 bits or floats in 8 bits."""
     pixels = np.asarray(image).astype(np.float64)
     low, high = (float(pixels.min()), float(pixels.max())) if np.isfinite(pixels).all() else (np.nan, np.nan)
-    if image.mode == 'F' and 0 <= low and high <= 1:
+    if image.mode == 'F' and -ROUNDING <= low and high <= 1 + ROUNDING:
         scale, note = 255.0, 'floats in [0, 1] become 8 bits'
-    elif image.mode == 'F' and 0 <= low and high <= 255:
+    elif image.mode == 'F' and -255 * ROUNDING <= low and high <= 255 * (1 + ROUNDING):
         scale, note = 1.0, 'floats in [0, 255] become 8 bits'
     elif image.mode != 'F' and 0 <= low and high <= 65535:
         scale, note = 1 / 257, '16 bits a channel become 8'
     else:
         accepted = 'floats in [0, 1] or [0, 255]' if image.mode == 'F' else 'integers from 0 to 65535'
-        raise ImageError(f'its values run from {low:g} to {high:g}; accepted are {accepted}')
-    return Image.fromarray(np.rint(pixels * scale).astype(np.uint8)), note
+        raise ImageError(f'its values run from {low:.9g} to {high:.9g}; accepted are {accepted}')
+    return Image.fromarray(np.rint(pixels * scale).clip(0, 255).astype(np.uint8)), note

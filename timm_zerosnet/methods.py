@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Callable, Union
 
 from .did_you_mean import nearest
-from .stability import Coefficient, MultistepMethod, as_fraction
+from .stability import Coefficient, MultistepMethod, as_fraction, shown, written
 
 CHEN = 'Chen, Jin, Shang 2022, Zero Stability Well Predicts Performance of Convolutional Neural Networks'
 
@@ -31,7 +31,9 @@ def zerosnet(lam: Coefficient, name: str = '') -> MultistepMethod:
         infinite = str(lam).strip().lower().lstrip('+-') in ('inf', 'infinity')
         mu = Fraction(0) if infinite else 1 / as_fraction(lam)
     except (ValueError, ZeroDivisionError):
-        raise ValueError(f'lambda={lam}: accepted is any number but 0 (inf stands for 1/lambda = 0)') from None
+        raise ValueError(
+            f'lambda: expected a number other than 0 that a float can hold, or inf for 1/lambda = 0, got {shown(lam)}'
+        ) from None
     a, b0 = zerosnet_coefficients(mu)
     return MultistepMethod(a, (b0,), name or f'zerosnet({lam})', CHEN)
 
@@ -47,7 +49,7 @@ def optimal(k: Coefficient) -> MultistepMethod:
     """
     steps = as_fraction(k)
     if steps.denominator != 1 or not 2 <= steps <= 64:
-        raise ValueError(f'optimal({k}): accepted is an integer number of steps from 2 to 64')
+        raise ValueError(f'optimal: expected an integer number of steps from 2 to 64, got {shown(k)}')
     k = int(steps)
     r = Fraction(1, 2 * k - 3)
     power = [math.comb(k - 1, i) * r ** (k - 1 - i) for i in range(k)] + [Fraction(0)]
@@ -63,13 +65,15 @@ def optimal(k: Coefficient) -> MultistepMethod:
 def lm(k: Coefficient) -> MultistepMethod:
     """LM-ResNet's ``x[n+1] = k x[n] + (1 - k) x[n-1] + f(x[n])``; zero-stable iff 0 <= k < 2, consistent iff k = 1."""
     k = as_fraction(k)
-    return MultistepMethod([k, 1 - k], [1], f'lm({k})', 'Lu et al. 2018, Beyond Finite Layer Neural Networks')
+    return MultistepMethod([k, 1 - k], [1], f'lm({written(k)})', 'Lu et al. 2018, Beyond Finite Layer Neural Networks')
 
 
 def momentum(g: Coefficient) -> MultistepMethod:
     """Momentum ResNet: ``a = (1 + g, -g)``, ``b = (1 - g)``; zero-stable iff -1 <= g < 1."""
     g = as_fraction(g)
-    return MultistepMethod([1 + g, -g], [1 - g], f'momentum({g})', 'Sander et al. 2021, Momentum Residual Networks')
+    return MultistepMethod(
+        [1 + g, -g], [1 - g], f'momentum({written(g)})', 'Sander et al. 2021, Momentum Residual Networks'
+    )
 
 
 FAMILIES: dict[str, Callable[[str], MultistepMethod]] = {

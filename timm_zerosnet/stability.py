@@ -22,6 +22,8 @@ from typing import Sequence, Union
 import numpy as np
 
 Coefficient = Union[int, float, str, Fraction]
+LARGEST = float(np.finfo(np.float64).max)
+LONG = 2000  # bits; longer numbers are written as floats
 Polynomial = tuple[Fraction, ...]  # ascending powers, the last entry is not zero; () is the zero polynomial
 
 
@@ -32,22 +34,54 @@ def as_fraction(value: Coefficient) -> Fraction:
     fraction that rounds to it, so ``1/3`` is one third.
 
     Raises:
-        ValueError: if ``value`` is not finite or is no number.
+        ValueError: if ``value`` is no number, not finite, or decimal text beyond the range of a float, on either side.
     """
     try:
-        if isinstance(value, Rational):
-            # a numpy integer left inside a Fraction would wrap around
-            return Fraction(int(value.numerator), int(value.denominator))
-        if isinstance(value, Real):
-            if not math.isfinite(value):
-                raise ValueError
-            return _simplest_fraction(value)
-        return Fraction(str(value).strip())
-    except (ValueError, ZeroDivisionError):
+        return _exact(value)
+    except (ValueError, ZeroDivisionError, OverflowError):
         raise ValueError(
-            f'coefficient {value!r} is not a finite number; accepted: an int, a finite float, '
-            "a Fraction or a string such as '-9/5'"
+            "coefficient: expected a finite number that a float can hold, such as 1, 0.5, Fraction(5, 9) or '-9/5', "
+            f'got {shown(value)}'
         ) from None
+
+
+def _exact(value: Coefficient) -> Fraction:
+    if isinstance(value, Rational):
+        # a numpy integer left inside a Fraction would wrap around
+        return Fraction(int(value.numerator), int(value.denominator))
+    if isinstance(value, Real):
+        if not math.isfinite(value):
+            raise ValueError
+        return _simplest_fraction(value)
+    text = str(value).strip()
+    if '/' not in text:  # first as a float: the digits of 1e999999999 would fill the memory
+        number = float(text)
+        if not math.isfinite(number):
+            raise OverflowError
+        if number == 0:
+            if any(digit in '123456789' for digit in text.lower().partition('e')[0]):
+                raise OverflowError
+            return Fraction(0)
+    return Fraction(text)
+
+
+def shown(value: object, most: int = 60) -> str:
+    """What was given, for a message of one line."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integers of more than 4300 digits
+        text = f'a {type(value).__name__} of thousands of digits'
+    return text if len(text) <= most else f'{text[: most - 3]}...'
+
+
+def written(value: Fraction) -> str:
+    """The number as a fraction, or as a float where that would fill lines."""
+    if max(value.numerator.bit_length(), value.denominator.bit_length()) <= LONG:
+        return str(value)
+    try:
+        return f'{float(value):.17g}'
+    except OverflowError:
+        return 'inf' if value > 0 else '-inf'
 
 
 def _simplest_fraction(value) -> Fraction:
@@ -178,7 +212,7 @@ class MultistepMethod:
         source: Where it comes from; not compared.
 
     Raises:
-        ValueError: if ``a`` or ``b`` is empty, all zero or not finite.
+        ValueError: if ``a`` or ``b`` is empty, all zero, not finite or beyond the range of a float.
 
     Example:
         >>> MultistepMethod([1/3, 5/9, 1/9], [16/9]).order
@@ -197,6 +231,8 @@ class MultistepMethod:
             exact = _trim([as_fraction(v) for v in values])
             if not exact and not (key == 'b' and values and self._slope_weight == 0 and sum(self.a) == 1):
                 raise ValueError(f'{key}={given!r}: accepted is at least one coefficient, not all of them zero')
+            if any(abs(c) > LARGEST for c in exact):
+                raise ValueError(f'{key}: expected coefficients that a float can hold, got {shown(given)}')
             object.__setattr__(self, key, exact)
         steps = max(len(self.a), len(self.b))
         for key in ('a', 'b'):
@@ -233,7 +269,7 @@ class MultistepMethod:
             if c:
                 sign = '-' if c < 0 else '+' if text else ''
                 text += f' {sign} ' if text else sign
-                text += what if abs(c) == 1 else f'{abs(c)} {what}'
+                text += what if abs(c) == 1 else f'{written(abs(c))} {what}'
         return f'x[n+1] = {text}'
 
     @property
@@ -338,12 +374,12 @@ class MultistepMethod:
         if self.is_consistent:
             return f'{stable}; consistent, order {self.order}'
         return (
-            f'{stable}; not consistent: sum a = {sum(self.a)} (must be 1), sum b = {sum(self.b)} '
-            f'(must be 1 + sum i a[i] = {self._slope_weight})'
+            f'{stable}; not consistent: sum a = {written(sum(self.a))} (must be 1), sum b = '
+            f'{written(sum(self.b))} (must be 1 + sum i a[i] = {written(self._slope_weight)})'
         )
 
     def __str__(self) -> str:
-        return self.name or f'a=({", ".join(map(str, self.a))}), b=({", ".join(map(str, self.b))})'
+        return self.name or f'a=({", ".join(map(written, self.a))}), b=({", ".join(map(written, self.b))})'
 
 
 def _format_root(z: complex) -> str:

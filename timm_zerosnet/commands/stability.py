@@ -10,7 +10,7 @@ from ..extras import need
 from ..methods import METHODS, parse_method
 from ..multistep_resnet import LARGEST
 from ..output import check_output
-from ..stability import MultistepMethod
+from ..stability import MultistepMethod, written
 from .options import print_json
 
 PLOTS = ('.png', '.svg', '.pdf')
@@ -82,14 +82,14 @@ def describe(method: MultistepMethod) -> dict[str, Any]:
     return {
         'name': method.name or None,
         'formula': method.formula,
-        'a': [str(c) for c in method.a],
-        'b': [str(c) for c in method.b],
+        'a': [written(c) for c in method.a],
+        'b': [written(c) for c in method.b],
         'steps': method.steps,
         'roots': [{'re': z.real, 'im': z.imag, 'modulus': abs(z)} for z in method.roots],
         'spectral_radius': method.spectral_radius,
         'parasitic_radius': method.parasitic_radius,
         'order': method.order,
-        'error_constant': None if method.error_constant is None else str(method.error_constant),
+        'error_constant': None if method.error_constant is None else written(method.error_constant),
         'consistent': method.is_consistent,
         'zero_stable': method.is_zero_stable,
         'stability_interval': None if method.stability_interval is None else [method.stability_interval, 0.0],
@@ -121,7 +121,7 @@ def _lines(method: MultistepMethod) -> list[tuple[str, Any]]:
         ('spectral radius', f'{method.spectral_radius:.6g}'),
         ('parasitic radius', 'none: 1 is not a root' if parasitic is None else f'{parasitic:.6g}'),
         ('order', 'none: sum a is not 1' if method.order is None else method.order),
-        ('error constant', 'none' if method.error_constant is None else method.error_constant),
+        ('error constant', 'none' if method.error_constant is None else written(method.error_constant)),
         ('absolutely stable', _interval(method.stability_interval)),
         ('verdict', method.verdict),
         ('meaning', meaning(method)),

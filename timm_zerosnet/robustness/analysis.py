@@ -13,10 +13,13 @@ import numpy as np
 from .baselines import Baseline, check_baseline
 from .cells import CLEAN, Cell
 from .comparison import Comparison, compare
+from .evaluation import view
 from .grids import CellKey, architecture, find_model
 from .levels import LevelRow, accuracy_table
+from .origins import Origin, difference
+from .pairing import pair_images
 from .statistics import reliability
-from .store import Store, read_cells
+from .store import Store, planned, read_cells
 from .summary import ModelSummary, TrainingSpread, summarise, training_spread
 
 BINS = 15
@@ -75,7 +78,7 @@ def analyse_cells(
     names: Sequence[str], read: Callable[[str], list[Cell]], plan: dict[str, Any], **options: Any
 ) -> Analysis:
     """As ``analyse``, for models whose cells ``read`` gives by name."""
-    points = _points(plan)
+    points = planned(plan)
     entries = {model['name']: {**model, 'ids': ()} for model in plan['models']}
     classes = {name: entry['class_mapping'] for name, entry in entries.items()}
     baseline = plan['baseline']
@@ -116,26 +119,32 @@ def compare_run(folder: str | Path, a: str, b: str, other: str | Path | None = N
 
     Raises:
         StoreError: if there is no run.
-        ValueError: for a model that the run has not, runs without an image or cell in common, runs of two suites.
+        ValueError: for a model that the run has not, runs without an image or cell in common, runs of two suites, runs
+            that give common images other labels.
     """
     sides = [_side(folder, a, bool(other)), _side(other or folder, b, bool(other))]
     one, two = (side.entry for side in sides)
     if one['suite'] != two['suite']:
         raise ValueError(f'{folder} is a run of suite {one["suite"]}, {other} of {two["suite"]}: accepted is one suite')
-    ids = {model: side.entry['ids'] for side in sides for model in side.cells}
+    *paired, unchecked = pair_images(one, two, [str(folder), str(other or folder)])
+    ids = {model: own for side, own in zip(sides, paired, strict=True) for model in side.cells}
     classes = {side.name: side.entry['class_mapping'] for side in sides}
     cells = [cell for own in {**sides[0].cells, **sides[1].cells}.values() for cell in own]
     plan = dict.fromkeys([*sides[0].points, *sides[1].points])
     found = compare(cells, sides[0].name, sides[1].name, ids, classes=classes, plan=plan)
-    return replace(found, notes=_notes(one, two))
+    names = [side.name for side in sides]
+    same = view(one['preprocessing']) == view(two['preprocessing']) and one['ids'] == two['ids']
+    measured = difference(names, [side.origins for side in sides], same)
+    return replace(found, notes=(*_notes(one, two), *measured, *[unchecked] * bool(unchecked)))
 
 
 @dataclass(frozen=True)
 class _Side:
     name: str
     entry: dict[str, Any]
-    points: list[tuple[str, float, int | None]]
+    points: tuple[tuple[str, float, int | None], ...]
     cells: dict[str, list[Cell]]
+    origins: dict[CellKey, Origin]
 
 
 def _side(folder: str | Path, wanted: str, alone: bool) -> _Side:
@@ -144,13 +153,22 @@ def _side(folder: str | Path, wanted: str, alone: bool) -> _Side:
         plan = store.plan()
         models = {model['name']: model for model in plan['models']}
         name = find_model(models, wanted)
-        entry = {**models[name], 'ids': plan['image_ids'], 'suite': plan['suite']}
+        entry = {
+            **models[name],
+            'suite': plan['suite'],
+            'ids': plan['image_ids'],
+            'labels': plan.get('labels'),  # not in a run of the first releases
+            'data_sha256': plan['data']['sha256'],
+        }
+        found = store.origins()
+        own_cells = [cell for cell in plan['cells'] if cell['model'] == name and cell['key'] in found]
+        origins = {CellKey(c['corruption'], c['level'], c['seed']): found[c['key']] for c in own_cells}
         if alone:
             full = f'{name} ({folder})'
             own = {full: [replace(cell, model=full) for cell in read_cells(store, plan, name)]}
-            return _Side(full, entry, _points(plan), own)
+            return _Side(full, entry, planned(plan), own, origins)
         kept = [model for model in models if architecture(model) == architecture(name)]
-        return _Side(name, entry, _points(plan), {model: read_cells(store, plan, model) for model in kept})
+        return _Side(name, entry, planned(plan), {model: read_cells(store, plan, model) for model in kept}, origins)
 
 
 def _notes(*entries: dict[str, Any]) -> tuple[str, ...]:
@@ -163,10 +181,6 @@ def _notes(*entries: dict[str, Any]) -> tuple[str, ...]:
     if any(places[1].get(id, i) != i for id, i in places[0].items()):
         return ('the two did not see the same noise: their images are in another order',)
     return ()
-
-
-def _points(plan: dict[str, Any]) -> list[tuple[str, float, int | None]]:
-    return list(dict.fromkeys((cell['corruption'], cell['level'], cell['seed']) for cell in plan['cells']))
 
 
 def _common(cells: Sequence[Cell], one: str, two: str) -> bool:

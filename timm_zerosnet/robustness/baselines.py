@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Iterable, Sequence
 
 from .cells import CLEAN, Cell
-from .grids import Grid, expected_keys, find_model, grids, missing_keys, some
+from .grids import Grid, find_model, grids, missing_keys, some, suite_keys
 
 BASELINES = Path(__file__).parent / 'baselines'
 COLUMNS = ['corruption', 'level', 'error']
@@ -121,7 +121,7 @@ def write_baseline(cells: Sequence[Cell], model: str, suite: str, images: str, f
     """
     models = grids(cells, suite)
     grid = models[find_model(models, model)]
-    if missing := missing_keys(grid, expected_keys([grid])):
+    if missing := missing_keys(grid, suite_keys([grid])):
         raise ValueError(f'{grid.model} lacks {len(missing)} cells of suite {suite}: {some(missing)}')
     path = Path(folder) / f'{grid.model}.{suite}.csv'
     path.parent.mkdir(parents=True, exist_ok=True)

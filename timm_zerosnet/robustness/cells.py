@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .evaluation import Evaluation
 
@@ -20,6 +20,7 @@ class Cell:
         level: Strength or severity; 0 for clean.
         seed: Of the noise; None for clean and for perturbations that are not random.
         result: Per image, in the order of the data set.
+        plan: (corruption, level, seed) of every cell that its run measures a model at; None outside of a run.
     """
 
     model: str
@@ -28,3 +29,4 @@ class Cell:
     level: float
     seed: int | None
     result: Evaluation
+    plan: tuple[tuple[str, float, int | None], ...] | None = field(default=None, repr=False, compare=False)

@@ -15,7 +15,7 @@ import numpy as np
 
 from .cells import CLEAN
 from .comparison import Comparison, Difference
-from .comparison_report import ALPHA, p_text, signed
+from .comparison_report import ALPHA, decision_text, signed
 from .levels import LevelRow
 from .perturbations import SUITES
 
@@ -183,10 +183,7 @@ def place(row: Difference) -> str:
 
 def difference_text(row: Difference) -> str:
     """A difference in words."""
-    return (
-        f'{place(row)}: {signed(row.difference)} ({signed(row.low)} to {signed(row.high)}), '
-        f'p (Holm) {p_text(row.p_holm)}'
-    )
+    return f'{place(row)}: {signed(row.difference)} ({decision_text(row)})'
 
 
 def reliability_diagram(key: str, name: str, clean: np.ndarray | None, noisy: np.ndarray) -> Markup:

@@ -91,7 +91,7 @@ class Comparison:
         missing: Cells that one or both lack, with the models that lack them.
         rows: Clean first, then each corruption and level that both have.
         overall: Over all levels of the rows; None if there are none.
-        trainings: None if both are trainings of one architecture, or saw different numbers of images.
+        trainings: On the images of the comparison; None if both are trainings of one architecture.
         notes: What a reader must know besides.
     """
 
@@ -138,13 +138,14 @@ def compare(
             differ. Without it, both saw the same images in the same order.
         classes: For each of the two models, its output by class name, where they number the classes differently.
         suite: Which suite; needed where there are several.
-        plan: (corruption, level, seed) of every cell that a model should have; default: the whole suite.
+        plan: (corruption, level, seed) of every cell that a model should have; default: what the runs planned that the
+            cells are of, as ``read_run`` gives them, otherwise the whole suite.
         resamples: Of the bootstrap.
         seed: Of the bootstrap, and of the sign flips where they are sampled.
 
     Raises:
         ValueError: for a model that is not there, the same model twice, different numbers of images without ids, ids
-            of another number or that are there twice, no image or cell in common, labels that differ.
+            of another number or that are there twice, no image or cell in common, labels that contradict each other.
     """
     models = grids(cells, suite)
     one, two = (models[find_model(models, name)] for name in (a, b))
@@ -184,7 +185,7 @@ def compare(
         missing=missing,
         rows=tuple(rows[: len(pairs)]),
         overall=rows[-1] if weights else None,
-        trainings=_trainings(models, one, two, weights, pairs),
+        trainings=_trainings(models, (one, two), keep, image_ids, weights, pairs),
     )
 
 
@@ -222,22 +223,28 @@ def _common_images(one: Grid, two: Grid, image_ids: Mapping[str, Sequence] | Non
 def _same_labels(
     one: Grid, two: Grid, pairs: dict, keep: tuple[np.ndarray, np.ndarray], classes: Mapping[str, Mapping[str, int]]
 ) -> None:
-    """Where both are right, both predict the label: if these differ, they did not see the same images."""
+    """What is right says what the label is: where two models contradict each other, they did not see the same."""
     names = [_names(classes.get(grid.model, {})) for grid in (one, two)]
+    shared = set().union(*names[0].values()) & set().union(*names[1].values())
+
+    def meaning(side: int, output: int) -> set:
+        return names[side].get(output, {output}) if shared else {output}
+
     for level, seeds in pairs.items():
-        x, y = one.levels[level][seeds[0]], two.levels[level][seeds[0]]
-        both = x.correct[keep[0]] & y.correct[keep[1]]
-        labels = np.stack([x.predicted[keep[0]][both], y.predicted[keep[1]][both]])
-        found, counts = np.unique(labels, axis=1, return_counts=True)
-        wrong = sum(
-            count
-            for a, b, count in zip(*found.tolist(), counts.tolist(), strict=True)
-            if a != b and not names[0].get(a, set()) & names[1].get(b, set())
-        )
+        x, y = (grid.levels[level][seeds[0]] for grid in (one, two))
+        seen = [x.correct[keep[0]], x.predicted[keep[0]], y.correct[keep[1]], y.predicted[keep[1]]]
+        found, counts = np.unique(np.stack(seen).astype(np.int64), axis=1, return_counts=True)
+        wrong = 0
+        for (right_a, a, right_b, b), count in zip(found.T.tolist(), counts.tolist(), strict=True):
+            label_a, label_b = meaning(0, a), meaning(1, b)
+            if right_a and right_b:
+                wrong += count * (not label_a & label_b)
+            elif right_a or right_b:
+                wrong += count * (label_a <= label_b if right_a else label_b <= label_a)
         if wrong:
             raise ValueError(
-                f'{one.model} and {two.model} are both right on {wrong} images and name other classes: accepted are '
-                'models on the same images, in the same order or with ids'
+                f'{one.model} and {two.model} contradict each other about the labels of {wrong} images: expected '
+                'models on the same images with the same labels, in the same order or with ids'
             )
 
 
@@ -346,29 +353,40 @@ def _row(
     )
 
 
-def _trainings(models: dict[str, Grid], one: Grid, two: Grid, weights: dict, pairs: dict) -> Trainings | None:
-    """The further trainings of both architectures that have every cell of the comparison, and as many images."""
-    names = architecture(one.model), architecture(two.model)
-    if names[0] == names[1] or one.images != two.images or not weights:
+def _trainings(
+    models: dict[str, Grid],
+    sides: tuple[Grid, Grid],
+    keep: tuple[np.ndarray, np.ndarray],
+    image_ids: Mapping[str, Sequence] | None,
+    weights: dict,
+    pairs: dict,
+) -> Trainings | None:
+    """The further trainings of both architectures that have every image and every cell of the comparison."""
+    names = architecture(sides[0].model), architecture(sides[1].model)
+    if names[0] == names[1] or not weights:
         return None
     accuracies: list[dict[str, float]] = []
-    for name, own in zip(names, (one, two), strict=True):
+    for name, own, kept in zip(names, sides, keep, strict=True):
         fit = {
             training(grid.model): grid  # one that stands under two names counts once
             for grid in [*models.values(), own]
             if architecture(grid.model) == name
-            and grid.images == own.images
+            and _same_images(grid, own, image_ids)
             and all(set(pairs[level]) <= set(grid.levels.get(level, {})) for level in weights)
         }
-        accuracies.append(
-            {
-                grid.model: float(
-                    sum(w * np.mean([grid.levels[level][s].top1 for s in pairs[level]]) for level, w in weights.items())
-                )
-                for grid in fit.values()
-            }
-        )
+        accuracies.append({grid.model: _accuracy(grid, kept, weights, pairs) for grid in fit.values()})
     return compare_trainings(names, (accuracies[0], accuracies[1]))
+
+
+def _same_images(grid: Grid, own: Grid, image_ids: Mapping[str, Sequence] | None) -> bool:
+    ids = image_ids or {}
+    return grid.images == own.images and (grid.model not in ids or list(ids[grid.model]) == list(ids[own.model]))
+
+
+def _accuracy(grid: Grid, kept: np.ndarray, weights: dict, pairs: dict) -> float:
+    """Overall, in percent, on the images of the comparison."""
+    means = {level: np.mean([grid.levels[level][s].correct[kept].mean() for s in pairs[level]]) for level in weights}
+    return float(100 * sum(weight * means[level] for level, weight in weights.items()))
 
 
 def compare_trainings(

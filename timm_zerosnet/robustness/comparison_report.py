@@ -96,10 +96,11 @@ def _verdict(found: Comparison) -> str:
     row = found.overall
     if row is None:
         return text
+    figures = decision_text(row)
     if row.p_holm > ALPHA:
-        return f'Overall no difference is shown: {signed(row.difference)} (p {p_text(row.p_holm)}). {text}'
+        return f'Overall no difference is shown: {signed(row.difference)} ({figures}). {text}'
     winner = found.a if row.difference > 0 else found.b
-    return f'Overall {winner} is better by {abs(row.difference):.2f} (p {p_text(row.p_holm)}). {text}'
+    return f'Overall {winner} is better by {abs(row.difference):.2f} (A - B: {figures}). {text}'
 
 
 def _trainings(found: Comparison) -> str:
@@ -141,6 +142,11 @@ def _line(cells: Sequence[str]) -> str:
 def signed(value: float | None) -> str:
     # a rounded zero has no sign
     return '' if value is None else f'{value:+.2f}' if abs(value) >= 0.005 else '0.00'
+
+
+def decision_text(row: Difference) -> str:
+    """Interval and p of a difference in words, which of them allows for the other rows and which does not."""
+    return f"p {p_text(row.p_holm)} after Holm's correction; {signed(row.low)} to {signed(row.high)}, not corrected"
 
 
 def p_text(value: float) -> str:

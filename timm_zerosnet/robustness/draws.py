@@ -7,13 +7,20 @@ images have disjoint streams of 2**192 blocks each and going to one of them is a
 from __future__ import annotations
 
 import copy
-import operator
 import zlib
 from typing import Callable, Iterable
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from .arguments import integer
+
+WORD = 2**64 - 1
+GENERATOR = (
+    "numpy's Philox 4x64, whose key is the seed and the CRC-32 of the corruption's name, and the upper word of whose "
+    'counter is the index of the image'
+)
 
 
 class Draws:
@@ -25,12 +32,13 @@ class Draws:
         indices: Index of each image in its data set, from 0 to 2**64 - 1.
 
     Raises:
-        ValueError: for a seed or an index out of range.
+        TypeError: for a seed or an index that is no integer.
+        ValueError: for one out of range.
     """
 
     def __init__(self, seed: int, name: str, indices: Iterable[int]) -> None:
-        self._key = np.array([_word('seed', seed), zlib.crc32(name.encode())], dtype=np.uint64)
-        self._indices = [_word('index', index) for index in indices]
+        self._key = np.array([integer('seed', seed, most=WORD), zlib.crc32(name.encode())], dtype=np.uint64)
+        self._indices = [integer('index', index, most=WORD) for index in indices]
 
     def part(self, start: int, stop: int) -> Draws:
         """Those of the images ``start`` to ``stop - 1`` of the batch."""
@@ -60,10 +68,3 @@ class Draws:
             bits.state = state  # a new generator for each image would cost as much as drawing it
             draw(generator, i, out)
         return torch.from_numpy(noise).to(like)
-
-
-def _word(what: str, value: int) -> int:
-    value = operator.index(value)
-    if not 0 <= value < 2**64:
-        raise ValueError(f'{what}={value}: accepted is an integer from 0 to 2**64 - 1')
-    return value

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Iterable, Iterator, Sequence, Union
@@ -15,10 +17,14 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..memory import check_images
+from ..pretrained import few
+from .arguments import integer
 from .data import convert
+from .draws import WORD
 from .perturbations import check_pixels, find_perturbation, perturb
 
 Images = Union[np.ndarray, Tensor, Sequence[Image.Image]]
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 @dataclass(frozen=True)
@@ -76,23 +82,29 @@ def evaluate(
     as pixels in [0, 1], then normalised. No global random state is read or changed.
 
     Args:
-        model: A name for ``timm.create_model(..., pretrained=True)`` or a module, which is measured in eval mode and
-            handed back in the mode and on the device it had. A module without timm's config takes the images at the
-            size they have.
-        images: N images: PIL images, a uint8 array, or floats in [0, 1]. Arrays and tensors are (N, H, W, C) or
-            (N, C, H, W), C = 1 or 3; floats must have the model's input size.
+        model: A name for ``timm.create_model(..., pretrained=True)`` or a module, which is measured as ``eval()``
+            leaves it and handed back in the mode and on the device it had. A module without timm's config takes the
+            images at the size they have.
+        images: N images: PIL images, a uint8 array, or floats in [0, 1] (up to rounding: 1e-6). Arrays and
+            tensors are (N, H, W, C) or (N, C, H, W), C = 1 or 3; floats must have the model's input size.
         labels: N class indices.
         perturbation: A name of ``SUITES[suite]``, None for clean.
         level: Its strength, or its severity (1 to 5) in suites that have severities; 0 is clean. Needed with a
             perturbation.
         seed: Of the noise.
         suite: A name of ``SUITES``.
-        batch_size: Images at a time; changes nothing but speed and memory. Default: see ``default_batch_size``.
+        batch_size: Images at a time. Changes nothing but speed and memory, unless the model normalises by the batch
+            also in eval mode, as batch norms with ``track_running_stats=False`` and test-time adaptation do: then an
+            image's answer depends on those beside it, and a warning says so. Default: see ``default_batch_size``.
         device: Where the model runs; noise is drawn on the CPU.
         mean, std: Normalisation, one value for each channel the model takes; needed for a module without timm's config.
         progress: Show a progress bar.
 
+    Warns:
+        UserWarning: where batch norms use the statistics of the batch; names the first.
+
     Raises:
+        TypeError: for a level that is no number, a seed or batch size that is no integer.
         ValueError: for pixels out of range (names the range seen), images of the wrong shape or number, labels beyond
             the model's classes, a perturbation without a level, unknown names, a model that cannot be made or that
             returns something else than (N, classes) finite logits.
@@ -106,9 +118,8 @@ def evaluate(
         row.check(level)
     elif level:
         raise ValueError(f'level={level} without a perturbation: name the perturbation, or leave level at 0')
-    batch_size = default_batch_size(device) if batch_size is None else batch_size
-    if batch_size < 1:
-        raise ValueError(f'batch_size={batch_size}: accepted is an integer >= 1')
+    seed = integer('seed', seed, most=WORD)
+    batch_size = default_batch_size(device) if batch_size is None else integer('batch_size', batch_size, least=1)
     targets = _labels(labels, len(images))
     if isinstance(model, str):
         from .subjects import Source  # which imports this module
@@ -134,7 +145,10 @@ def evaluate(
             yield pixels if perturbation is None else perturb(pixels, perturbation, level or 0.0, seed, indices, suite)
 
     with ready(net, device):
-        return measure(net, config, batches(), targets, device)
+        found = measure(net, config, batches(), targets, device)
+        if mixed := batch_statistics(net):  # asked last: a network may change the mode of its parts when it is called
+            warnings.warn(batch_statistics_text(mixed, batch_size), stacklevel=2)
+    return found
 
 
 def measure(
@@ -174,9 +188,26 @@ def measure(
     return Evaluation(**{name: torch.cat(values).numpy() for name, values in parts.items()})
 
 
+def batch_statistics(net: nn.Module) -> list[str]:
+    """Names of the batch norms that normalise by the batch: in train mode, or without running statistics."""
+    return [
+        name or type(module).__name__
+        for name, module in net.named_modules()
+        if isinstance(module, BATCH_NORMS) and (module.training or module.running_mean is None)
+    ]
+
+
+def batch_statistics_text(names: Sequence[str], batch_size: int) -> str:
+    """That the batch size changes what is measured."""
+    return (
+        f'{len(names)} batch norms ({few(names, 1)}) normalise by the batch, not by running statistics: what the model '
+        f'says of an image depends on the images beside it and on batch_size={batch_size}; name both with the figures'
+    )
+
+
 @contextmanager
 def ready(net: nn.Module, device: str | torch.device) -> Iterator[None]:
-    """``net`` in eval mode on ``device``; each of its modules gets its mode back, and the network its device."""
+    """``net`` as ``eval()`` leaves it on ``device``; each of its modules gets its mode back, the network its device."""
     modes = [(module, module.training) for module in net.modules()]
     home = next((tensor.device for tensor in itertools.chain(net.parameters(), net.buffers())), torch.device('cpu'))
     try:
@@ -251,11 +282,24 @@ def _per_channel(key: str, given: Any) -> tuple[float, ...] | None:
     if given is None:
         return None
     values = np.atleast_1d(np.asarray(given, dtype=np.float64))
-    if values.ndim != 1 or not np.isfinite(values).all() or (key == 'std' and not (values > 0).all()):
+    if (
+        values.ndim != 1
+        or not values.size
+        or not np.isfinite(values).all()
+        or (key == 'std' and not (values > 0).all())
+    ):
         raise ValueError(
             f'{key}={given}: accepted are finite numbers, one for each channel{", above 0" * (key == "std")}'
         )
     return tuple(map(float, values))
+
+
+def view(preprocessing: dict[str, Any]) -> str:
+    """The same for models that take the same pixels, of their ``data_config``."""
+    seen = {key: value for key, value in preprocessing.items() if key != 'std'}
+    if seen.get('crop_mode') != 'border':  # alone fills with the mean
+        seen.pop('mean', None)
+    return json.dumps(seen, sort_keys=True, default=str)
 
 
 def resize(images: np.ndarray | Sequence[Image.Image], config: dict[str, Any], progress: bool = False) -> Tensor:
@@ -317,7 +361,7 @@ def _pixels(images: Images, config: dict[str, Any], batch_size: int) -> Iterator
     for start in range(0, len(array), batch_size):
         chunk = array[start : start + batch_size]
         if as_it_is:
-            yield torch.from_numpy(np.ascontiguousarray(np.moveaxis(chunk, -1, 1)))
+            yield torch.from_numpy(np.require(np.moveaxis(chunk, -1, 1), requirements='CW'))
         else:
             yield torch.stack([transform(_to_pil(image, channels)) for image in chunk])
 
@@ -331,9 +375,9 @@ def _array(images: Images, channels: int) -> Any:
         return images
     images = _channels_last(images, channels)
     if np.issubdtype(images.dtype, np.floating):
-        check_pixels(torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32)))
-    elif images.dtype != np.uint8:
-        raise ValueError(f'images are {images.dtype}: accepted is uint8, or floats in [0, 1]')
+        return check_pixels(torch.from_numpy(np.require(images, np.float32, 'CW'))).numpy()
+    if images.dtype != np.uint8:
+        raise ValueError(f'images: expected uint8, or floats in [0, 1], got {images.dtype}')
     return images
 
 

@@ -16,8 +16,11 @@ from typing import Any, Iterable
 from ..output import make_folder, replacing
 from .analysis import Analysis, analyse
 from .cells import CLEAN
+from .draws import GENERATOR
+from .origins import PACKAGES, measured_with, versions_of
+from .perturbations import SUITES
 from .report import report_html
-from .rows import FIGURES, Row, number, read_rows
+from .rows import FIGURES, Row, mixture_notes, number, origins_of, read_rows
 from .samples import Samples
 from .store import Store
 from .tables import data_notes, markdown, suite_text, summary_lines
@@ -95,12 +98,22 @@ def cells_csv(plan: dict[str, Any], rows: list[Row]) -> str:
 
 
 def timings_csv(plan: dict[str, Any], rows: list[Row]) -> str:
-    """How long each cell took, where; the one file that two runs do not share."""
+    """How long each cell took, where and with what; the one file that two runs do not share."""
     images = plan['data']['images']
     return _csv(
-        [*CELLS, 'seconds', 'images_per_second', 'device'],
+        [*CELLS, 'seconds', 'images_per_second', 'device', 'device_name', *PACKAGES],
         (
-            [*_place(row), f'{row.seconds:.3f}', f'{images / row.seconds if row.seconds else 0:.1f}', row.device]
+            [
+                *_place(row),
+                f'{row.seconds:.3f}',
+                f'{images / row.seconds if row.seconds else 0:.1f}',
+                row.device,
+                *(
+                    [row.origin.device, *map(row.origin.version, PACKAGES)]
+                    if row.status != 'missing'
+                    else [''] * (1 + len(PACKAGES))
+                ),
+            ]
             for row in rows
         ),
     )
@@ -109,7 +122,14 @@ def timings_csv(plan: dict[str, Any], rows: list[Row]) -> str:
 def summary_json(plan: dict[str, Any], rows: list[Row], analysis: Analysis) -> str:
     """All that the numbers depend on, how many cells there are, and the statistics."""
     count = {status: sum(row.status == status for row in rows) for status in ('ok', 'failed', 'missing')}
-    document = {key: value for key, value in plan.items() if key not in ('cells', 'image_ids')}
+    document = {key: value for key, value in plan.items() if key not in ('cells', 'image_ids', 'labels')}
+    origins = origins_of(rows)
+    if origins:  # the plan's are those of the latest run, which may have measured a part
+        document['versions'] = versions_of(origins)
+    document['measured_with'] = measured_with(origins)
+    document['notes'] = mixture_notes(plan, rows)
+    document['noise'] = GENERATOR
+    document['sources'] = {name: SUITES[plan['suite']][name].source for name in plan['levels']}
     document['cells'] = {'planned': len(rows), **count}
     document['failed'] = [{**row.cell, 'error': row.error} for row in rows if row.status == 'failed']
     document['statistics'] = analysis.document()
@@ -129,6 +149,7 @@ def table_md(plan: dict[str, Any], rows: list[Row], analysis: Analysis) -> str:
         '',
         *(f'- {markdown(note)}' for note in notes),
         *[''] * bool(notes),
+        *(line for note in mixture_notes(plan, rows) for line in (f'**{markdown(note[:1].upper() + note[1:])}.**', '')),
         *summary_lines(plan, analysis),
         f'| corruption | level | {" | ".join(map(markdown, names))} |',
         f'| --- | --- |{" ---: |" * len(names)}',

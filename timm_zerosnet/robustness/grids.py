@@ -39,12 +39,14 @@ class Grid:
         suite: Name of the suite.
         images: N.
         levels: For each corruption and level, clean first, the evaluation of each noise seed.
+        plan: Every cell that its runs measure a model at; None unless all its cells are of a run.
     """
 
     model: str
     suite: str
     images: int
     levels: dict[tuple[str, float], dict[int | None, Evaluation]]
+    plan: tuple[tuple[str, float, int | None], ...] | None = None
 
     @property
     def clean(self) -> Evaluation | None:
@@ -111,7 +113,9 @@ def _grid(model: str, suite: str, cells: Sequence[Cell]) -> Grid:
     if len(counts) > 1 or 0 in counts:
         found = ', '.join(f'{n} in {CellKey(c.corruption, c.level, c.seed)}' for n, c in sorted(counts.items()))
         raise ValueError(f'{model}: {found} images: accepted are cells on the same images, at least one')
-    return Grid(model, suite, next(iter(counts)), levels)
+    plans = [cell.plan for cell in cells if cell.suite == suite]
+    plan = None if None in plans or not plans else tuple(dict.fromkeys(point for own in plans for point in own or ()))
+    return Grid(model, suite, next(iter(counts)), levels, plan)
 
 
 def find_model(models: Iterable[str], name: str) -> str:
@@ -136,12 +140,26 @@ def expected_keys(models: Iterable[Grid], plan: Iterable[tuple[str, float, int |
 
     Args:
         models: All models of the run in one suite.
-        plan: (corruption, level, seed) of every cell of a model, where the run keeps them; default: every row and level
-            of the suite with the noise seeds that are there, and whatever any of the models has.
+        plan: (corruption, level, seed) of every cell of a model; default: what the runs planned that the cells are of,
+            otherwise every row and level of the suite with the noise seeds that are there, and whatever any of the
+            models has.
+
+    Raises:
+        ValueError: for a plan without a cell.
     """
-    if plan is not None:
-        return list(dict.fromkeys(CellKey(corruption, float(level), seed) for corruption, level, seed in plan))
     models = list(models)
+    if plan is None and all(grid.plan is not None for grid in models):
+        plan = [point for grid in models for point in grid.plan or ()]
+    if plan is not None:
+        whole = list(dict.fromkeys(CellKey(corruption, float(level), seed) for corruption, level, seed in plan))
+        if not whole:
+            raise ValueError('expected a plan of at least one (corruption, level, seed), got none')
+        return whole
+    return suite_keys(models)
+
+
+def suite_keys(models: Sequence[Grid]) -> list[CellKey]:
+    """Every row and level of the suite with the noise seeds that are there, and whatever any of the models has."""
     found = [key for grid in models for key in grid.keys]
     seeds: list[int | None] = [*sorted({key.seed for key in found if key.seed is not None})] or [None]
     whole = [

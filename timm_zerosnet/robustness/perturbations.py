@@ -11,14 +11,19 @@ step of 1/255 before, and cut off to the next lower one after, which is what the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Iterable, Sequence
+from typing import Any, Callable, Iterable, Sequence, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..did_you_mean import nearest
+from ..images import ROUNDING
 from . import corruptions as do
+from .arguments import real
 from .draws import Draws
+
+Pixels = TypeVar('Pixels', Tensor, np.ndarray)
 
 AUTHORS = 'robustness_eval.py of Chen, Jin, Shang 2022; the levels are ours'
 CIFAR_C = 'make_cifar_c.py of Hendrycks and Dietterich 2019'
@@ -56,19 +61,17 @@ class Perturbation:
         """The level as a float.
 
         Raises:
+            TypeError: if it is no number.
             ValueError: if it is no severity of a row that has severities; otherwise if it is not finite, above 1 in
                 size, or negative where that makes no sense.
         """
-        level = float(level)
-        if self.severities:
-            if level not in range(len(self.severities) + 1):
-                raise ValueError(
-                    f'{self.name} severity {level:g}: accepted is an integer from 0, clean, to {len(self.severities)}'
-                )
-            return level
         low = -1 if self.signed else 0
-        if not low <= level <= 1:
-            raise ValueError(f'{self.name} level {level}: accepted is {low} to 1, pixels lie in [0, 1]')
+        what, expected = f'{self.name} level', f'a number from {low} to 1, as pixels lie in [0, 1]'
+        if self.severities:
+            what, expected = f'{self.name} severity', f'an integer from 0 (clean) to {len(self.severities)}'
+        level = real(what, level, expected)
+        if level not in range(len(self.severities) + 1) if self.severities else not low <= level <= 1:
+            raise ValueError(f'{what}: expected {expected}, got {level:g}')
         return level
 
     def strength(self, level: float) -> Any:
@@ -180,38 +183,60 @@ def unknown(kind: str, name: str, accepted: Iterable[str], where: str = '') -> s
 
 
 def perturb(
-    images: Tensor,
+    images: Pixels,
     name: str,
     level: float,
     seed: int = 0,
     indices: Sequence[int] | None = None,
     suite: str = 'zerosnet',
-) -> Tensor:
+) -> Pixels:
     """Perturbed images, clamped to [0, 1] once.
 
     Args:
-        images: (N, C, H, W) float pixels in [0, 1], before normalisation; C is 1 or 3 where the level is a severity.
+        images: A tensor or an array of pixels before normalisation, floats in [0, 1] or uint8. (N, C, H, W), or
+            (N, H, W, C) where C is 1 or 3, as it must be where the level is a severity.
         name: A perturbation of ``SUITES[suite]``.
         level: Its strength in pixel values, or its severity where it has some; 0 changes nothing.
-        seed: Any integer of 64 bits, >= 0; ignored by rows that are not ``seeded``.
+        seed: An integer from 0 to 2**64 - 1; ignored by rows that are not ``seeded``.
         indices: Index of each image in its data set, on which its noise depends; default 0..N-1.
         suite: A name of ``SUITES``.
 
     Returns:
-        (N, C, H, W) like ``images``, which stay as they are.
+        Floats in the shape, type and place of ``images``, which stay as they are; float32 in [0, 1] of uint8.
 
     Raises:
+        TypeError: for images that are neither a tensor nor an array, a level or seed that is no number.
         ValueError: for an unknown name, a level, seed, index or pixels out of range, images smaller than the suite is
             for, another number of indices than of images.
     """
     row = find_perturbation(suite, name)
     level = row.check(level)
-    check_pixels(images)
-    check_shape(tuple(images.shape), row, suite)
-    indices = range(len(images)) if indices is None else indices
-    if len(indices) != len(images):
-        raise ValueError(f'{len(indices)} indices for {len(images)} images: accepted is one for each')
-    draws = Draws(seed, name, indices)
+    if isinstance(images, np.ndarray):
+        return perturb(_tensor(images), name, level, seed, indices, suite).numpy()
+    if not isinstance(images, Tensor):
+        raise TypeError(f'images: expected a tensor or an array (N, C, H, W), got a {type(images).__name__}')
+    if images.dtype == torch.uint8:
+        images = images.float() / 255
+    if images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
+        return perturb(images.permute(0, 3, 1, 2), name, level, seed, indices, suite).permute(0, 2, 3, 1)
+    pixels = check_pixels(images)
+    check_shape(tuple(pixels.shape), row, suite)
+    indices = range(len(pixels)) if indices is None else indices
+    if len(indices) != len(pixels):
+        raise ValueError(f'indices: expected one for each of {len(pixels)} images, got {len(indices)}')
+    return _perturbed(row, pixels, level, Draws(seed, name, indices))
+
+
+def _tensor(images: np.ndarray) -> Tensor:
+    kind = images.dtype
+    if np.issubdtype(kind, np.floating):
+        kind = kind.newbyteorder('=') if kind.itemsize <= 8 else np.dtype(np.float64)
+    elif kind != np.uint8:
+        raise ValueError(f'images: expected uint8, or floats in [0, 1], got {kind}')
+    return torch.from_numpy(np.require(images, kind, 'CW'))  # torch warns of an array that is not writable
+
+
+def _perturbed(row: Perturbation, images: Tensor, level: float, draws: Draws) -> Tensor:
     if level == 0 or not images.numel():
         return images.clone()
     work = _in_8_bits if row.severities else _in_floats
@@ -251,17 +276,22 @@ def check_shape(shape: tuple[int, ...], row: Perturbation, suite: str) -> None:
         )
 
 
-def check_pixels(images: Tensor) -> None:
-    """Refuse what is not float pixels in [0, 1].
+def check_pixels(images: Tensor) -> Tensor:
+    """Float pixels in [0, 1]; what lies beyond by no more than ``ROUNDING`` is clipped, the rest refused.
 
     Raises:
         ValueError: naming the range that was seen.
     """
     if not images.is_floating_point():
-        raise ValueError(f'images are {images.dtype}: accepted is a floating point type with pixels in [0, 1]')
+        raise ValueError(f'images: expected uint8, or floats in [0, 1], got {images.dtype}')
     if images.numel() == 0:
-        return
+        return images
     low, high = (float(v) for v in torch.aminmax(images))
-    if not (low >= 0 and high <= 1):
-        guess = ' (already normalised? 8-bit pixels must be divided by 255 or passed as uint8)'
-        raise ValueError(f'pixels range from {low:.4g} to {high:.4g}{guess}: accepted is [0, 1], before normalisation')
+    if low >= 0 and high <= 1:
+        return images
+    if low >= -ROUNDING and high <= 1 + ROUNDING:
+        return images.clamp(0, 1)
+    advice = '; already normalised? 8-bit pixels must be divided by 255 or passed as uint8'
+    raise ValueError(
+        f'expected pixels in [0, 1], before normalisation, got a range from {low:.9g} to {high:.9g}{advice}'
+    )

@@ -9,8 +9,10 @@ from typing import Any, Sequence
 
 import torch
 
+from .arguments import integer, selection
 from .cells import CLEAN
 from .data import LabelledImages
+from .draws import WORD
 from .perturbations import SUITES, find_perturbation, unknown
 from .subjects import Subject
 
@@ -55,11 +57,22 @@ def points(
         clean: Measure clean images, too.
 
     Raises:
+        TypeError: for a selection that is no sequence, a level or seed that is no number.
         ValueError: for unknown names (the nearest are suggested), a level that a row does not take, nothing to do.
     """
     if suite not in SUITES:
         raise ValueError(unknown('suite', suite, SUITES))
-    chosen = list(SUITES[suite]) if corruptions is None else corruptions
+    chosen = (
+        list(SUITES[suite])
+        if corruptions is None
+        else selection('corruptions', corruptions, 'at least one name, or None for all')
+    )
+    seeds = [integer('seeds', seed, most=WORD) for seed in selection('seeds', seeds, 'at least one integer >= 0')]
+    levels = (
+        None
+        if levels is None
+        else selection('levels', levels, "at least one number, or None for each corruption's own")
+    )
     wanted = {name: find_perturbation(suite, name) for name in chosen if name != CLEAN}
     found = [Point(suite, CLEAN, 0.0, None)] if clean else []
     for name in [name for name in SUITES[suite] if name in wanted]:
@@ -67,13 +80,8 @@ def points(
         for level in sorted({row.check(level) + 0.0 for level in (row.levels if levels is None else levels)}):
             for seed in sorted(set(seeds)) if row.seeded else [None]:
                 found.append(Point(suite, name, level, seed))
-    if any(seed < 0 for seed in seeds):
-        raise ValueError(f'seeds {list(seeds)}: accepted are integers >= 0')
-    if not seeds or not found or (levels is not None and not len(levels)):
-        raise ValueError(
-            f'the plan is empty: {len(wanted)} corruptions, {"their own" if levels is None else len(levels)} levels, '
-            f'{len(seeds)} seeds; accepted is at least one of each'
-        )
+    if not found:
+        raise ValueError(f'corruptions: expected at least one besides clean, got {", ".join(chosen)}')
     return found
 
 

@@ -9,11 +9,14 @@ from .analysis import Analysis
 from .cells import CLEAN
 from .charts import at_level, curves, difference_text, forest, heat, place, reliability_diagram, swatch
 from .comparison import Difference
-from .comparison_report import ALPHA, p_text, signed, trainings_verdict
+from .comparison_report import ALPHA, decision_text, p_text, signed, trainings_verdict
 from .corruption_error import Estimate
+from .draws import GENERATOR
 from .grids import CellKey, some
 from .levels import LevelRow
-from .rows import Row, number
+from .origins import versions_of
+from .perturbations import SUITES
+from .rows import Row, mixture_notes, number, origins_of
 from .samples import Samples
 from .tables import SUMMARY, data_notes, decided, marks, mce_legend, suite_text
 
@@ -37,6 +40,8 @@ def report_html(plan: dict[str, Any], rows: Sequence[Row], analysis: Analysis, s
     names = [model['name'] for model in plan['models']]
     bottom = _bottom(analysis)
     limits = _limits([row for found in analysis.comparisons for row in (found.overall, *found.rows) if row])
+    origins = origins_of(rows)
+    chosen = [row for name, row in SUITES[plan['suite']].items() if name in plan['levels']]
     overall = {found.a: found.overall for found in analysis.comparisons if found.overall}
     reach = max(map(abs, _limits(overall.values())))
     return environment.from_string(TEMPLATE.read_text(encoding='utf-8')).render(
@@ -45,7 +50,13 @@ def report_html(plan: dict[str, Any], rows: Sequence[Row], analysis: Analysis, s
         samples=samples,
         names=names,
         suite=suite_text(plan),
-        notes=data_notes(plan),
+        data_notes=data_notes(plan),
+        versions=versions_of(origins) if origins else plan['versions'],
+        notes=mixture_notes(plan, rows),
+        generator=GENERATOR,
+        sources={row.name: row.source for row in chosen},
+        graded=any(row.severities for row in chosen),
+        seeded=any(row.seeded for row in chosen),
         gone=gone(rows),
         count={status: sum(row.status == status for row in rows) for status in ('ok', 'failed', 'missing')},
         findings={name: finding(name, analysis) for name in names},
@@ -98,15 +109,12 @@ def _against(name: str, analysis: Analysis) -> str:
     row = pair and pair.overall
     if pair is None or row is None:
         return ''
-    p = f'p {p_text(row.p_holm)}'
     where = 'where both have results' if pair.missing else 'over all corruptions'
     if row.p_holm > ALPHA:
-        interval = f'{signed(row.difference)}, {signed(row.low)} to {signed(row.high)}, {p}'
-        return f'; no difference to {pair.b} is shown {where} ({interval})'
-    low, high = sorted((abs(row.low), abs(row.high)))
+        found = f'{signed(row.difference)}; {decision_text(row)}'
+        return f'; no difference to {pair.b} is shown {where} ({found})'
     word = 'more' if row.difference > 0 else 'less'
-    figures = f'{abs(row.difference):.2f} points ({low:.2f} to {high:.2f}, {p})'
-    return f'; {figures} {word} accurate than {pair.b} {where}'
+    return f'; {abs(row.difference):.2f} points {word} accurate than {pair.b} {where} ({decision_text(row)})'
 
 
 def training_findings(analysis: Analysis) -> list[str]:

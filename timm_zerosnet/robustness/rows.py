@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Sequence
 
 import numpy as np
 
+from .origins import NOT_RECORDED, Origin, changed_pixels, mixture
 from .store import Store
 
 FIGURES = ('top1', 'top5', 'loss', 'confidence')
@@ -22,6 +23,7 @@ class Row:
     error: str
     seconds: float
     device: str
+    origin: Origin = NOT_RECORDED
 
     @property
     def label(self) -> str:
@@ -32,18 +34,29 @@ class Row:
 
 def read_rows(plan: dict[str, Any], store: Store) -> list[Row]:
     """The cells of the plan, one at a time: their records need not fit the memory together."""
-    rows = []
+    rows, origins = [], store.origins()
     for cell in plan['cells']:
-        stored = store.get(cell['key'])
+        stored, origin = store.get(cell['key']), origins.get(cell['key'], NOT_RECORDED)
         if stored is None:
             rows.append(Row(cell, 'missing', {}, '', 0.0, ''))
         elif stored.result is None:
-            rows.append(Row(cell, 'failed', {}, stored.error or '', stored.seconds, stored.device))
+            rows.append(Row(cell, 'failed', {}, stored.error or '', stored.seconds, stored.device, origin))
         else:
             found = stored.result
             means = (found.top1, found.top5, *(float(np.mean(v, dtype=float)) for v in (found.loss, found.confidence)))
-            rows.append(Row(cell, 'ok', dict(zip(FIGURES, means, strict=True)), '', stored.seconds, stored.device))
+            figures = dict(zip(FIGURES, means, strict=True))
+            rows.append(Row(cell, 'ok', figures, '', stored.seconds, stored.device, origin))
     return rows
+
+
+def origins_of(rows: Sequence[Row]) -> list[Origin]:
+    """With what the cells that were measured were measured."""
+    return [row.origin for row in rows if row.status != 'missing']
+
+
+def mixture_notes(plan: dict[str, Any], rows: Sequence[Row]) -> list[str]:
+    """Sentences about cells that were not measured alike; none where all were."""
+    return [*mixture(origins_of(rows)), *changed_pixels(plan, ((row.cell, row.origin) for row in rows))]
 
 
 def number(value: float) -> str:

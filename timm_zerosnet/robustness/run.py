@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import platform
+import hashlib
 import sys
 import time
+import warnings
 from contextlib import closing
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
@@ -22,23 +22,32 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .. import __version__
 from ..extras import need
 from ..pretrained import few, one_line
+from .arguments import integer, selection
 from .baselines import check_baseline
 from .cells import CLEAN
 from .data import LabelledImages, ahead
-from .evaluation import as_floats, default_batch_size, measure, ready, resize
+from .evaluation import (
+    as_floats,
+    batch_statistics,
+    batch_statistics_text,
+    default_batch_size,
+    measure,
+    ready,
+    resize,
+    view,
+)
 from .export import export
 from .grids import architecture, training
+from .origins import Origin, current_versions, device_name
 from .perturbations import check_shape, find_perturbation, perturb
-from .plan import Point, cell_key, points, precision, sha256_of
+from .plan import Point, cell_key, points, precision
 from .samples import sample_pictures
 from .store import Store, Stored, locked
 from .subjects import ModelError, Source, Subject, class_indices, describe, mapped_by, mapping_note
 
 MOST = 1_000_000  # cells; the document of more outgrows the store
-PACKAGES = ('torch', 'torchvision', 'timm', 'numpy', 'pillow')
 
 
 @dataclass(frozen=True)
@@ -71,11 +80,7 @@ class _Entry:
     @property
     def view(self) -> str:
         """The same for models that take the same pixels."""
-        seen = dict(self.subject.preprocessing)
-        del seen['std']
-        if seen['crop_mode'] != 'border':  # alone fills with the mean
-            del seen['mean']
-        return sha256_of(seen)
+        return view(self.subject.preprocessing)
 
 
 def run(
@@ -108,7 +113,8 @@ def run(
         seeds: Of random rows.
         device: Where models run; default: a GPU if torch has one.
         amp: Run them under autocast.
-        batch_size: Images at a time; changes nothing but speed and memory. Default: 50 on a CPU, 250 elsewhere.
+        batch_size: Images at a time; changes nothing but speed and memory, see ``evaluate`` for the exception, whose
+            cells are of one batch size. Default: 50 on a CPU, 250 elsewhere.
         workers: Threads that prepare batches while the model runs.
         class_map: The model's output for each class of the data set, where names do not tell.
         baseline: What mCE is relative to: one of the models, or one with a packaged error table.
@@ -116,24 +122,24 @@ def run(
         progress: Show progress bars.
 
     Raises:
-        ValueError: for unknown names, levels out of range, an empty plan, images or classes that do not fit a model,
-            a baseline that is neither in the run nor packaged for its images.
+        TypeError: for seeds, levels and sizes that are no numbers, selections that are no sequence.
+        ValueError: for unknown names, levels out of range, an empty selection, images or classes that do not fit a
+            model, a baseline that is neither in the run nor packaged for its images.
         WeightError: for weights that are missing, damaged or do not fit.
         MissingExtraError: without the packages of the extra ``robustness``.
         StoreError: if another run holds the folder, or the store cannot be written.
         OSError: if files cannot be written.
     """
     need('robustness')
-    sources = _sources(models)
+    sources = _sources(selection('models', models, 'at least one name or source'))
     count = len(sources) * count_points(suite, corruptions, levels, seeds)
     say = functools.partial(tqdm.write, file=sys.stderr) if progress else lambda text: None
     if count > MOST:
         raise ValueError(f'expected at most {MOST:,} cells in a run, got {count:,}: name fewer seeds, levels or models')
     plan = points(suite, corruptions, levels, seeds)
     device = _device(device)
-    batch_size = default_batch_size(device) if batch_size is None else batch_size
-    if batch_size < 1 or workers < 0:
-        raise ValueError(f'batch_size={batch_size}, workers={workers}: accepted are at least 1 and at least 0')
+    batch_size = default_batch_size(device) if batch_size is None else integer('batch_size', batch_size, least=1)
+    workers = integer('workers', workers)
     for source in sources:
         source.check()
         source.check_pictures()
@@ -143,20 +149,27 @@ def run(
     with locked(out), closing(Store(out, write=True)) as store:
         say(f'{count:,} cells are to be measured, each on all images')
         images = data() if callable(data) else data
-        digest, how = images.sha256(), precision(device, amp)
+        data_sha256, how = images.sha256(), precision(device, amp)
         entries = []
         for source in tqdm(sources, desc='checking models', unit='model', disable=not progress, leave=False):
-            subject = describe(source, source.open())
+            net = source.open()
+            subject = describe(source, net)
+            made = how
+            with ready(net, 'cpu'):
+                if mixed := batch_statistics(net):
+                    warnings.warn(f'{subject.name}: {batch_statistics_text(mixed, batch_size)}', stacklevel=2)
+                    made = f'{how}, batches of {batch_size}'
+            del net
             _check_sizes(subject, plan)
             mapping = class_indices(subject, images, class_map)
             if progress and class_map is None and (note := _few_labels(subject, images)):
                 tqdm.write(f'timm-zerosnet: {note}', file=sys.stderr)
-            keys = {point: cell_key(subject, images, digest, mapping, how, point) for point in plan}
+            keys = {point: cell_key(subject, images, data_sha256, mapping, made, point) for point in plan}
             entry = _Entry(source, subject, mapping, mapped_by(subject, images, class_map), keys)
             if progress and (note := mapping_note({'name': subject.name, **entry.classes()})):
                 tqdm.write(f'timm-zerosnet: {note}', file=sys.stderr)
             entries.append(entry)
-        document = _document(entries, plan, images, digest, how, data_name)
+        document = _document(entries, plan, images, data_sha256, how, data_name)
         if baseline is not None:
             check_baseline([source.name for source in sources], suite, baseline, document['data']['images_sha256'])
         store.set_plan({**document, 'baseline': baseline})
@@ -173,16 +186,17 @@ def run(
             disable=not progress or not todo,
             mininterval=0.2 if sys.stderr.isatty() else 30,
         ) as bar:
-            view, pixels, first = '', torch.empty(0), True
+            seen, pixels, first = '', torch.empty(0), True
+            versions, machine = current_versions(), device_name(device)
             views = [entry.view for entry in entries]
             for entry in sorted(entries, key=lambda entry: views.index(entry.view)):
                 pending = {point: key for point, key in entry.keys.items() if key in todo}
                 todo -= set(pending.values())  # the same network under a second name is measured once
                 if not pending:
                     continue
-                if entry.view != view:
+                if entry.view != seen:
                     pixels = torch.empty(0)  # two sizes at once need not fit
-                    pixels, view = resize(images.images, entry.subject.preprocessing, progress), entry.view
+                    pixels, seen = resize(images.images, entry.subject.preprocessing, progress), entry.view
                 targets = torch.from_numpy(_targets(images, entry.mapping))
                 net = entry.source.open()
                 if describe(entry.source, net).weights != entry.subject.weights:
@@ -190,13 +204,15 @@ def run(
                 with ready(net, device):
                     for point, key in pending.items():
                         bar.set_description(f'{entry.subject.name} {point}', refresh=False)
-                        batches = _batches(pixels, point, batch_size, workers, bar)
+                        digest = hashlib.sha256()
+                        batches = _batches(pixels, point, batch_size, workers, bar, digest)
                         began, before = time.perf_counter(), bar.n
                         result, error = _attempt(net, entry.subject, batches, targets, device, amp)
                         bar.update(before + len(targets) - bar.n)
                         seconds = time.perf_counter() - began
                         cell = dict(dataclasses.asdict(point), model=entry.subject.name)
-                        store.put(key, cell, Stored(result, error, seconds, str(device)))
+                        origin = Origin(versions, machine, None if error else digest.hexdigest())
+                        store.put(key, cell, Stored(result, error, seconds, str(device), origin))
                         if first and left > 1:
                             rest = duration(seconds * (left - 1))
                             say(f'the first cell took {duration(seconds)}: about {rest} left for {left - 1:,} more')
@@ -230,8 +246,6 @@ def _sources(models: Sequence[str | Source]) -> list[Source]:
         source = model if isinstance(model, Source) else Source(model)
         if sources.setdefault(source.name, source) != source:
             raise ValueError(f'two different models are called {source.name!r}: accepted is one name for each')
-    if not sources:
-        raise ValueError('the plan is empty: accepted is at least one model')
     own = [name for name, source in sources.items() if source.module is not None or source.checkpoint is not None]
     for name in own:
         kind, seed = training(name)
@@ -282,15 +296,18 @@ def _targets(data: LabelledImages, mapping: Mapping[str, int]) -> np.ndarray:
     return np.array([mapping[name] for name in names], dtype=np.int64)
 
 
-def _batches(pixels: Tensor, point: Point, size: int, workers: int, bar: Any) -> Iterator[Tensor]:
-    def prepare(start: int) -> Tensor:
-        batch = as_floats(pixels[start : start + size])
-        if point.corruption == CLEAN:
-            return batch
-        indices = range(start, start + len(batch))
-        return perturb(batch, point.corruption, point.level, point.seed or 0, indices, point.suite)
+def _batches(pixels: Tensor, point: Point, size: int, workers: int, bar: Any, digest: Any) -> Iterator[Tensor]:
+    """Float pixels as a model is shown them; ``digest`` is fed with those of each image, whatever the batches."""
 
-    for batch in ahead(prepare, range(0, len(pixels), size), workers):
+    def prepare(start: int) -> tuple[Tensor, bytes]:
+        batch = as_floats(pixels[start : start + size])
+        if point.corruption != CLEAN:
+            indices = range(start, start + len(batch))
+            batch = perturb(batch, point.corruption, point.level, point.seed or 0, indices, point.suite)
+        return batch, b''.join(hashlib.sha256(np.ascontiguousarray(image)).digest() for image in batch.numpy())
+
+    for batch, seen in ahead(prepare, range(0, len(pixels), size), workers):
+        digest.update(seen)
         yield batch
         bar.update(len(batch))
 
@@ -314,11 +331,7 @@ def _document(
             levels[point.corruption].append(point.level)
     return {
         'format': 1,
-        'versions': {
-            'timm-zerosnet': __version__,
-            'python': platform.python_version(),
-            **{package: version(package) for package in PACKAGES},
-        },
+        'versions': current_versions(),
         'suite': plan[0].suite,
         'levels': levels,
         'seeds': sorted({point.seed for point in plan if point.seed is not None}),
@@ -348,6 +361,7 @@ def _document(
             for entry in entries
         ],
         'image_ids': data.image_ids(),
+        'labels': [data.classes[label] if data.classes else label for label in data.labels.tolist()],
         'cells': [
             {**dataclasses.asdict(point), 'model': entry.subject.name, 'key': entry.keys[point]}
             for entry in entries

@@ -20,6 +20,7 @@ import numpy as np
 from ..output import make_folder
 from .cells import Cell
 from .evaluation import Evaluation
+from .origins import NOT_RECORDED, Origin, as_document
 
 NAME = 'cells.sqlite'
 LOCK = 'run.lock'
@@ -36,6 +37,8 @@ CREATE TABLE cells (
 CREATE TABLE plan (id INTEGER PRIMARY KEY CHECK (id = 0), document TEXT NOT NULL);
 PRAGMA user_version = {VERSION};
 """
+# beside the cells: the first releases wrote no such table, and go on reading and writing a store that has it
+ORIGINS = 'CREATE TABLE IF NOT EXISTS origins (key TEXT PRIMARY KEY, document TEXT NOT NULL)'
 
 
 class StoreError(RuntimeError):
@@ -50,6 +53,7 @@ class Stored:
     error: str | None
     seconds: float
     device: str
+    origin: Origin = NOT_RECORDED
 
 
 class Store:
@@ -75,6 +79,8 @@ class Store:
                     self._base.executescript(f'BEGIN;{SCHEMA}COMMIT;')
                 elif version != VERSION:
                     raise StoreError(f'{self.path} has version {version}: accepted is {VERSION}; take another folder')
+                if write:
+                    self._base.execute(ORIGINS)
             except BaseException:
                 self._base.close()
                 raise
@@ -114,11 +120,23 @@ class Store:
         seed = None if cell['seed'] is None else str(cell['seed'])  # sqlite's integers end at 2**63
         row = [key, cell['model'], cell['suite'], cell['corruption'], cell['level'], seed]
         row += [stored.seconds, stored.device, stored.error, *arrays]
-        with self._explained():  # one statement is one transaction
+        with self._explained(), self._base:
+            self._base.execute('BEGIN')
             self._base.execute(f'INSERT OR REPLACE INTO cells VALUES ({", ".join("?" * len(row))})', row)
+            document = json.dumps(as_document(stored.origin))
+            self._base.execute('INSERT OR REPLACE INTO origins VALUES (?, ?)', [key, document])
+
+    def origins(self) -> dict[str, Origin]:
+        """With what each cell was measured, by its key; ``NOT_RECORDED`` for those of the first releases."""
+        with self._explained():
+            found = dict.fromkeys((key for (key,) in self._base.execute('SELECT key FROM cells')), NOT_RECORDED)
+            if self._base.execute("SELECT 1 FROM sqlite_master WHERE name = 'origins'").fetchone():
+                rows = self._base.execute('SELECT key, document FROM origins').fetchall()
+                found.update((key, Origin(**json.loads(document))) for key, document in rows if key in found)
+        return found
 
     def get(self, key: str) -> Stored | None:
-        """A cell, None if it was not measured."""
+        """A cell, None if it was not measured; without its origin, see ``origins``."""
         columns = ', '.join(['error', 'seconds', 'device', *TYPES])
         with self._explained():
             row = self._base.execute(f'SELECT {columns} FROM cells WHERE key = ?', [key]).fetchone()
@@ -177,6 +195,7 @@ def read_run(folder: str | Path) -> Run:
     """
     with closing(Store(folder)) as store:
         run = Run(store.plan(), [], {}, [])
+        points = planned(run.plan)
         for i, cell in enumerate(run.plan['cells']):
             stored = store.get(cell['key'])
             if stored is None:
@@ -184,18 +203,26 @@ def read_run(folder: str | Path) -> Run:
             elif stored.result is None:
                 run.failed[i] = stored.error or ''
             else:
-                place = {key: value for key, value in cell.items() if key != 'key'}
-                run.cells.append(Cell(**place, result=stored.result))
+                run.cells.append(_cell(cell, stored.result, points))
     return run
 
 
 def read_cells(store: Store, plan: dict[str, Any], model: str) -> list[Cell]:
     """The cells of one model that have a result, in the order of the plan."""
-    cells = []
+    cells, points = [], planned(plan)
     for place in plan['cells']:
         if place['model'] == model and (stored := store.get(place['key'])) is not None and stored.result is not None:
-            cells.append(Cell(**{key: value for key, value in place.items() if key != 'key'}, result=stored.result))
+            cells.append(_cell(place, stored.result, points))
     return cells
+
+
+def planned(plan: dict[str, Any]) -> tuple[tuple[str, float, int | None], ...]:
+    """(corruption, level, seed) of every cell that a model of a run has when it is finished."""
+    return tuple(dict.fromkeys((cell['corruption'], cell['level'], cell['seed']) for cell in plan['cells']))
+
+
+def _cell(place: dict[str, Any], result: Evaluation, points: tuple[tuple[str, float, int | None], ...]) -> Cell:
+    return Cell(**{key: value for key, value in place.items() if key != 'key'}, result=result, plan=points)
 
 
 @contextmanager

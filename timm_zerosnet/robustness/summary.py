@@ -119,8 +119,9 @@ def summarise(
         cells: Of a run, in any order.
         baseline: What mCE is relative to: a model of the run, or one with a packaged error table; None leaves it out.
         suite: Which suite; needed where there are several.
-        plan: (corruption, level, seed) of every cell that a model should have, clean included; default: the whole suite
-            with the noise seeds that are there, and whatever any of the models has.
+        plan: (corruption, level, seed) of every cell that a model should have, clean included; default: what the runs
+            planned that the cells are of, as ``read_run`` gives them, otherwise the whole suite with the noise seeds
+            that are there, and whatever any of the models has.
         folder: Where packaged error tables are.
         only: Models to sum up; default: all.
         resamples: Of the bootstrap by image.
