@@ -227,7 +227,9 @@ def count_points(
     suite: str, corruptions: Sequence[str] | None, levels: Sequence[float] | None, seeds: Sequence[int]
 ) -> int:
     """How many points ``plan.points`` has, without making those of all seeds."""
-    different = len(seeds) if isinstance(seeds, range) else len(set(seeds))
+    if not isinstance(seeds, range):
+        seeds = selection('seeds', seeds, 'at least one integer >= 0')
+    different = len(seeds if isinstance(seeds, range) else set(seeds))
     one, two = (len(points(suite, corruptions, levels, some)) for some in ([0], [0, 1]))
     return one + (different - 1) * (two - one)
 
