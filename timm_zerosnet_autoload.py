@@ -43,7 +43,7 @@ def install() -> None:
 
 
 def command() -> int:
-    """``timm-zerosnet``, which says in one line why the package cannot be imported, such as a damaged manifest."""
+    """``timm-zerosnet``, which says in one line why the package cannot be imported."""
     try:
         from timm_zerosnet.cli import main
     except KeyboardInterrupt:  # the import takes seconds
