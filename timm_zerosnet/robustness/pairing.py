@@ -41,8 +41,7 @@ def pair_images(one: dict[str, Any], two: dict[str, Any], runs: Sequence[str]) -
             picture: _differing(groups[0][picture], groups[1][picture]) for picture in groups[0].keys() & groups[1]
         }
         if not sum(other.values()):
-            numbered = [_numbered(*side) for side in zip(pictures, labels, strict=True)]
-            return numbered[0], numbered[1], ''
+            return _numbered(pictures[0], labels[0]), _numbered(pictures[1], labels[1]), ''
         found.append((groups, other))
     groups, other = found[0]
     first = next(picture for picture in pictures[0] if other.get(picture))
