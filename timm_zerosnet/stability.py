@@ -342,8 +342,13 @@ class MultistepMethod:
             f'(must be 1 + sum i a[i] = {self._slope_weight})'
         )
 
+    @property
+    def text(self) -> str:
+        """The coefficients as ``parse_method`` reads them, such as ``'a(1/3,5/9,1/9) b(16/9)'``."""
+        return ' '.join(f'{key}({",".join(map(str, _trim(c) or (0,)))})' for key, c in (('a', self.a), ('b', self.b)))
+
     def __str__(self) -> str:
-        return self.name or f'a=({", ".join(map(str, self.a))}), b=({", ".join(map(str, self.b))})'
+        return self.name or self.text
 
 
 def _format_root(z: complex) -> str:
