@@ -9,9 +9,10 @@ to u^p, that is, e_1 .. e_(p-1) are the coefficients of ``(1 + u)^(k-1) log(1 + 
 and no more. k - p parameters are left: b0 and a[0], a[1], ...; the other a follow from them, exactly.
 
 *A bound.* The disc ``|z| <= r < 1`` is a disc of w, ``|z| <= 1`` the half-plane Re w >= 1/2. By the theorem of Gauss
-and Lucas a disc or half-plane that holds all w_j also holds the roots of the derivatives of ``N(x) = prod (x - w_j)``. The
-(k - p)-th is known from e_1 .. e_(p-1) alone. So no zero-stable method of k steps and order p has a smaller parasitic
-radius than ``radius_bound``, the largest ``|1 - 1/w|`` among the roots w of that derivative; above 1 there is none.
+and Lucas a disc or half-plane that holds all w_j also holds the roots of the derivatives of ``N(x) = prod (x - w_j)``.
+The (k - p)-th is known from e_1 .. e_(p-1) alone. So no zero-stable method of k steps and order p has a smaller
+parasitic radius than ``radius_bound``, the largest ``|1 - 1/w|`` among the roots w of that derivative. Where that is
+above 1 there is none.
 
 *Where the bound is attained.* Let x = 1 / (1 + r) and d_j = w_j - x. In the disc every d_j is 0 or has a positive real
 part, so e_1(d) .. e_(p-1)(d), which the order fixes as well, are >= 0. Where the bound is that of a root z = -r, the
@@ -273,7 +274,7 @@ def smallest_radius(steps: int, order: int) -> MultistepMethod:
     return design(steps, order).method
 
 
-@functools.lru_cache
+@functools.lru_cache(typed=True)
 def design(steps: int, order: int, seed: int = 0) -> Design:
     """The zero-stable one-slope method with the smallest parasitic radius.
 

@@ -12,8 +12,7 @@ from .design import Design, parasitic_roots, radii, zero_stable_interval
 from .output import replacing
 from .stability_plot import BAD, GOOD, INK
 
-FINE = 240  # points along each side of the region
-RAYS = 180
+RAYS, TRIED = 120, 50  # directions about the design, and distances along each
 THIN = 0.25  # of its height: a region that is thinner across its slope is drawn sheared
 
 
@@ -41,7 +40,8 @@ def plot(design: Design, path: Path) -> None:
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     steps = f'{design.steps} steps, order {design.order}, one slope'
-    figure.suptitle(f'{steps}: smallest parasitic radius {design.radius:.6g}', fontsize=11)
+    found = '' if design.proven else ' found'
+    figure.suptitle(f'{steps}: smallest parasitic radius{found} {design.radius:.6g}', fontsize=11)
     stable = _curve(left, design) if len(design.free) == 1 else _region(figure, left, design)
     _locus(figure, right, design, stable)
     with replacing(path) as partial:
@@ -84,7 +84,8 @@ def _region(figure: Any, axes: Any, design: Design) -> np.ndarray:
     points = outline + best
     points[:, 1] += shear * points[:, 0]
     low, high = points.min(0), points.max(0)
-    x, y = (np.linspace(*ends, FINE) for ends in zip(low - 0.1 * (high - low), high + 0.1 * (high - low), strict=True))
+    fine = int(np.clip((1e8 / design.steps**3) ** 0.5, 60, 240))
+    x, y = (np.linspace(*ends, fine) for ends in zip(low - 0.1 * (high - low), high + 0.1 * (high - low), strict=True))
     found = _radii(design, x, y[:, None] - shear * x)
     inside = np.where(_stable(found), found, np.nan)
     filled = axes.contourf(x, y, inside, levels=np.linspace(0, 1, 21), cmap='viridis')
@@ -103,15 +104,15 @@ def _best(design: Design) -> np.ndarray:
 
 def _reach(design: Design, directions: np.ndarray) -> np.ndarray:
     """How far along each direction (b0, a0) the methods stay zero-stable, counted from the design."""
-    distances = np.geomspace(1e-5, 4.0**design.steps, 80)
+    distances = np.geomspace(1e-5, 4.0**design.steps, TRIED)
 
     def stable(distance):
         points = _best(design) + distance[..., None] * directions
         return _stable(_radii(design, points[..., 0], points[..., 1]))
 
-    first = np.argmin(stable(np.broadcast_to(distances[:, None], (80, len(directions)))), 0)
+    first = np.argmin(stable(np.broadcast_to(distances[:, None], (TRIED, len(directions)))), 0)
     inside, outside = np.where(first > 0, distances[first - 1], 0), distances[first]
-    for _ in range(30):
+    for _ in range(14):
         middle = (inside + outside) / 2
         inside, outside = np.where(stable(middle), (middle, outside), (inside, middle))
     return inside
@@ -128,7 +129,7 @@ def _outline(design: Design) -> np.ndarray:
 
 
 def _few(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f'{names[0]} to {names[-1]}'
+    return ', '.join(names) if len(names) < 3 else f'{names[0]} to {names[-1]}'
 
 
 def _locus(figure: Any, axes: Any, design: Design, stable: np.ndarray) -> None:
@@ -144,7 +145,7 @@ def _locus(figure: Any, axes: Any, design: Design, stable: np.ndarray) -> None:
     points = axes.scatter(roots.real, roots.imag, c=shown, s=3, cmap='plasma', linewidths=0, rasterized=True)
     figure.colorbar(points, ax=axes, label='b0')
     axes.plot(1, 0, 'o', color=INK, markersize=6)
-    parasitic = np.array(design.method.roots[1:])
+    parasitic = np.append(design.method.roots[1:], np.zeros(design.steps - design.method.steps))
     axes.plot(parasitic.real, parasitic.imag, 'o', color=BAD, markersize=7, markeredgecolor='white', zorder=3)
     axes.set(xlim=(-1.15, 1.15), ylim=(-1.15, 1.15), aspect='equal')
     fixed = list(design.free)[1:]
