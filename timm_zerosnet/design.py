@@ -42,7 +42,7 @@ import functools
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Iterator, NamedTuple, Sequence
+from typing import Any, Iterator, NamedTuple, Sequence
 
 import numpy as np
 
@@ -234,7 +234,7 @@ def zero_stable_interval(steps: int, order: int) -> Interval | None:
     return Interval(low, has_low, high, has_high)
 
 
-def _shifted(e: Sequence[Fraction], n: int, x: Fraction) -> list[Fraction]:
+def _shifted(e: Sequence[Any], n: int, x: Any) -> list[Any]:
     """Elementary symmetric functions of ``w_j - x`` from those of n numbers w_j, as many as are given."""
     return [sum(math.comb(n - i, m - i) * (-x) ** (m - i) * e[i] for i in range(m + 1)) for m in range(len(e))]
 
@@ -314,7 +314,7 @@ def design(steps: int, order: int, seed: int = 0) -> Design:
     return Design(steps, order, _rational(steps, order, _to_keep(roots, order), radius), radius, bound, False)
 
 
-def _attaining(steps: int, order: int, bound: float) -> tuple[float, list[complex]] | None:
+def _attaining(steps: int, order: int, bound: float) -> tuple[float, Sequence[complex]] | None:
     """The bound and ``1 / (1 - z)`` of the k - p roots to keep, where it is attained."""
     x = 1 / (1 + bound)
     if np.abs(_numeric_roots(_order_polynomial(steps, order)) + bound).min() > 1e-9:
@@ -325,7 +325,7 @@ def _attaining(steps: int, order: int, bound: float) -> tuple[float, list[comple
     return (bound, [x] * (steps - order)) if inside else None
 
 
-def _order_3(steps: int) -> tuple[float, list[complex]]:
+def _order_3(steps: int) -> tuple[float, Sequence[complex]]:
     """The smallest radius of order 3 and ``1 / (1 - z)`` of all roots but one -r and the one in between."""
     n, (_, first, e2) = steps - 1, map(float, order_conditions(steps, 3))
 
