@@ -109,10 +109,12 @@ def parse_method(method: MethodLike) -> MultistepMethod:
     Args:
         method: A ``MultistepMethod`` (returned as it is) or a string: a name of ``METHODS`` such as ``'ab2'``, or a
             family with its parameter, such as ``'zerosnet(-9/5)'``, ``'optimal(4)'``, ``'lm(1.05)'``,
-            ``'momentum(0.9)'``.
+            ``'momentum(0.9)'``, or coefficients, newest first, such as ``'a(1/3,5/9,1/9) b(16/9)'``
+            (``MultistepMethod.text``).
 
     Raises:
-        ValueError: for an unknown name (the nearest ones are suggested) or a parameter that the family refuses.
+        ValueError: for an unknown name (the nearest ones are suggested), a parameter that the family refuses or
+            coefficients that make no method.
         TypeError: if it is neither.
     """
     if isinstance(method, MultistepMethod):
@@ -125,7 +127,10 @@ def parse_method(method: MethodLike) -> MultistepMethod:
     call = re.fullmatch(r'([\w-]+)\s*\((.*)\)', name)
     if call and call[1] in FAMILIES:
         return FAMILIES[call[1]](call[2].strip())
+    own = re.fullmatch(r'a\s*\(([^()]*)\)\s*b\s*\(([^()]*)\)', name)
+    if own:
+        return MultistepMethod(*(own[i].replace(',', ' ').split() for i in (1, 2)))
     legal = [*METHODS, *(f'{family}(...)' for family in FAMILIES)]
     near = nearest(name, legal, 3, 0.5)
     hint = f'did you mean {" or ".join(near)}? ' if near else ''
-    raise ValueError(f'unknown method {method!r}: {hint}accepted: {", ".join(legal)}')
+    raise ValueError(f'unknown method {method!r}: {hint}accepted: {", ".join(legal)}, a(...) b(...)')

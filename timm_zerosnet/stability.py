@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from numbers import Rational, Real
-from typing import Sequence, Union
+from typing import Callable, Sequence, Union
 
 import numpy as np
 
@@ -378,8 +378,16 @@ class MultistepMethod:
             f'{written(sum(self.b))} (must be 1 + sum i a[i] = {written(self._slope_weight)})'
         )
 
+    @property
+    def text(self) -> str:
+        """The coefficients as ``parse_method`` reads them, such as ``'a(1/3,5/9,1/9) b(16/9)'``."""
+        return self._text(str)
+
     def __str__(self) -> str:
-        return self.name or f'a=({", ".join(map(written, self.a))}), b=({", ".join(map(written, self.b))})'
+        return self.name or self._text(written)
+
+    def _text(self, write: Callable[[Fraction], str]) -> str:
+        return ' '.join(f'{key}({",".join(map(write, _trim(c) or (0,)))})' for key, c in (('a', self.a), ('b', self.b)))
 
 
 def _format_root(z: complex) -> str:

@@ -22,6 +22,8 @@ for name, default in json.loads(Path(__file__).with_name('train_arguments.json')
     option = f'--{name.replace("_", "-")}'
     if isinstance(default, bool):
         parser.add_argument(option, action='store_true', default=default)
+    elif isinstance(default, dict):
+        parser.add_argument(option, nargs='*', action=utils.ParseKwargs, default=default)
     elif name != 'data':
         kind = int if name in ('num_classes', 'start_epoch', 'in_chans') else type(default)
         kind = float if name in ('lr', 'layer_decay', 'mean', 'std') else kind
@@ -40,7 +42,8 @@ def main():
     text = yaml.safe_dump(vars(args))
     device = utils.init_distributed_device(args)
     torch.manual_seed(args.seed)
-    model = create_model(args.model, num_classes=args.num_classes or None, pretrained=args.pretrained)
+    classes = args.num_classes or None
+    model = create_model(args.model, num_classes=classes, pretrained=args.pretrained, **args.model_kwargs)
     wrapped = DistributedDataParallel(model, device_ids=[device]) if args.distributed else model
     optimizer = create_optimizer_v2(model, **optimizer_kwargs(cfg=args))
     scheduler, epochs = create_scheduler_v2(optimizer, **scheduler_kwargs(args), updates_per_epoch=STEPS)

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any, Callable
 
+from ..design import Design, design, zero_stable_interval
 from ..extras import need
 from ..methods import METHODS, parse_method
 from ..multistep_resnet import LARGEST
@@ -15,10 +16,24 @@ from .options import print_json
 
 PLOTS = ('.png', '.svg', '.pdf')
 TIMES = {1: '', 2: ' (double)', 3: ' (triple)'}
+PROOFS = {
+    1: 'Euler has no parasitic root, and needs no older state',
+    2: 'sum 1/(1 - z) = k - 3/2 over the k - 1 parasitic roots z, and Re 1/(1 - z) >= 1/(1 + r) where |z| <= r, so '
+    'that r >= 1/(2k - 3), reached by all z = -r alone',
+    3: 'the order fixes the sums of w = 1/(1 - z) and of w^2 over the parasitic roots z, and the latter is largest '
+    'where all z but one are -r or r',
+}
+PROOF = (
+    'the order fixes a derivative of prod (x - w), w = 1/(1 - z) of the parasitic roots z; its roots lie in every disc '
+    'that holds all w (Gauss and Lucas), and in none of a smaller radius'
+)
+NEAR = 'not a fraction; the coefficients above come within 0.01 % of it'
 EXAMPLES = """
 timm-zerosnet stability zerosnet-opt
 timm-zerosnet stability 'zerosnet(-9/5)' --plot zerosnet.png
 timm-zerosnet stability --a 1/3 5/9 1/9 --b 16/9 --json
+timm-zerosnet stability 'a(1/3,5/9,1/9) b(16/9)'
+timm-zerosnet stability design --steps 4 --order 2 --plot design.png
 """
 
 
@@ -26,30 +41,52 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the command, see ``robustness.commands.register``."""
     parser = command('stability', _stability, 'Roots, order and stability of a linear multistep method.', EXAMPLES)
     parser.add_argument(
-        'method', nargs='?', metavar='METHOD', help=f'{", ".join(METHODS)}, zerosnet(-9/5), optimal(4), lm(1.05), ...'
+        'method',
+        nargs='?',
+        metavar='METHOD',
+        help=f'{", ".join(METHODS)}, zerosnet(-9/5), optimal(4), lm(1.05), ..., '
+        "'a(1/3,5/9,1/9) b(16/9)', or design: the one-slope method of --steps and --order of smallest parasitic radius",
     )
     parser.add_argument('--a', nargs='+', metavar='A', help='weights of the states, newest first, such as 1/3 5/9 1/9')
     parser.add_argument('--b', nargs='+', metavar='B', help='weights of the slopes, newest first')
+    parser.add_argument('--steps', type=int, metavar='K', help='of design: history terms')
+    parser.add_argument('--order', type=int, metavar='P', help='of design: order of accuracy, at most K')
     parser.add_argument('--plot', type=Path, metavar='FILE', help=f'draw it; {", ".join(PLOTS)}')
     parser.add_argument('--json', action='store_true', help='print JSON')
 
 
 def _stability(args: argparse.Namespace) -> None:
-    method = _method(args)
     if args.plot is not None:
         need('robustness')
         check_output(args.plot, PLOTS)
-        from ..stability_plot import plot
+    found = _design(args)
+    method = found.method if found else _method(args)
+    if args.plot is not None:
+        from .. import design_plot, stability_plot
 
-        plot(method, args.plot)
+        if found:
+            design_plot.plot(found, args.plot)
+        else:
+            stability_plot.plot(method, args.plot)
     if args.json:
-        print_json(describe(method))
+        print_json({**describe(method), **({'design': describe_design(found)} if found else {})})
         return
     print(f'{method.name}: {method.formula}' if method.name else method.formula)
-    for name, value in _lines(method):
+    for name, value in _lines(method) + (_design_lines(found) if found else []):
         print(f'  {name:24}{value}')
     if args.plot is not None:
         print(f'  {"plot":24}{args.plot}')
+
+
+def _design(args: argparse.Namespace) -> Design | None:
+    wanted = (args.method or '').strip().lower() == 'design'
+    if not wanted and (args.steps, args.order) != (None, None):
+        raise ValueError(f'expected METHOD design beside --steps and --order, got {args.method or "no METHOD"}')
+    if not wanted:
+        return None
+    if args.a is not None or args.b is not None or args.steps is None or args.order is None:
+        raise ValueError('expected design with --steps and --order alone, such as design --steps 4 --order 2')
+    return design(args.steps, args.order)
 
 
 def _method(args: argparse.Namespace) -> MultistepMethod:
@@ -127,6 +164,46 @@ def _lines(method: MultistepMethod) -> list[tuple[str, Any]]:
         ('meaning', meaning(method)),
     ]
     return lines + ([('source', method.source)] if method.source else [])
+
+
+def _design_lines(found: Design) -> list[tuple[str, Any]]:
+    lines = [
+        ('text form', found.method.text),
+        ('free parameters', ', '.join(found.free) or 'none: the order fixes the method'),
+        ('zero-stable set', _set(found)),
+        ('smallest radius', f'{found.radius:.6g}, {_reason(found)}'),
+    ]
+    return lines if found.method.parasitic_radius <= found.radius + 1e-12 else [*lines, ('', NEAR)]
+
+
+def _set(found: Design) -> str:
+    if not found.free:
+        return 'this method alone'
+    if len(found.free) > 1:
+        return f'{len(found.free)} parameters, bounded; --plot draws it over b0 and a0'
+    family = " (in ZeroSNet's family: lambda <= -1 or lambda > 1/3)" if found.steps == 3 else ''
+    return f'{zero_stable_interval(found.steps, found.order)}{family}'
+
+
+def _reason(found: Design) -> str:
+    if not found.proven:
+        return f'the smallest that a search found; no method has less than {found.bound:.6g}'
+    return f'proven: {PROOFS.get(found.order, PROOF)}'
+
+
+def describe_design(found: Design) -> dict[str, Any]:
+    """What ``design`` adds to ``describe``; exact numbers are text."""
+    one = zero_stable_interval(found.steps, found.order) if len(found.free) == 1 else None
+    return {
+        'steps': found.steps,
+        'order': found.order,
+        'text': found.method.text,
+        'free_parameters': {name: str(value) for name, value in found.free.items()},
+        'zero_stable_set': str(one) if one else None,
+        'smallest_radius': found.radius,
+        'proven': found.proven,
+        'radius_bound': found.bound,
+    }
 
 
 def _interval(low: float | None) -> str:
