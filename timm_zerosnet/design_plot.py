@@ -79,7 +79,7 @@ def _curve(axes: Any, design: Design) -> np.ndarray:
 def _region(figure: Any, axes: Any, design: Design) -> np.ndarray:
     best = _best(design)
     outline = _outline(design)
-    slope = np.polyfit(*outline.T, 1)[0]
+    slope = np.polyfit(outline[:, 0], outline[:, 1], 1)[0]
     shear = round(-slope, 2) if np.ptp(outline @ (-slope, 1)) < THIN * np.ptp(outline[:, 1]) else 0.0
     points = outline + best
     points[:, 1] += shear * points[:, 0]
