@@ -377,7 +377,7 @@ def test_refused_before_it_starts(arguments, message, images, finished, tmp_path
 def test_output_that_cannot_be_written(images, finished, capsys):
     out = finished / 'last.pth.tar' / 'out'
     message = refused(capsys, '--data-dir', images, '--output', out, '--experiment', 'x')
-    assert f'cannot write {out / "x"}: {out} is a file; --output DIR names another place' in message
+    assert f'cannot write {out / "x"}: {out.parent} is a file; --output DIR names another place' in message
 
 
 def test_splits_with_different_classes(tmp_path, capsys):
