@@ -147,6 +147,19 @@ def test_argument_without_effect_is_warned_of_once(name, arguments, said):
         assert message.startswith(f'{name}: {said}')
 
 
+def test_an_euler_step_is_no_step_of_another_one_step_method():
+    method = timm_zerosnet.MultistepMethod([1], [2])
+    networks = []
+    for euler in (False, True):
+        torch.manual_seed(0)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter('always')
+            networks.append(timm.create_model('multistep_resnet20', method=method, euler_at_projection=euler).eval())
+        assert not [w for w in caught if 'no effect' in str(w.message)]
+    x = torch.randn(1, 3, 16, 16)
+    assert not torch.allclose(networks[0](x), networks[1](x))
+
+
 def test_lambda_beside_weights_has_no_effect():
     assert warned('zerosnet20_tra', lambda_init=2) == []
     assert warned('zerosnet20_tra', pretrained=True, lambda_init=2) == [

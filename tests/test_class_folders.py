@@ -171,11 +171,42 @@ def test_a_folder_of_one_split_has_nothing_to_choose(tmp_path):
     assert found.split == '' and found.notes == () and [image.max() for image in found.images] == [0, 1]
 
 
-@pytest.mark.parametrize('names', [['train'], ['Train', 'Validation']])
+@pytest.mark.parametrize('names', [['train'], ['Train', 'Training']])
 def test_splits_without_one_to_measure_on(names, tmp_path):
     write(tmp_path, *(f'{split}/{name}' for split in names for name in ('rose', 'tulip')))
     with pytest.raises(DataError, match=rf'holds {", ".join(names)}; expected one of validation, .*/{names[0]}$'):
         load_labelled(tmp_path)
+
+
+def test_splits_beside_folders_of_images_are_refused(tmp_path):
+    for name in ('a', 'b', 'test/sub'):
+        write(tmp_path, name)
+    with pytest.raises(DataError, match='holds test, named like splits .*, beside folders of images: a, b; expected'):
+        load_labelled(tmp_path)
+
+
+def test_a_loose_picture_does_not_hide_a_split(tmp_path):
+    write(tmp_path, 'val/a', 'val/b', 'test/a', 'test/b')
+    (tmp_path / 'val' / 'a' / '0.png').rename(tmp_path / 'val' / 'sheet.png')
+    with pytest.raises(DataError, match='val holds images that lie in no class folder: sheet.png'):
+        load_labelled(tmp_path)
+
+
+def test_splits_in_capitals(tmp_path):
+    write(tmp_path, 'Train/a', 'Test/a')
+    assert load_labelled(tmp_path).split == 'Test'
+
+
+def test_digits_that_timm_cannot_sort(tmp_path):
+    write(tmp_path, '①', '②')
+    with pytest.raises(DataError, match='[①②]: expected a folder name whose digits are 0 to 9'):
+        load_labelled(tmp_path)
+
+
+def test_hidden_folders_that_are_classes_are_noted(tmp_path):
+    write(tmp_path, 'a', '.ipynb_checkpoints')
+    found = load_labelled(tmp_path)
+    assert any('hidden folders, which are classes as in timm: 1 (.ipynb_checkpoints)' in note for note in found.notes)
 
 
 def test_pictures_in_no_class_folder(tmp_path):

@@ -124,6 +124,26 @@ def test_weights_made_from_others_train_and_are_left_by_fuse(name, kind):
     assert getattr(fused.stages[0].blocks[-1], last).get_parameter(parameter) is not None
 
 
+WATCHED = {
+    'hook': lambda module: module.register_forward_hook(lambda module, args, out: 0.5 * out + 1),
+    'pre-hook': lambda module: module.register_forward_pre_hook(lambda module, args: (args[0] + 1,)),
+    'forward': lambda module: setattr(module, 'forward', lambda x: type(module).forward(module, x) + 1),
+}
+
+
+@pytest.mark.parametrize('layer', ['conv1', 'norm2', 'conv2', 'drop_path'])
+@pytest.mark.parametrize('kind', WATCHED)
+def test_fuse_leaves_what_hooks_change(kind, layer):
+    model, x = settle(create('zerosnet20'), 'zerosnet20'), images('zerosnet20')
+    for block in model.stages[1].blocks:
+        WATCHED[kind](getattr(block, layer))
+    with torch.no_grad():
+        wanted = model(x)
+        assert distance(reparameterize_model(model, inplace=True).eval()(x), wanted) < 1e-5
+    untouched = model.stages[0].blocks[-1]
+    assert isinstance(untouched.norm2, nn.ReLU) and untouched.step.b0 == 1  # elsewhere it folds
+
+
 @torch.no_grad()
 def test_fuse_gives_blocks_that_share_a_convolution_weights_of_their_own():
     model = create('zerosnet20')

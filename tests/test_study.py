@@ -109,10 +109,46 @@ def test_held_out_images_are_the_last_of_each_class(npz):
     assert images.x_test.equal(everything.x_train[140:]) and images.x_train.equal(everything.x_train[:140])
 
 
-@pytest.mark.parametrize('holdout, message', [(3, 'a multiple of 4'), (160, 'less than 160'), (-4, 'a multiple of 4')])
+@pytest.mark.parametrize(
+    'holdout, message', [(3, 'a multiple >= 0 of 4'), (160, 'less than 160'), (-4, 'a multiple >= 0 of 4')]
+)
 def test_impossible_holdouts_are_refused(npz, holdout, message):
     with pytest.raises(ValueError, match=message):
         load(npz, holdout)
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda y: y + 0.5,
+        lambda y: y.astype(int) - 1,
+        lambda y: y * 5,
+        lambda y: y.astype(bool),
+        lambda y: y.astype(str),
+        lambda y: y[:0],
+    ],
+    ids=['halves', 'from -1', 'gaps', 'bool', 'text', 'none'],
+)
+@pytest.mark.parametrize('key', ['y_train', 'y_test'])
+def test_labels_that_are_no_class_indices_are_refused(npz, key, change, tmp_path):
+    with np.load(npz) as file:
+        arrays = dict(file)
+    arrays[key] = change(arrays[key])
+    if not len(arrays[key]):
+        arrays[key.replace('y', 'x')] = arrays[key.replace('y', 'x')][:0]
+    if key == 'y_test' and arrays[key].dtype.kind in 'ui' and len(arrays[key]):
+        arrays[key] = arrays[key] + 4 * (arrays[key].min() >= 0)  # beyond those of the training images
+    np.savez(tmp_path / 'wrong.npz', **arrays)
+    with pytest.raises(ValueError, match='wrong.npz: expected'):
+        load(tmp_path / 'wrong.npz')
+
+
+@pytest.mark.parametrize('content', [b'', b'text', b'PK\x03\x04 and no more'])
+def test_damaged_files_are_refused(content, tmp_path):
+    (tmp_path / 'wrong.npz').write_bytes(content)
+    with pytest.raises(ValueError, match='wrong.npz: expected an .npz file') as caught:
+        load(tmp_path / 'wrong.npz')
+    assert 'unsafely' not in str(caught.value)
 
 
 def test_files_without_the_arrays_are_refused(tmp_path):

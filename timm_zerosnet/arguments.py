@@ -9,7 +9,7 @@ import torch
 from timm.layers import get_norm_act_layer
 from torch import Tensor, nn
 
-from .methods import parse_method
+from .methods import METHODS, parse_method
 from .pretrained import WeightError, few
 from .steps import MU_RANGE
 
@@ -109,7 +109,7 @@ def _idle(arguments: dict[str, Any]) -> dict[str, str]:
     if arguments['block'] == 'basic':
         idle['start_projection'] = 'block 0 projects nothing, only that of a bottleneck does'
     method = _effective(arguments)['method']
-    if method is not None and method.steps == 1:
+    if method is not None and method == METHODS['euler']:
         idle['euler_at_projection'] = 'every block is an Euler step'
     return idle
 
@@ -119,7 +119,7 @@ def _answers(arguments: dict[str, Any]) -> Tensor:
     with torch.device('cpu'), torch.no_grad():
         kinds = {**_DEFAULTS, **{key: arguments[key] for key in _DEFAULTS if key in arguments}}
         layer = get_norm_act_layer(**kinds)(64).eval()
-        return layer(torch.linspace(-8, 8, 64).view(1, 64, 1, 1))
+        return layer(torch.linspace(-64, 64, 64).view(1, 64, 1, 1))
 
 
 def _text(key: str, value: Any) -> str:

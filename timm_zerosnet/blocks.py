@@ -78,7 +78,8 @@ class MultistepBlock(nn.Module):
 
         Norms behind a convolution go into it, and ``b[0]`` into the branch's last weight unless slopes are kept. The
         first norm and those of the projections come before a convolution and stay, as do norms other than timm's batch
-        norm. A convolution that is pruned, parametrised or wrapped by an adapter stays, with its norm and ``b[0]``.
+        norm. A convolution that is pruned, parametrised, hooked or wrapped by an adapter stays, with its norm and
+        ``b[0]``.
         """
         for conv, norm in self.folds:
             folded, rest = _fold(getattr(self, conv), getattr(self, norm))
@@ -86,7 +87,7 @@ class MultistepBlock(nn.Module):
             setattr(self, norm, rest)
         self.step = fixed(self.step)
         last = getattr(self, self.last)
-        if _is_plain(last, nn.Conv2d) and not self.step.keeps_slopes:
+        if _is_plain(last, nn.Conv2d) and not _is_watched(self.drop_path) and not self.step.keeps_slopes:
             scaled = [None if each is None else each * self.step.b0 for each in (last.weight, last.bias)]
             setattr(self, self.last, _with_parameters(last, *scaled))
             self.step = FixedStep(self.step.a, [1.0])
@@ -199,8 +200,14 @@ class Stem(nn.Module):
 
 
 def _is_plain(module: nn.Module, kind: type) -> bool:
-    """Whether a module computes with parameters of its own: not pruned, parametrised, wrapped or of another class."""
-    return type(module) is kind and {name for name, _ in module.named_parameters(recurse=False)} <= {'weight', 'bias'}
+    """Whether a module does what its class says, with parameters of its own: it is not pruned, hooked or wrapped."""
+    own = {name for name, _ in module.named_parameters(recurse=False)} <= {'weight', 'bias'}
+    return type(module) is kind and own and not _is_watched(module)
+
+
+def _is_watched(module: nn.Module) -> bool:
+    """Whether something from outside sees or changes what goes through a module."""
+    return bool('forward' in vars(module) or module._forward_hooks or module._forward_pre_hooks)
 
 
 def _with_parameters(conv: nn.Conv2d, weight: Tensor, bias: Optional[Tensor]) -> nn.Conv2d:

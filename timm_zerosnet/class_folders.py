@@ -50,7 +50,21 @@ def picture_suffixes() -> frozenset[str]:
 
 def natural_order(names: Iterable[str]) -> list[str]:
     """Names as timm sorts class folders: numbers by their value, letters whatever their case."""
-    return sorted(names, key=lambda name: (natural_key(name), name))
+    return sorted(names, key=lambda name: (_natural(name), name))
+
+
+def _natural(name: str) -> Any:
+    """timm's key.
+
+    Raises:
+        DataError: for digits that are no decimal ones, which timm cannot sort either.
+    """
+    try:
+        return natural_key(name)
+    except ValueError:
+        raise DataError(
+            f"{name}: expected a folder name whose digits are 0 to 9, as timm's order of classes needs"
+        ) from None
 
 
 def refuse_ties(names: Sequence[str], where: Any) -> None:
@@ -60,7 +74,7 @@ def refuse_ties(names: Sequence[str], where: Any) -> None:
         DataError: naming two of them.
     """
     for first, second in zip(names, names[1:], strict=False):
-        if natural_key(first) == natural_key(second):
+        if _natural(first) == _natural(second):
             raise DataError(
                 f"{where}: the folders {first} and {second} have the same place in timm's order of classes; expected "
                 'names that differ in more than case and leading zeros'
@@ -69,14 +83,8 @@ def refuse_ties(names: Sequence[str], where: Any) -> None:
 
 def splits_inside(folder: Path) -> list[str]:
     """Folders that are named like a split of a data set and hold folders: a class may be called ``train``, too."""
-    return sorted(
-        path.name for path in folder.iterdir() if path.name.lower() in SPLITS and path.is_dir() and _is_split(path)
-    )
-
-
-def _is_split(folder: Path) -> bool:
-    entries = list(folder.iterdir())
-    return any(path.is_dir() for path in entries) and not any(map(_is_picture, entries))
+    named = (path for path in folder.iterdir() if path.is_dir() and path.name.lower() in SPLITS)
+    return sorted(path.name for path in named if any(entry.is_dir() for entry in path.iterdir()))
 
 
 def _is_picture(path: Path) -> bool:
@@ -120,7 +128,14 @@ def _chosen_split(path: Path) -> tuple[Path, str, list[str]]:
     inside = splits_inside(path)
     if not inside:
         return path, '', []
-    chosen = next((name for name in EVALUATED if name in inside), None)
+    beside = [entry for entry in path.iterdir() if entry.is_dir() and entry.name.lower() not in SPLITS]
+    if classes := natural_order(entry.name for entry in beside if any(map(_is_picture, entry.iterdir()))):
+        raise DataError(
+            f'{path} holds {", ".join(inside)}, named like splits of a data set and holding folders, beside folders of '
+            f'images: {few(classes)}; expected the ones or the others: name the folder that is meant, such as '
+            f'{path / inside[0]}'
+        )
+    chosen = next((name for wanted in EVALUATED for name in inside if name.lower() == wanted), None)
     if chosen is None:
         raise DataError(
             f'{path} holds {", ".join(inside)}; expected one of {", ".join(EVALUATED)} in it, or the folder of one '
@@ -151,7 +166,7 @@ class _Walk:
                 continue
             subfolders[:] = natural_order(subfolders)
             above.update({os.path.join(folder, name): (*above[folder], real) for name in subfolders})
-            self._take(Path(folder), real, natural_order(names))
+            self._take(Path(folder), real, sorted(names))
             if not subfolders and not names:
                 self._take_broken(Path(folder))
 
@@ -193,10 +208,12 @@ class _Walk:
         nested = sorted(place for places in self.places.values() for place in places if '/' in place)
         several = [f'{label} of {", ".join(sorted(where))}' for label, where in self.places.items() if len(where) > 1]
         others = [self._short(file) for file in self.labels if not is_img_extension(file.suffix.lower())]
+        hidden = [label for label in self.places if label.startswith('.')]
         found = {
             'folders without images, no classes as in timm': natural_order(empty),
             'folders inside class folders, which name the classes of their images as in timm': nested,
             'classes that are made of several folders, as in timm': several,
+            'hidden folders, which are classes as in timm': hidden,
             'links that lead back to a folder above them and are not followed': self.loops,
             'images that a link reaches a second time, counted once where timm counts them again': self.twice,
             "images whose suffix timm's scripts pass over, counted here": others,

@@ -120,7 +120,7 @@ def replacing(path: Path) -> Iterator[Path]:
     partial = ''
     try:
         with writing(path):
-            descriptor, partial = tempfile.mkstemp(prefix=f'.{path.name}-', suffix='.partial', dir=path.parent)
+            descriptor, partial = tempfile.mkstemp(prefix=f'.{path.name[:40]}-', suffix='.partial', dir=path.parent)
             os.close(descriptor)
             yield Path(partial)
             umask = os.umask(0)

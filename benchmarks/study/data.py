@@ -49,19 +49,30 @@ def load(path: Path, holdout: int = 0) -> Images:
     try:
         with np.load(path) as file:
             x_train, y_train, x_test, y_test = (torch.from_numpy(file[key]) for key in KEYS)
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f'{path}: expected an .npz file with {", ".join(KEYS)}, got: {error}') from None
+    except Exception as error:  # numpy, zipfile and torch each raise their own
+        said = str(error).split('If you trust')[0].strip() or type(error).__name__
+        raise ValueError(f'{path}: expected an .npz file with {", ".join(KEYS)}, got: {said}') from None
     for name, x, y in (('train', x_train, y_train), ('test', x_test, y_test)):
         if x.dtype != torch.uint8 or x.ndim != 4 or x.shape[-1] != 3 or y.shape != x.shape[:1]:
             raise ValueError(
                 f'{path}: expected x_{name} uint8 (N, H, W, 3) and y_{name} (N,), got {x.dtype} {tuple(x.shape)} and '
                 f'{tuple(y.shape)}'
             )
+    for name, y in (('train', y_train), ('test', y_test)):
+        if not len(y) or y.is_floating_point() or y.dtype == torch.bool or y.min() < 0:
+            raise ValueError(
+                f'{path}: expected integers >= 0 in y_{name}, at least one, got {y.dtype} {y[:5].tolist()}'
+            )
     y_train, y_test = y_train.long(), y_test.long()
     classes = int(y_train.max()) + 1
+    if len(y_train.unique()) < classes or y_test.max() >= classes:
+        raise ValueError(
+            f'{path}: expected class indices 0 to {classes - 1}, each in y_train, got {len(y_train.unique())} of them '
+            f'there and up to {int(y_test.max())} in y_test'
+        )
     if holdout:
         if holdout < 0 or holdout % classes:
-            raise ValueError(f'--holdout: expected a multiple of {classes}, the number of classes, got {holdout}')
+            raise ValueError(f'--holdout: expected a multiple >= 0 of {classes}, the number of classes, got {holdout}')
         members = [torch.nonzero(y_train == label).flatten() for label in range(classes)]
         share = holdout // classes
         smallest = min(map(len, members))
