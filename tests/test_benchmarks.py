@@ -85,7 +85,7 @@ def test_networks_that_cannot_be_built(name, message):
         ('--models zerosnet20 --repeat 0', "'0': accepted is an integer of at least 1"),
         ('--models zerosnet20 --img-size -3', 'accepted is an integer of at least 1'),
         ('--models zerosnet20 --csv none/out.csv', 'none is not a folder'),
-        ('--models zerosnet20 --plot out.foo', "ends with '.foo'"),
+        ('--models zerosnet20 --plot out.foo', "got '.foo'"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_measured(script, words, message, refused):

@@ -47,8 +47,8 @@ def load(path: Path, holdout: int = 0) -> Images:
             multiple of the number of classes or leaves a class without training images.
     """
     try:
-        with np.load(path) as file:
-            x_train, y_train, x_test, y_test = (torch.from_numpy(file[key]) for key in KEYS)
+        with path.open('rb') as file, np.load(file) as arrays:
+            x_train, y_train, x_test, y_test = (torch.from_numpy(arrays[key]) for key in KEYS)
     except Exception as error:  # numpy, zipfile and torch each raise their own
         said = str(error).split('If you trust')[0].strip() or type(error).__name__
         raise ValueError(f'{path}: expected an .npz file with {", ".join(KEYS)}, got: {said}') from None
