@@ -20,10 +20,10 @@ import torch
 from records import device_name, read_csv, write_csv
 from tqdm import tqdm
 
-from timm_zerosnet.pretrained import manifest
 from timm_zerosnet.robustness import evaluate
 from timm_zerosnet.robustness.data import load_data
-from timm_zerosnet.timm_scripts import find_script, script_version
+from timm_zerosnet.training.scripts import find_script, script_version
+from timm_zerosnet.weights import manifest
 
 RESULTS = Path(__file__).parent / 'results' / 'accuracy.csv'
 

@@ -19,9 +19,9 @@ from options import positive
 from records import device_name, markdown, read_csv, write_csv
 from tqdm import tqdm
 
-from timm_zerosnet.pretrained import manifest
 from timm_zerosnet.robustness.data import load_data
 from timm_zerosnet.robustness.evaluation import as_floats, data_config, default_batch_size, measure, ready, resize
+from timm_zerosnet.weights import manifest
 
 RESULTS = Path(__file__).parent / 'results' / 'bfloat16.csv'
 DOCUMENT = Path(__file__).resolve().parent.parent / 'docs' / 'speed.md'

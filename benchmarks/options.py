@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from networks import build
 
-from timm_zerosnet.output import OutputError, check_output
+from timm_zerosnet._files import OutputError, check_output
 
 
 def positive(text: str) -> int:

@@ -10,7 +10,7 @@ from typing import Any, Iterable
 
 import torch
 
-from timm_zerosnet.output import replacing
+from timm_zerosnet._files import replacing
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:

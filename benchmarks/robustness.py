@@ -20,17 +20,17 @@ from typing import Any
 
 from records import read_csv, write_csv
 
-from timm_zerosnet import tables
-from timm_zerosnet.pretrained import manifest
+from timm_zerosnet.maintain import tables
 from timm_zerosnet.robustness import SUITES
-from timm_zerosnet.robustness.analysis import analyse, compare_run
-from timm_zerosnet.robustness.baselines import write_baseline
-from timm_zerosnet.robustness.comparison import Trainings, compare_trainings
+from timm_zerosnet.robustness.analysis.baselines import write_baseline
+from timm_zerosnet.robustness.analysis.comparison import Trainings, compare_trainings
+from timm_zerosnet.robustness.analysis.grids import architecture
+from timm_zerosnet.robustness.analysis.run import analyse, compare_run
 from timm_zerosnet.robustness.data import load_data
-from timm_zerosnet.robustness.grids import architecture
+from timm_zerosnet.robustness.report.markdown import decided
 from timm_zerosnet.robustness.run import run
 from timm_zerosnet.robustness.store import Store, read_cells
-from timm_zerosnet.robustness.tables import decided
+from timm_zerosnet.weights import manifest
 
 RESULTS = Path(__file__).parent / 'results'
 KEPT = ('report.html', 'table.md', 'cells.csv')

@@ -22,8 +22,8 @@ import torch
 from records import processor, write_csv
 from tqdm import trange
 
-from timm_zerosnet.output import OutputError, check_output
-from timm_zerosnet.pretrained import own_weights
+from timm_zerosnet._files import OutputError, check_output
+from timm_zerosnet.weights import own_weights
 
 MODELS = ('zerosnet20', 'zerosnet110', 'preresnet20', 'resnet18')
 IMPORT = 'import time; start = time.perf_counter(); import timm; print(time.perf_counter() - start)'

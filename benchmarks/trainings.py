@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from records import read_csv
 from stability import COLOURS, DOCS, STYLE
 
-from timm_zerosnet.pretrained import sha256
-from timm_zerosnet.robustness.grids import architecture
-from timm_zerosnet.tables import NOISES
+from timm_zerosnet.maintain.tables import NOISES
+from timm_zerosnet.robustness.analysis.grids import architecture
+from timm_zerosnet.weights import sha256
 
 SOURCE = Path(__file__).parent / 'results' / 'robustness.csv'
 

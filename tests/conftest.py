@@ -14,8 +14,8 @@ from typing import Any, Callable, Iterable
 
 import pytest
 from children import ends_its_children, guarded  # noqa: F401
+from places import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 PACKAGED = (
     'pyproject.toml',
     'README.md',

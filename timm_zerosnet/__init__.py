@@ -5,8 +5,8 @@ import timm as _timm  # noqa: F401
 
 from .backbones import weights_overlay
 from .methods import METHODS, parse_method
+from .multistep import MultistepMethod, ZeroStabilityWarning
 from .multistep_resnet import MultistepResNet
-from .stability import MultistepMethod, ZeroStabilityWarning
 
 __version__ = '0.1.0'
 __all__ = [

@@ -9,9 +9,10 @@ from typing import Any
 import timm
 from torch import nn
 
-from . import pretrained
+from . import weights as pretrained
+from ._errors import WeightError
 from .cifar import cifar_config
-from .pretrained import WeightError, check_taken
+from .weights import check_taken
 
 NOT_TIMMS = {  # of timm's own weights, of which these are none
     **dict.fromkeys(('hf_hub_id', 'hf_hub_filename', 'origin_url', 'paper_ids', 'paper_name', 'notes')),
@@ -76,7 +77,7 @@ def create(name: str, pretrained: bool = True, **arguments: Any) -> nn.Module:
     refuse_empty_tag(name)
     check_taken(name)
     if ':' in name:
-        from .hub_models import outside_name
+        from .model_names import outside_name
 
         name = outside_name(name, pretrained)
     if is_backbone(name):

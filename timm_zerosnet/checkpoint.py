@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import re
+import warnings
 from pathlib import Path
 from typing import Any, Iterable
 
 import torch
+import yaml
 from timm.models import list_models
 from torch import Tensor, nn
 
+from ._errors import WeightError, few, one_line
 from .cifar import DATA_SETS
-from .pretrained import WeightError, few
 from .registry import is_own
-from .runs import read_checkpoint
+from .weights import sha256
+
+RECORD = 'timm_zerosnet'  # what our launcher writes into a run's args.yaml, beside train.py's own arguments
 
 ORIGINAL_URLS = "the ZeroSNet authors' CIFAR and ImageNet networks and LM-ResNet's MResNet.py"
 
@@ -250,3 +255,69 @@ def _accepted_shapes(key: str, own: Tensor, config: dict[str, Any]) -> list[tupl
     if key != _STEM or channels in (None, shape[1]):
         return [shape]
     return [shape, (shape[0], channels, *shape[2:])]
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint of train.py, read without unpickling code.
+
+    Raises:
+        WeightError: if it is missing, damaged or something else.
+    """
+    if not path.is_file():
+        raise WeightError(f'{path} does not exist; expected is a last.pth.tar of train.py')
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # torch's, about what is refused here
+            checkpoint = torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:  # torch, pickle and zipfile each raise their own
+        raise WeightError(
+            f'{path} (sha256 {sha256(path)}) is not a readable checkpoint: {type(error).__name__}: {one_line(error)}'
+        ) from error
+    if not isinstance(checkpoint, dict):
+        raise WeightError(f'{path} holds a {type(checkpoint).__name__}; expected is a checkpoint of train.py')
+    return checkpoint
+
+
+def state_dict_of(checkpoint: dict[str, Any], average: str, path: Path) -> dict[str, Any]:
+    """The trained weights (``'raw'``) of a checkpoint or their running average (``'ema'``).
+
+    Raises:
+        WeightError: if it holds no such weights; names what it holds.
+    """
+    key = {'raw': 'state_dict', 'ema': 'state_dict_ema'}[average]
+    if not isinstance(checkpoint.get(key), dict):
+        raise WeightError(f'{path} holds no {key}; it holds {few(checkpoint)}')
+    if strange := [name for name in checkpoint[key] if not isinstance(name, str)]:
+        raise WeightError(f'{path} has names in {key} that are no text: {few(strange)}')
+    return checkpoint[key]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        WeightError: if it cannot be read or holds something else.
+    """
+    try:
+        parsed = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise WeightError(f'{path} is not a readable YAML file: {one_line(error)}') from error
+    if not isinstance(parsed, dict):
+        raise WeightError(f'{path} holds a {type(parsed).__name__}; expected are lines of the form name: value')
+    return parsed
+
+
+def class_names(path: Path) -> tuple[str, ...] | None:
+    """The classes that a run of our launcher trained on, in the order of the outputs; None where nothing says them.
+
+    A checkpoint has them, of a file that was made of one the ``args.yaml`` beside it.
+    """
+    try:
+        args = None if path.suffix == '.safetensors' else read_checkpoint(path).get('args')
+        if args is None:
+            args = read_yaml(path.parent / 'args.yaml')
+    except (WeightError, OSError):  # whoever needs the file says what is wrong with it
+        return None
+    record = (args if isinstance(args, dict) else getattr(args, '__dict__', {})).get(RECORD)
+    names = record.get('class_names') if isinstance(record, dict) else None
+    return tuple(map(str, names)) if isinstance(names, list) else None

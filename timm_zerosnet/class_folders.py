@@ -12,7 +12,7 @@ from PIL import Image
 from timm.data import is_img_extension
 from timm.utils import natural_key
 
-from .pretrained import few
+from ._errors import few
 
 EVALUATED = ('validation', 'val', 'valid', 'eval', 'evaluation', 'test')  # the first that is there is measured
 SPLITS = ('train', 'training', *EVALUATED)

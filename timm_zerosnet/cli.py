@@ -11,9 +11,9 @@ import sys
 from typing import Any
 
 from . import __version__, commands
+from ._files import explain, flush_stdout
+from .commands import robustness
 from .commands.options import add_command
-from .output import explain, flush_stdout
-from .robustness import commands as robustness
 
 
 class _Parser(argparse.ArgumentParser):

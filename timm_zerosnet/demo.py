@@ -12,7 +12,7 @@ from timm.optim import create_optimizer_v2
 from torch import nn
 from tqdm import tqdm
 
-from .output import make_folder, replacing
+from ._files import make_folder, replacing
 from .robustness import evaluate
 
 MODEL = 'zerosnet20'

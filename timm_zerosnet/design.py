@@ -46,9 +46,9 @@ from typing import Any, Iterator, NamedTuple, Sequence
 
 import numpy as np
 
-from .extras import need
+from ._files import need
 from .methods import METHODS, optimal
-from .stability import MultistepMethod, _zero_stable, as_fraction
+from .multistep import MultistepMethod, _zero_stable, as_fraction
 
 MOST_STEPS = 64
 MOST_SEARCHED = 12  # steps; a search with more takes minutes

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from . import stability_plot
+from . import method_plot
+from ._files import replacing
 from .design import Design, parasitic_roots, radii, zero_stable_interval
-from .output import replacing
-from .stability_plot import BAD, GOOD, INK
+from .method_plot import BAD, GOOD, INK
 
 RAYS, TRIED = 120, 50  # directions about the design, and distances along each
 THIN = 0.25  # of its height: a region that is thinner across its slope is drawn sheared
@@ -31,7 +31,7 @@ def plot(design: Design, path: Path) -> None:
         OutputError: if it cannot be written.
     """
     if not design.free:
-        stability_plot.plot(design.method, path)
+        method_plot.plot(design.method, path)
         return
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

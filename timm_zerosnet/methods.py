@@ -7,8 +7,8 @@ import re
 from fractions import Fraction
 from typing import Callable, Union
 
-from .did_you_mean import nearest
-from .stability import Coefficient, MultistepMethod, as_fraction, shown, written
+from ._errors import nearest
+from .multistep import Coefficient, MultistepMethod, as_fraction, shown, written
 
 CHEN = 'Chen, Jin, Shang 2022, Zero Stability Well Predicts Performance of Convolutional Neural Networks'
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from .blocks import BLOCKS, MultistepBlock, MultistepStage, Stem, make_projection
 from .methods import MethodLike, parse_method, zerosnet
-from .stability import MultistepMethod, ZeroStabilityWarning
+from .multistep import MultistepMethod, ZeroStabilityWarning
 from .steps import FixedStep, LMStep, ZeroSNetStep
 
 __all__ = ['MultistepResNet']

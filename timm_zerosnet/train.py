@@ -13,15 +13,17 @@ from typing import Any
 
 import yaml
 
-from . import __version__, preflight
+from . import __version__
+from ._errors import ScriptError
+from ._files import cannot_write, check_folder, is_full
 from .backbones import is_backbone, weights_overlay
-from .continuing import WAY, Continuation, find_continuation, only_writer, refuse_changes
-from .hub_models import cached_if_unreachable
-from .output import cannot_write, check_folder, is_full
-from .recipes import find_recipe, read_recipe
-from .runs import RECORD, trim_log
-from .timm_scripts import (
-    ScriptError,
+from .checkpoint import RECORD
+from .model_names import cached_if_unreachable
+from .training import preflight
+from .training.logs import trim_log
+from .training.recipes import find_recipe, read_recipe
+from .training.resume import WAY, Continuation, find_continuation, only_writer, refuse_changes
+from .training.scripts import (
     find_script,
     launch,
     run_script,

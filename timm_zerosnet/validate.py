@@ -7,11 +7,12 @@ from pathlib import Path
 
 import timm
 
+from ._errors import ScriptError
+from ._files import check_output
 from .backbones import script_arguments
-from .hub_models import HUB, LOCAL, cached_if_unreachable
-from .output import check_output
-from .preflight import check_checkpoint, check_data, check_images, check_positional, check_pretrained
-from .timm_scripts import ScriptError, find_script, launch, run_script, script_parser, take_scripts_option, with_device
+from .model_names import HUB, LOCAL, cached_if_unreachable
+from .training.preflight import check_checkpoint, check_data, check_images, check_positional, check_pretrained
+from .training.scripts import find_script, launch, run_script, script_parser, take_scripts_option, with_device
 
 USAGE = """usage: timm-zerosnet validate --model NAME [--timm-scripts DIR] [arguments of timm's validate.py]
 

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from timm.models import PretrainedCfg, build_model_with_cfg, generate_default_cfgs, resolve_pretrained_cfg
 
-from . import pretrained as weights
-from .arguments import refuse_other_function, warn_of_arguments
+from . import weights
 from .checkpoint import checkpoint_filter_fn
 from .cifar import DATA_SETS, cifar_config
 from .multistep_resnet import MultistepResNet
+from .pretrained_arguments import refuse_other_function, warn_of_arguments
 from .registry import register_all, register_model
 
 

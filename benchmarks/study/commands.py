@@ -20,7 +20,7 @@ from study.data import load
 from study.sets import DEEP, PILOT, SETS
 from study.table import Job, append, done
 from study.training import RECIPE, Sizes, train
-from timm_zerosnet.output import OutputError, check_output, make_folder
+from timm_zerosnet._files import OutputError, check_output, make_folder
 
 BENCHMARKS = Path(__file__).resolve().parents[1]
 RESULTS = BENCHMARKS / 'results'

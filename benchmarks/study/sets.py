@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from timm_zerosnet import MultistepMethod, parse_method
-from timm_zerosnet.stability import Coefficient
+from timm_zerosnet.multistep import Coefficient
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from study.data import Draws, Images, crop, padded
 from study.sets import SETS
 from study.table import Job
 from timm_zerosnet import ZeroStabilityWarning
-from timm_zerosnet.output import replacing
+from timm_zerosnet._files import replacing
 from timm_zerosnet.robustness import evaluate
 
 

@@ -12,19 +12,11 @@ from safetensors.torch import load_file, save
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
-from .. import pretrained
-from ..checkpoint import (
-    ORIGINAL_URLS,
-    architecture,
-    averages,
-    checkpoint_filter_fn,
-    refuse_tied,
-    sizes,
-    unwrap,
-)
-from ..output import check_output, replacing
-from ..pretrained import WeightError
-from ..robustness.subjects import Source
+from .. import weights as pretrained
+from .._errors import WeightError
+from .._files import check_output, replacing
+from ..checkpoint import ORIGINAL_URLS, architecture, averages, checkpoint_filter_fn, refuse_tied, sizes, unwrap
+from ..robustness.models import Source
 from ..zerosnet import DEPTHS, default_cfgs
 from .info import own_model
 from .options import ModelKwargs

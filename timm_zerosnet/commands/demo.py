@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Callable
 
-from ..extras import need
+from .._files import need
 
 EXAMPLES = 'timm-zerosnet demo --out digits --epochs 5'
 

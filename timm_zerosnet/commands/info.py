@@ -9,16 +9,16 @@ from typing import Any, Callable
 import torch
 from torch import nn
 
-from .. import backbones, pretrained
+from .. import backbones
+from .. import weights as pretrained
+from .._errors import WeightError, nearest
+from ..checkpoint import read_yaml
 from ..costs import measure
-from ..did_you_mean import nearest
 from ..memory import check_size
 from ..methods import lm, zerosnet_coefficients
-from ..pretrained import WeightError
+from ..multistep import MultistepMethod, as_fraction
 from ..registry import stranger
-from ..robustness.subjects import Source
-from ..runs import read_yaml
-from ..stability import MultistepMethod, as_fraction
+from ..robustness.models import Source
 from ..steps import LMStep, ZeroSNetStep
 from ..zerosnet import default_cfgs
 from .options import add_model_options, print_json, print_table

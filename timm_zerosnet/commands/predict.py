@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..images import ImageError, read_image
 from ..robustness.evaluation import as_floats, ready, resize
-from ..robustness.subjects import ModelError, Source, Subject, describe, read_class_map
+from ..robustness.models import ModelError, Source, Subject, describe, read_class_map
+from ..robustness.pictures import ImageError, read_image
 from .options import add_model_options, print_json
 
 BATCH = 64

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, Callable
 
-from ..output import check_folder
+from .._files import check_folder
 
 DRY_RUN_FOLDER = 'timm-zerosnet-hub'
 EXAMPLES = """
@@ -29,7 +29,7 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
 def _publish(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from .. import publishing
+    from ..maintain import publish as publishing
 
     if args.out is not None and not args.dry_run:
         raise ValueError('--out is the folder of --dry-run; without it everything goes to the Hub')

@@ -6,12 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any, Callable
 
+from .._files import check_output, need
 from ..design import Design, design, zero_stable_interval
-from ..extras import need
 from ..methods import METHODS, parse_method
+from ..multistep import MultistepMethod, written
 from ..multistep_resnet import LARGEST
-from ..output import check_output
-from ..stability import MultistepMethod, written
 from .options import print_json
 
 PLOTS = ('.png', '.svg', '.pdf')
@@ -62,12 +61,12 @@ def _stability(args: argparse.Namespace) -> None:
     found = _design(args)
     method = found.method if found else _method(args)
     if args.plot is not None:
-        from .. import design_plot, stability_plot
+        from .. import design_plot, method_plot
 
         if found:
             design_plot.plot(found, args.plot)
         else:
-            stability_plot.plot(method, args.plot)
+            method_plot.plot(method, args.plot)
     if args.json:
         print_json({**describe(method), **({'design': describe_design(found)} if found else {})})
         return

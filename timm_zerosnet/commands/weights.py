@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Callable
 
-from .. import pretrained
+from .. import weights as pretrained
 from .options import add_command
 
 ADD_EXAMPLES = """
@@ -38,8 +38,8 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _add(args: argparse.Namespace) -> None:
-    from ..adding import add
-    from ..recipes import find_recipe
+    from ..maintain.add_weight import add
+    from ..training.recipes import find_recipe
 
     row = add(
         Path(args.checkpoint),
@@ -73,7 +73,7 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _tables(args: argparse.Namespace) -> None:
-    from ..tables import write_tables
+    from ..maintain.tables import write_tables
 
     for path in write_tables():
         print(path)

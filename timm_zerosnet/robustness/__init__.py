@@ -1,7 +1,7 @@
 """Noise robustness of any timm model."""
 
-from .comparison import compare
+from .analysis.comparison import compare
 from .evaluation import Evaluation, evaluate
-from .perturbations import SUITES, perturb
+from .suites import SUITES, perturb
 
 __all__ = ['SUITES', 'Evaluation', 'compare', 'evaluate', 'perturb']

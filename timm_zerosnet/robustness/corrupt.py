@@ -14,13 +14,13 @@ from timm.data import IMAGENET_DEFAULT_MEAN
 from torch import Tensor
 from tqdm import tqdm
 
-from ..output import replacing, writing
+from .._files import replacing, writing
 from .data import DataError, LabelledImages
 from .evaluation import as_floats, resize
-from .export import number
-from .perturbations import SUITES, check_shape, find_perturbation, perturb, unknown
 from .plan import Point, points
+from .report.files import number
 from .store import locked
+from .suites import SUITES, check_shape, find_perturbation, perturb, unknown
 
 LAYOUTS = ('folder', 'npz', 'cifar-c')
 BATCH = 250

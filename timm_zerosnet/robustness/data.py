@@ -15,10 +15,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from .._errors import few, nearest, one_line
 from ..class_folders import DataError, find_pictures, refuse_ties
-from ..did_you_mean import nearest
-from ..images import ImageError, read_image
-from ..pretrained import few, one_line
+from .pictures import ImageError, read_image
 
 TORCHVISION = {'torch/cifar10': 'CIFAR10', 'torch/cifar100': 'CIFAR100'}
 

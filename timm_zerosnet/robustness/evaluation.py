@@ -16,12 +16,12 @@ from timm.data import create_transform, resolve_data_config
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from .._errors import few
 from ..memory import check_images
-from ..pretrained import few
 from .arguments import integer
 from .data import convert
 from .draws import WORD
-from .perturbations import check_pixels, find_perturbation, perturb
+from .suites import check_pixels, find_perturbation, perturb
 
 Images = Union[np.ndarray, Tensor, Sequence[Image.Image]]
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -122,7 +122,7 @@ def evaluate(
     batch_size = default_batch_size(device) if batch_size is None else integer('batch_size', batch_size, least=1)
     targets = _labels(labels, len(images))
     if isinstance(model, str):
-        from .subjects import Source  # which imports this module
+        from .models import Source  # which imports this module
 
         source = Source(model)
         source.check()

@@ -13,8 +13,8 @@ from typing import Any, Iterable, Sequence
 import torch
 
 from .. import __version__
+from .analysis.grids import CellKey, some
 from .evaluation import view
-from .grids import CellKey, some
 
 PACKAGES = ('torch', 'torchvision', 'timm', 'numpy', 'pillow')
 UNKNOWN = 'unknown'

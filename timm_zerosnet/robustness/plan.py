@@ -13,8 +13,8 @@ from .arguments import integer, selection
 from .cells import CLEAN
 from .data import LabelledImages
 from .draws import WORD
-from .perturbations import SUITES, find_perturbation, unknown
-from .subjects import Subject
+from .models import Subject
+from .suites import SUITES, find_perturbation, unknown
 
 
 @dataclass(frozen=True)

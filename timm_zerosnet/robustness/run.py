@@ -22,10 +22,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..extras import need
-from ..pretrained import few, one_line
+from .._errors import few, one_line
+from .._files import need
+from .analysis.baselines import check_baseline
+from .analysis.grids import architecture, training
 from .arguments import integer, selection
-from .baselines import check_baseline
 from .cells import CLEAN
 from .data import LabelledImages, ahead
 from .evaluation import (
@@ -38,14 +39,13 @@ from .evaluation import (
     resize,
     view,
 )
-from .export import export
-from .grids import architecture, training
+from .models import ModelError, Source, Subject, class_indices, describe, mapped_by, mapping_note
 from .origins import Origin, current_versions, device_name
-from .perturbations import check_shape, find_perturbation, perturb
 from .plan import Point, cell_key, points, precision
-from .samples import sample_pictures
+from .report.files import export
+from .report.samples import sample_pictures
 from .store import Store, Stored, locked
-from .subjects import ModelError, Source, Subject, class_indices, describe, mapped_by, mapping_note
+from .suites import check_shape, find_perturbation, perturb
 
 MOST = 1_000_000  # cells; the document of more outgrows the store
 

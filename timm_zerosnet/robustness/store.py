@@ -17,7 +17,7 @@ from typing import Any, Iterator
 
 import numpy as np
 
-from ..output import make_folder
+from .._files import make_folder
 from .cells import Cell
 from .evaluation import Evaluation
 from .origins import NOT_RECORDED, Origin, as_document

@@ -1,0 +1,117 @@
+"""The distributions hold what they should, and what is installed works away from the checkout."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+MANIFEST = ROOT / 'weights' / 'manifest.json'
+ROWS = json.loads(MANIFEST.read_text(encoding='utf-8')) if MANIFEST.is_file() else {}
+SMALLEST = min(
+    (name for name in ROWS if name.startswith('zerosnet')), key=lambda name: ROWS[name]['bytes'], default=None
+)
+
+
+def files(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def in_checkout(folder: str, pattern: str = '*') -> set[str]:
+    """Files below a folder of the checkout, hidden ones and caches left out."""
+    paths = [path.relative_to(ROOT / folder) for path in (ROOT / folder).rglob(pattern) if path.is_file()]
+    return {path.as_posix() for path in paths if not any(part.startswith(('.', '__pycache__')) for part in path.parts)}
+
+
+def test_wheel_holds_the_package_its_data_and_nothing_else(distributions):
+    (info,) = {name.split('/')[0] for name in files(distributions.wheel_of_sdist) if '.dist-info/' in name}
+    assert files(distributions.wheel_of_sdist) == {
+        'timm_zerosnet_autoload.py',
+        'timm_zerosnet/py.typed',
+        *(f'timm_zerosnet/{name}' for name in in_checkout('timm_zerosnet')),
+        *(f'timm_zerosnet/_weights/{name}' for name in in_checkout('weights')),
+        *(f'timm_zerosnet/_recipes/{name}' for name in in_checkout('recipes', '*.yaml')),
+        *(f'{info}/{name}' for name in ('METADATA', 'WHEEL', 'RECORD', 'entry_points.txt', 'licenses/LICENSE')),
+    }
+
+
+def test_wheel_of_the_sdist_equals_that_of_the_checkout(distributions):
+    assert files(distributions.wheel_of_sdist) == files(distributions.wheel_of_checkout)
+    with tarfile.open(distributions.sdist) as archive:
+        names = {name.split('/', 1)[-1] for name in archive.getnames()}
+    assert {'LICENSE', 'README.md', 'tests/conftest.py', 'pyproject.toml'} <= names
+
+
+@pytest.mark.parametrize('name', ROWS)
+def test_packaged_weight_is_that_of_the_manifest(distributions, name):
+    with zipfile.ZipFile(distributions.wheel_of_sdist) as archive:
+        data = archive.read(f'timm_zerosnet/_weights/{name}.safetensors')
+    assert (hashlib.sha256(data).hexdigest(), len(data)) == (ROWS[name]['sha256'], ROWS[name]['bytes'])
+
+
+def test_weights_are_small_enough_for_a_wheel(distributions):
+    with zipfile.ZipFile(distributions.wheel_of_sdist) as archive:
+        assert sum(entry.file_size for entry in archive.infolist() if '/_weights/' in entry.filename) <= 40e6
+
+
+def test_installed_wheel_finds_its_files(installed):
+    found = installed.result(
+        f'smallest = {SMALLEST!r}'
+        """
+import timm, timm_zerosnet
+from importlib.metadata import distribution
+from timm_zerosnet import pretrained
+for name in pretrained.manifest():
+    pretrained.verify(name)
+if smallest:
+    timm.create_model(smallest, pretrained=True)
+from timm_zerosnet.robustness import report
+points = distribution('timm-zerosnet').entry_points
+result = dict(
+    package=timm_zerosnet.__file__, manifest=sorted(pretrained.manifest()), weights=str(pretrained.WEIGHTS),
+    recipes=sorted(path.name for path in pretrained.RECIPES.iterdir()), template=report.TEMPLATE.is_file(),
+    points={f'{point.group}: {point.name}': callable(point.load()) for point in points})
+""",
+        '-I',
+    )
+    package = installed.site / 'timm_zerosnet'
+    assert found == dict(
+        package=str(package / '__init__.py'),
+        manifest=sorted(ROWS),
+        weights=str(package / '_weights'),
+        recipes=sorted(in_checkout('recipes', '*.yaml')),
+        template=True,
+        points={'console_scripts: timm-zerosnet': True, 'torch.backends: timm_zerosnet': True},
+    )
+    assert any(installed.python.parent.glob('timm-zerosnet*'))
+
+
+def test_editable_install_works_and_outlives_its_checkout(new_environment, checkout):
+    environment = new_environment()
+    environment.install('-e', checkout)
+    code = """
+import sys, warnings
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter('always')
+    import torch
+    early = 'timm' in sys.modules
+    import timm
+plugin = sys.modules.get('timm_zerosnet.weights')
+result = dict(early=early, models=timm.list_models('zerosnet20'), weights=str(plugin.WEIGHTS) if plugin else None,
+              warnings=[str(warning.message) for warning in caught if 'zerosnet' in str(warning.message)])
+"""
+    assert environment.result(code) == dict(
+        early=False, models=['zerosnet20'], weights=str(checkout / 'weights'), warnings=[]
+    )
+    shutil.rmtree(checkout)
+    found = environment.result(code)
+    (warning,) = found.pop('warnings')
+    assert "No module named 'timm_zerosnet'" in warning
+    assert found == dict(early=False, models=[], weights=None)

@@ -1,0 +1,135 @@
+"""Reports of made cells: what ``export`` hands over, without a store."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+
+import numpy as np
+from made_cells import whole_run
+
+from timm_zerosnet.robustness.analysis.run import analyse_cells
+from timm_zerosnet.robustness.cells import CLEAN
+from timm_zerosnet.robustness.plan import points
+from timm_zerosnet.robustness.report.html import report_html
+from timm_zerosnet.robustness.report.samples import sample_pictures
+from timm_zerosnet.robustness.rows import FIGURES, Row
+
+SCRIPT = '<script>alert(1)</script>|x'
+LONG = 'a_network_with_a_very_long_name' * 6
+
+
+def made(models, points, *, suite='zerosnet', failed=(), baseline=None, subset='', data_name='made'):
+    """Plan, rows and analysis of models, given as cells by name; what ``failed(cell)`` lacks failed.
+
+    Args:
+        models: Cells by model; those of no point are dropped.
+        points: (corruption, level, seed) of the plan.
+    """
+    wanted = set(points)
+    cells = {name: [c for c in own if (c.corruption, float(c.level), c.seed) in wanted] for name, own in models.items()}
+    levels: dict[str, list[float]] = {}
+    for corruption, level, _ in points:
+        if corruption != CLEAN and level not in levels.setdefault(corruption, []):
+            levels[corruption].append(level)
+    images = next((len(c.result.correct) for own in cells.values() for c in own), 5)
+    plan = {
+        'versions': {'timm-zerosnet': '0.1.0', 'torch': '2'},
+        'suite': suite,
+        'levels': levels,
+        'seeds': sorted({seed for *_, seed in points if seed is not None}),
+        'precision': 'of the weights',
+        'baseline': baseline,
+        'data': {
+            'name': data_name,
+            'images': images,
+            'total': 2 * images if subset else images,
+            'subset': subset,
+            'sha256': '0' * 64,
+            'images_sha256': '1' * 64,
+        },
+        'models': [
+            {
+                'name': name,
+                'parameters': 1000,
+                'weights_sha256': '2' * 64,
+                'preprocessing': {'input_size': [3, 32, 32], 'crop_pct': 1.0},
+                'class_mapping': {str(label): label for label in range(10)},
+            }
+            for name in models
+        ],
+        'cells': [
+            {'suite': suite, 'corruption': corruption, 'level': level, 'seed': seed, 'model': name}
+            for name in models
+            for corruption, level, seed in points
+        ],
+    }
+    have = {(c.model, c.corruption, float(c.level), c.seed): c.result for own in cells.values() for c in own}
+    rows = []
+    for cell in plan['cells']:
+        result = have.get((cell['model'], cell['corruption'], cell['level'], cell['seed']))
+        means = dict.fromkeys(FIGURES, 0.0)
+        status = 'ok' if result else 'failed' if cell['model'] in failed else 'missing'
+        rows.append(Row(cell, status, means if result else {}, '' if result else f'no <b>{status}</b>', 1.0, 'cpu'))
+    return plan, rows, analyse_cells(list(models), cells.__getitem__, plan, resamples=200)
+
+
+def whole(names, suite='zerosnet', seeds=(0, 1), corruptions=None, levels=None, **options):
+    """Plan, rows and analysis of models that differ in skill; none of a name in ``failed`` has a result."""
+    plan = [(p.corruption, float(p.level), p.seed) for p in points(suite, corruptions, levels, seeds)]
+    models = {}
+    for i, name in enumerate(names):
+        models[name] = (
+            []
+            if name in options.get('failed', ())
+            else whole_run(name, skill=1 - 0.04 * (i % 6), seeds=seeds, seed=i // 3, suite=suite)
+        )
+        clean = models[name][:1]
+        models[name] += [
+            replace(c, corruption=p[0], level=p[1], seed=p[2])
+            for c in clean
+            for p in plan
+            if p[0] != CLEAN and not p[1]
+        ]
+    return made(models, plan, suite=suite, **options)
+
+
+def samples(suite='zerosnet', side=32, channels=3, corruptions=None, levels=None):
+    size = 32 if suite != 'imagenet-c' else side
+    images = np.random.default_rng(0).integers(0, 256, (2, size, size, channels), dtype=np.uint8)
+    config = dict(
+        input_size=(channels, size, size),
+        crop_pct=1.0,
+        interpolation='bilinear',
+        crop_mode='center',
+        mean=(0.5,) * channels,
+    )
+    return sample_pictures(images, config, points(suite, corruptions, levels))
+
+
+CASES = {
+    'one model': lambda: (*whole(['a']), samples()),
+    'three models': lambda: (*whole(['a', 'b', 'c'], baseline='b'), samples()),
+    'twelve models': lambda: (
+        *whole([f'net{i}.data_seed{i % 3}' for i in range(10)] + [SCRIPT, LONG], subset='first 200 of 400'),
+        samples(),
+    ),
+    'one level': lambda: (*whole([SCRIPT, 'b'], corruptions=['randn'], levels=[0.1]), samples(levels=[0.1])),
+    'level 0': lambda: (*whole(['a', 'b'], corruptions=['randn'], levels=[0.0, 0.1]), samples(levels=[0.0, 0.1])),
+    'cifar-c': lambda: (*whole(['a', 'b'], suite='cifar-c'), samples('cifar-c')),
+    'imagenet-c': lambda: (*whole(['a', LONG], suite='imagenet-c'), samples('imagenet-c', side=224)),
+    'grey': lambda: (*whole(['a', 'b']), samples(channels=1)),
+    'a model failed': lambda: (*whole(['a', SCRIPT, 'c'], failed=[SCRIPT]), samples()),
+    'nothing': lambda: (*whole([SCRIPT], failed=[SCRIPT]), None),
+    'clean alone': lambda: (*whole(['a', 'b'], corruptions=[CLEAN]), None),
+}
+
+
+@functools.cache
+def built(case):
+    return CASES[case]()
+
+
+@functools.cache
+def page(case):
+    return report_html(*built(case))

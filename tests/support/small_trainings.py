@@ -1,0 +1,83 @@
+"""Small trainings: images to train on, and processes that are started, waited for and killed."""
+
+import contextlib
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import timm
+from PIL import Image
+from places import ROOT
+
+LABELS = timm.get_pretrained_cfg('zerosnet20').label_names
+
+
+def write_images(folder, train=40, validation=20, classes=10, names=LABELS):
+    rng = np.random.default_rng(0)
+    for split, count in (('train', train), ('validation', validation)):
+        for i in range(count):
+            path = folder / split / names[i % classes] / f'{i:03d}.png'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(path)
+    return folder
+
+
+def command(scripts, *arguments):
+    return ['train', 'short', '--timm-scripts', scripts, '--model', 'zerosnet20', *arguments]
+
+
+def options(images, out, name, epochs=6):
+    small = ['--batch-size', 20, '--train-img-sizes', 16, 32, '--warmup-epochs', 1, '--validation-batch-size', 10]
+    return [*small, '--epochs', epochs, '--data-dir', images, '--output', out, '--experiment', name, '--workers', 1]
+
+
+def environment(**more):
+    return {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', **more}
+
+
+def start(*arguments, launcher=(), **popen):
+    line = [sys.executable, *launcher, '-m', *map(str, arguments)]
+    return subprocess.Popen(line, env=environment(), text=True, start_new_session=True, **popen)
+
+
+def run(*arguments, launcher=()):
+    process = start(*arguments, launcher=launcher, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
+    return output
+
+
+def rows(folder):
+    with open(folder / 'summary.csv', newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def only_row(path):
+    (row,) = csv.DictReader(path.read_text().splitlines())
+    return row
+
+
+def epochs(folder):
+    path = folder / 'summary.csv'
+    return path.read_text().count('\n') - 1 if path.is_file() else 0
+
+
+def wait_for(process, folder, finished):
+    deadline = time.monotonic() + 240
+    while epochs(folder) < finished:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def kill(process):
+    # torchrun gives each process a session of its own, in which it goes on without torchrun
+    children = subprocess.run(['pgrep', '-P', str(process.pid)], capture_output=True, text=True).stdout.split()
+    os.killpg(process.pid, signal.SIGKILL)
+    for child in map(int, children):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+    process.wait()

@@ -1,0 +1,198 @@
+"""Finding, downloading and running timm's scripts, on stand-ins for them."""
+
+import http.server
+import json
+import sys
+import threading
+
+import pytest
+import timm
+import torch
+from places import STAND_IN
+
+from timm_zerosnet import train, validate
+from timm_zerosnet._errors import ScriptError
+from timm_zerosnet._files import OutputError
+from timm_zerosnet.training import scripts as timm_scripts
+
+REPORT = (STAND_IN / 'validate.py').read_text()
+
+
+@pytest.fixture(autouse=True)
+def unpatched(monkeypatch):
+    from timm.data import transforms_factory
+
+    monkeypatch.setattr(transforms_factory, 'transforms_imagenet_train', transforms_factory.transforms_imagenet_train)
+    monkeypatch.delenv('TIMM_SCRIPTS', raising=False)
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+
+
+@pytest.fixture
+def images(tmp_path):
+    from PIL import Image
+
+    for name in timm.get_pretrained_cfg('zerosnet20').label_names:
+        path = tmp_path / 'images' / 'validation' / name / '0.png'
+        path.parent.mkdir(parents=True)
+        Image.new('RGB', (32, 32)).save(path)
+    return tmp_path / 'images'
+
+
+@pytest.mark.parametrize('how', ['--timm-scripts DIR', '--timm-scripts=DIR', 'TIMM_SCRIPTS'])
+def test_runs_the_script_with_device_and_crop(how, images, capsys, monkeypatch):
+    option = [part.replace('DIR', str(STAND_IN)) for part in how.split()] if '--' in how else []
+    if not option:
+        monkeypatch.setenv('TIMM_SCRIPTS', str(STAND_IN))
+    before = list(sys.argv), list(sys.path)
+    assert validate.main([*option, '--data-dir', str(images)]) == 0
+    argv, name, knows_pad4 = json.loads(capsys.readouterr().out)
+    assert argv[1:] == ['--data-dir', str(images), '--device', 'cpu'] and name == '__main__' and knows_pad4
+    assert (sys.argv, sys.path) == before
+
+
+def test_device_that_was_given_stays(images, capsys):
+    assert validate.main(['--timm-scripts', str(STAND_IN), '--device=xpu', '--data-dir', str(images)]) == 0
+    assert '--device=xpu' in (argv := json.loads(capsys.readouterr().out)[0]) and 'cpu' not in argv
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--data-dir', 'DIR', '--split', 'trian'], 'images has no folder for --split trian; it has validation'),
+        (['--data-dir', 'DIR', '--results-file', 'DIR'], 'images: it is a folder; name a file'),
+        (['--data-dir', 'DIR', '--results-file', 'DIR/no/r.csv'], 'no is not a folder; make it, or name another place'),
+        (['--data-dir', 'DIR', '--model', ''], "--model '': expected a name of timm's, such as zerosnet20"),
+        (['elsewhere', '--data-dir', 'DIR'], "'elsewhere' and --data-dir "),
+        (['--data-dir', 'DIR', '--num-classes', '2'], 'the weights of zerosnet20 have 10 classes, so that this'),
+        (['--data-dir', 'DIR', '--model', 'zerosnet32'], 'there are no weights for zerosnet32.cifar10'),
+        (
+            ['--data-dir', 'DIR', '--model', 'zerosnet20.cifar100'],
+            'the network 100 outputs: accepted is --model zerosnet20.cifar10 or other data',
+        ),
+    ],
+)
+def test_what_validate_would_take_for_something_else(arguments, message, images, capsys):
+    arguments = [argument.replace('DIR', str(images)) for argument in arguments]
+    assert validate.main(['--timm-scripts', str(STAND_IN), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_class_folders_need_no_split(images):
+    assert validate.main(['--timm-scripts', str(STAND_IN), '--data-dir', str(images / 'validation')]) == 0
+
+
+@pytest.fixture
+def releases(tmp_path, monkeypatch):
+    """A server of releases on loopback, and an empty cache."""
+    served, asked = tmp_path / 'served', []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=str(served))
+
+        def do_GET(self):
+            asked.append(self.path)
+            super().do_GET()
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(timm_scripts, 'RELEASES', f'http://127.0.0.1:{server.server_port}')
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    folder = served / f'v{timm.__version__}'
+    folder.mkdir(parents=True)
+    yield folder, asked, tmp_path / 'cache'
+    server.shutdown()
+    server.server_close()
+
+
+def files(folder):
+    return [path for path in folder.rglob('*') if path.is_file()]
+
+
+def test_release_of_the_installed_timm_is_downloaded_once(releases, images, capsys):
+    folder, asked, cache = releases
+    (folder / 'validate.py').write_text(REPORT)
+    for _ in range(2):
+        assert validate.main(['--data-dir', str(images)]) == 0
+    assert asked == [f'/v{timm.__version__}/validate.py']
+    (script,) = files(cache)
+    assert script.read_text() == REPORT and timm_scripts.script_version(script) == timm.__version__
+    assert f'downloading {timm_scripts.RELEASES}/v{timm.__version__}/validate.py' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('content', [None, REPORT[:-60], '<html>log in</html>', ''])
+def test_what_is_no_whole_script_is_not_kept(content, releases, images, capsys):
+    folder, _, cache = releases
+    if content is not None:
+        (folder / 'validate.py').write_text(content)
+    assert validate.main(['--data-dir', str(images)]) == 2
+    message = capsys.readouterr().err
+    assert '/validate.py cannot be had' in message and '--timm-scripts DIR or TIMM_SCRIPTS' in message
+    assert 'network connection' in message and files(cache) == []
+
+
+def test_offline_and_read_only_name_both_ways_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(timm_scripts, 'RELEASES', 'http://127.0.0.1:9')
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    with pytest.raises(ScriptError, match='(?s)refused.*--timm-scripts DIR or TIMM_SCRIPTS.*network'):
+        timm_scripts.find_script('train.py')
+    (tmp_path / 'file').write_text('')
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'file'))
+    with pytest.raises(
+        OutputError, match='cannot write .* is a file; name a folder .*--timm-scripts DIR or TIMM_SCRIPTS'
+    ):
+        timm_scripts.find_script('train.py')
+
+
+def test_version_of_a_checkout(tmp_path):
+    assert timm_scripts.script_version(tmp_path / 'train.py') == ''
+    (tmp_path / 'timm').mkdir()
+    (tmp_path / 'timm' / 'version.py').write_text("__version__ = '1.0.29.dev0'\n")
+    assert timm_scripts.script_version(tmp_path / 'train.py') == '1.0.29.dev0'
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('import timm.no_such_module', 'does not run with timm .*take the script of v'),
+        ('x = 1', "has no argument parser; expected is timm's train.py"),
+    ],
+)
+def test_script_of_another_time(text, message, tmp_path):
+    (tmp_path / 'train.py').write_text(text)
+    with pytest.raises(ScriptError, match=message):
+        timm_scripts.script_parser(tmp_path / 'train.py')
+
+
+def test_device_ids_are_dropped_for_modules_on_the_cpu_only():
+    parallel, seen = torch.nn.parallel.DistributedDataParallel, []
+    original = parallel.__init__
+    try:
+        parallel.__init__ = lambda self, module, device_ids=None, *args, **kwargs: seen.append(device_ids)
+        with timm_scripts.distributed_on_cpu():
+            for device in ('cpu', 'meta'):
+                parallel(torch.nn.Linear(1, 1, device=device), device_ids=[0])
+    finally:
+        parallel.__init__ = original
+    assert seen == [None, [0]]
+
+
+@pytest.mark.parametrize(
+    'command, arguments, message',
+    [
+        (train, [], 'usage'),
+        (train, ['--model', 'zerosnet20'], 'the first argument is the recipe, not --model'),
+        (train, ['shrot'], 'accepted: a YAML file or one of paper, short, zoo'),
+        (train, ['short', '--timm-scripts'], '--timm-scripts needs the folder'),
+        (train, ['short', '--timm-scripts', 'nowhere'], 'nowhere/train.py does not exist'),
+        (train, ['--continue'], '--continue needs the folder of a run'),
+        (validate, ['--timm-scripts=nowhere'], 'nowhere/validate.py does not exist'),
+    ],
+)
+def test_errors(command, arguments, message, capsys):
+    assert command.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert message in out + err and 'Traceback' not in err

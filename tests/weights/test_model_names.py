@@ -1,0 +1,268 @@
+"""The launchers and models that lie outside timm: what is said where a Hub, a repo or a folder does not give them."""
+
+import json
+from pathlib import Path
+
+import numpy
+import PIL.Image
+import pytest
+import timm
+import torch
+from hub_server import RIGHT_TOKEN, HubServer
+from huggingface_hub import HfApi, constants
+from places import CIFAR10_SAMPLE, STAND_IN
+
+from timm_zerosnet import cli, validate
+from timm_zerosnet import model_names as hub_models
+from timm_zerosnet import weights as pretrained
+from timm_zerosnet._errors import ScriptError, WeightError
+from timm_zerosnet.maintain import publish as publishing
+from timm_zerosnet.robustness import evaluate
+from timm_zerosnet.robustness.models import Source
+from timm_zerosnet.training import preflight
+
+NAME = 'zerosnet20.cifar10'
+REPO = f'org/{NAME}'
+EXPIRED = 'hf_expiredexpired'
+NOWHERE = 'http://127.0.0.1:9'
+
+
+@pytest.fixture(scope='module')
+def published():
+    with HubServer() as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr('huggingface_hub.constants.HF_HUB_DISABLE_XET', True)
+        list(publishing.publish([NAME], 'org', api=HfApi(server.url, token=RIGHT_TOKEN)))
+        yield server
+
+
+def endpoint(url, monkeypatch):
+    monkeypatch.setattr('huggingface_hub.constants.ENDPOINT', url)
+    template = url + '/{repo_id}/resolve/{revision}/{filename}'
+    monkeypatch.setattr('huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE', template)
+
+
+@pytest.fixture
+def hub(published, tmp_path, monkeypatch):
+    """A Hub with one repo, and an empty cache; who asks a second time has to wait, which is no part of these tests."""
+    endpoint(published.url, monkeypatch)
+    for name, value in {
+        'HF_HUB_CACHE': str(tmp_path / 'cache'),
+        'HF_TOKEN_PATH': str(tmp_path / 'token'),
+        'HF_HUB_OFFLINE': False,
+    }.items():
+        monkeypatch.setattr(f'huggingface_hub.constants.{name}', value)
+
+    def wait(seconds):
+        raise AssertionError('it is asked again')
+
+    monkeypatch.setattr('huggingface_hub.utils._http.time.sleep', wait)
+    monkeypatch.setenv('NO_PROXY', '127.0.0.1')
+    monkeypatch.delenv('HF_TOKEN', raising=False)
+    yield published
+    published.status.clear()
+
+
+def message(model, capsys):
+    line = ['--timm-scripts', STAND_IN, '--model', model, '--pretrained', '--data-dir', STAND_IN]
+    assert validate.main([*map(str, line)]) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith(f'timm-zerosnet validate: --model {model}: ') and err.count('\n') == 1 and not out
+    return err
+
+
+def test_config_of_a_repo(hub):
+    assert preflight.model_config(f'hf-hub:{REPO}')['num_classes'] == 10
+    assert preflight.model_config(f'hf_hub:{REPO}@main')['num_classes'] == 10
+
+
+@pytest.mark.parametrize('offline', [False, True])
+def test_uncached_without_a_hub(offline, hub, monkeypatch, capsys):
+    """Offline, a name that is not in the cache would give a page of tracebacks."""
+    endpoint(hub.url if offline else NOWHERE, monkeypatch)
+    monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', offline)
+    said = message(f'hf-hub:{REPO}', capsys)
+    assert 'cannot be reached' in said and 'HF_HUB_OFFLINE' in said
+    assert f'`hf download {REPO} --local-dir DIR` elsewhere, bring DIR here and give --model local-dir:DIR' in said
+
+
+def test_cached_without_a_hub(hub, monkeypatch, capsys):
+    expected = preflight.model_config(f'hf-hub:{REPO}')
+    endpoint(NOWHERE, monkeypatch)
+    assert preflight.model_config(f'hf-hub:{REPO}') == expected
+    assert f'going on with what the cache holds of {REPO}' in capsys.readouterr().err
+
+
+def test_hub_that_is_ill(hub, capsys):
+    hub.status['resolve'] = 503
+    assert 'it answers 503) and the cache does not hold' in message(f'hf-hub:{REPO}', capsys)
+
+
+@pytest.mark.parametrize('where', ['HF_TOKEN', 'file'])
+def test_expired_token(where, hub, tmp_path, monkeypatch, capsys):
+    """An expired token would make a public model look like a missing one."""
+    if where == 'HF_TOKEN':
+        monkeypatch.setenv('HF_TOKEN', EXPIRED)
+    else:
+        (tmp_path / 'token').write_text(EXPIRED, encoding='utf-8')
+    said = message(f'hf-hub:{REPO}', capsys)
+    assert 'the Hub refused the token: it is wrong, expired or revoked' in said and EXPIRED not in said
+
+
+@pytest.mark.parametrize(
+    'model, expected',
+    [
+        ('hf-hub:org/none', 'the Hub has no org/none, or it is private'),
+        ('hf-hub:', 'accepted is hf-hub:ORG/NAME'),
+        ('hf-hub:a/b/c', 'accepted is hf-hub:ORG/NAME'),
+        ('local-dir:', 'config.json does not exist; expected a folder with config.json and weights'),
+        ('local-dir:none', 'none/config.json does not exist'),
+    ],
+)
+def test_wrong_names(model, expected, hub, capsys):
+    assert expected in message(model, capsys)
+
+
+@pytest.mark.parametrize(
+    'text, expected',
+    [
+        ('{', 'config.json cannot be read (JSONDecodeError'),
+        ('[1]', 'config.json cannot be read (AttributeError'),
+        ('{}', "config.json cannot be read (KeyError: 'architecture')"),
+        ('{"architecture": "other20"}', "names 'other20', which is no model that timm knows"),
+    ],
+)
+def test_folder_with_another_config(text, expected, tmp_path, capsys):
+    (tmp_path / 'config.json').write_text(text, encoding='utf-8')
+    assert expected in message(f'local-dir:{tmp_path}', capsys)
+
+
+def test_repo_without_config(hub, monkeypatch, capsys):
+    files = {name: content for name, content in hub.repos[REPO].files.items() if name != 'config.json'}
+    monkeypatch.setattr(hub.repos[REPO], 'commits', [files])
+    assert f'{REPO} has no config.json: it is no model for timm' in message(f'hf-hub:{REPO}', capsys)
+
+
+def test_name_of_the_hub_without_its_prefix():
+    with pytest.raises(ScriptError, match='hf-hub:timm/resnet18 is one of the Hub, local-dir:timm/resnet18 one in'):
+        preflight.model_config('timm/resnet18')
+
+
+def test_repo_without_weights(hub, monkeypatch, capsys):
+    files = {'config.json': hub.repos[REPO].files['config.json']}
+    monkeypatch.setattr(hub.repos[REPO], 'commits', [files])
+    monkeypatch.setattr(validate, 'check_data', lambda *_: None)
+    monkeypatch.setattr(validate, 'run_script', lambda *_: timm.create_model(f'hf-hub:{REPO}', pretrained=True))
+    assert validate.main(['--timm-scripts', str(STAND_IN), '--model', f'hf-hub:{REPO}']) == 2
+    assert 'timm-zerosnet validate: the weights cannot be had from the Hub: 404' in capsys.readouterr().err
+
+
+def test_folder_keeps_what_lies_beside_the_pretrained_config(tmp_path):
+    config = {'architecture': 'zerosnet20', 'num_classes': 4, 'pretrained_cfg': {'num_classes': 9, 'crop_pct': 0.5}}
+    (tmp_path / 'config.json').write_text(json.dumps(config), encoding='utf-8')
+    found = hub_models.outside_config(f'local-dir:{tmp_path}')
+    assert (found['num_classes'], found['crop_pct']) == (4, 0.5)
+
+
+# weights that differ from their config
+
+
+def flip(path):
+    """Turn the lowest bit of the last byte round: a value that a network takes without a word."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def folder(published, tmp_path):
+    place = tmp_path / 'folder'
+    place.mkdir()
+    for name, content in published.repos[REPO].files.items():
+        (place / name).write_bytes(content)
+    return place
+
+
+def test_published_config_and_card_name_the_sum(published):
+    files = published.repos[REPO].files
+    expected = pretrained.manifest()[NAME]['sha256']
+    config = json.loads(files['config.json'])
+    assert config['weight_file_sha256'] == expected and expected in files['README.md'].decode()
+    assert 'weight_file_sha256' not in config['pretrained_cfg']
+
+
+@pytest.mark.parametrize('how', ['predict', 'validate', 'evaluate', 'robustness'])
+def test_flipped_bit_in_a_folder(how, folder, tmp_path, monkeypatch, capsys):
+    model = f'local-dir:{folder}'
+    assert Source(model).open().num_classes == 10
+    flip(folder / 'model.safetensors')
+    if how == 'evaluate':
+        with pytest.raises(WeightError) as error:
+            evaluate(model, numpy.zeros((1, 32, 32, 3), 'uint8'), numpy.zeros(1, int))
+        said = str(error.value)
+    elif how == 'validate':
+        line = ['--timm-scripts', STAND_IN, '--model', model, '--pretrained', '--data-dir', STAND_IN]
+        assert validate.main([*map(str, line)]) == 2
+        said = capsys.readouterr().err
+    else:
+        image = tmp_path / 'a.png'
+        PIL.Image.new('RGB', (32, 32)).save(image)
+        sample = CIFAR10_SAMPLE
+        rest = [image] if how == 'predict' else ['--data', sample, '--out', tmp_path / 'out']
+        assert cli.main([how, '--model', model, *map(str, rest)]) == 2
+        said = capsys.readouterr().err
+    expected = pretrained.manifest()[NAME]['sha256']
+    assert f'{folder}/model.safetensors has sha256 ' in said and f'expected {expected} by its config.json' in said
+    assert 'fetch it again' in said
+
+
+def test_flipped_bit_in_the_cache_is_refused_until_the_file_is_deleted(hub):
+    model = f'hf-hub:{REPO}'
+    Source(model).open()
+    (stored,) = {path.resolve() for path in Path(constants.HF_HUB_CACHE).rglob('model.safetensors')}
+    flip(stored)
+    for _ in range(2):
+        with pytest.raises(WeightError, match='delete this file and ask again') as error:
+            Source(model).open()
+        assert str(stored) in str(error.value)
+    stored.unlink()
+    assert Source(model).open().num_classes == 10
+
+
+def test_folder_without_the_sum_loads_as_it_is(folder):
+    config = json.loads((folder / 'config.json').read_text(encoding='utf-8'))
+    del config['weight_file_sha256']
+    (folder / 'config.json').write_text(json.dumps(config), encoding='utf-8')
+    flip(folder / 'model.safetensors')
+    assert Source(f'local-dir:{folder}').open().num_classes == 10
+
+
+def test_weights_of_another_kind_are_none_of_the_config(folder):
+    (folder / 'model.safetensors').rename(folder / 'pytorch_model.bin')
+    with pytest.raises(WeightError, match='model.safetensors does not exist, but config.json names its sha256'):
+        Source(f'local-dir:{folder}').open()
+
+
+def test_own_checkpoint_needs_no_weights_of_the_repo(folder):
+    flip(folder / 'model.safetensors')
+    packaged = Path(pretrained.weight_file(NAME))
+    assert Source(f'local-dir:{folder}', checkpoint=packaged).open().num_classes == 10
+
+
+def test_a_hub_that_does_not_answer_once_changes_no_setting(hub, monkeypatch, capsys):
+    """With what is cached the model loads without a try for each file; the next one asks the Hub again."""
+    model = f'hf-hub:{REPO}'
+    expected = Source(model).open().state_dict()
+    with monkeypatch.context() as patch:
+        endpoint(NOWHERE, patch)
+        Source(model).check()
+        found = Source(model).open().state_dict()
+        assert constants.HF_HUB_OFFLINE is False
+        with hub_models.cached_if_unreachable(model):
+            assert constants.HF_HUB_OFFLINE is True
+        assert constants.HF_HUB_OFFLINE is False
+    assert found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in found)
+    assert 'going on with what the cache holds' in capsys.readouterr().err
+    hub.requests.clear()
+    Source(model).check()
+    assert ('HEAD', f'/{REPO}/resolve/main/config.json') in hub.requests and not capsys.readouterr().err

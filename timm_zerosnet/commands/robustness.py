@@ -1,0 +1,224 @@
+"""``timm-zerosnet robustness`` and ``timm-zerosnet corrupt``."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, Callable
+
+from .._errors import few
+from .._files import check_folder
+from ..class_folders import SPLITS
+from ..robustness.analysis.run import compare_run, plain
+from ..robustness.corrupt import LAYOUTS, corrupt
+from ..robustness.data import TORCHVISION, LabelledImages, load_data
+from ..robustness.models import Source, read_class_map
+from ..robustness.report.comparison_markdown import comparison_markdown
+from ..robustness.run import describe_subset, run
+from ..robustness.suites import SUITES
+from .options import ModelKwargs
+
+FORMS = (
+    'folder with one folder of images for each class, npz file with x_test and y_test, npy file of images beside one '
+    f'of labels, or {", ".join(TORCHVISION)}'
+)
+
+INTERPOLATIONS = ('nearest', 'bilinear', 'bicubic', 'box', 'hamming', 'lanczos')
+
+ROBUSTNESS_EXAMPLES = """
+timm-zerosnet robustness --model zerosnet20 preresnet20 --data torch/cifar10 --data-dir data --download --out noise
+timm-zerosnet robustness --model zerosnet20 --data photos --corruption randn --levels 0.05 0.1 --seeds 3 --out noise
+"""
+COMPARE_EXAMPLES = """
+timm-zerosnet compare noise zerosnet20 preresnet20
+timm-zerosnet compare before mine mine --with after
+"""
+CORRUPT_EXAMPLES = """
+timm-zerosnet corrupt photos --suite cifar-c --out corrupted
+timm-zerosnet corrupt torch/cifar10 --data-dir data --layout cifar-c --out CIFAR-10-C
+"""
+
+
+def register(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the commands.
+
+    Args:
+        command: ``command(name, run, text, examples)`` gives a new sub-parser.
+    """
+    text = 'Measure models on images, clean and under noise.'
+    _robustness_options(command('robustness', _robustness, text, ROBUSTNESS_EXAMPLES))
+    _compare_options(command('compare', _compare, 'Compare two models of a run image by image.', COMPARE_EXAMPLES))
+    _corrupt_options(command('corrupt', _corrupt, 'Write perturbed images as files.', CORRUPT_EXAMPLES))
+
+
+def _robustness_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--model', nargs='+', required=True, metavar='NAME', help="timm's names, also hf-hub:... and local-dir:..."
+    )
+    parser.add_argument('--data', required=True, help=FORMS)
+    parser.add_argument('--out', required=True, help='folder of the run; the same command in it goes on after a stop')
+    _plan_options(parser, suite='zerosnet')
+    parser.add_argument('--seeds', type=int, default=1, metavar='N', help='measure random noise with seeds 0 to N-1')
+    parser.add_argument(
+        '--baseline', metavar='NAME', help='what mCE is relative to: one of the models, or one with packaged errors'
+    )
+    _data_options(parser)
+    parser.add_argument(
+        '--class-map', type=Path, metavar='FILE', help='JSON {"class": output}, or line k names class k'
+    )
+
+    model = parser.add_argument_group('model')
+    model.add_argument('--checkpoint', type=Path, metavar='FILE', help='own weights of the one model that is named')
+    model.add_argument('--in-chans', type=int, metavar='N', help='input channels, 1 for grey images')
+    model.add_argument('--num-classes', type=int, metavar='N', help='outputs; of a checkpoint its own')
+    model.add_argument(
+        '--model-kwargs', nargs='*', action=ModelKwargs, default={}, metavar='KEY=VALUE', help='such as method=ab3'
+    )
+
+    own = parser.add_argument_group("preprocessing, in place of the models' own")
+    own.add_argument('--img-size', type=int, metavar='N', help='pixels')
+    own.add_argument('--mean', type=float, nargs='+', help='of the normalisation, pixels in [0, 1]')
+    own.add_argument('--std', type=float, nargs='+', help='of the normalisation')
+    own.add_argument('--crop-pct', type=float, help='share of the resized image that is kept')
+    own.add_argument('--interpolation', choices=INTERPOLATIONS, help='of the resizing')
+
+    speed = parser.add_argument_group('machine')
+    speed.add_argument('--device', help='such as cpu or cuda:1; default: a GPU if there is one')
+    speed.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    speed.add_argument(
+        '--batch-size', type=int, metavar='N', help='images at a time; default: 50 on a CPU, 250 elsewhere'
+    )
+    speed.add_argument('--workers', type=int, default=2, metavar='N', help='threads that decode and add noise')
+
+
+def _compare_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('folder', metavar='DIR', help='the --out of a run')
+    parser.add_argument('a', metavar='A', help='a model of it')
+    parser.add_argument('b', metavar='B', help='another')
+    parser.add_argument('--with', dest='other', metavar='DIR', help='take B from this run; images are paired by pixels')
+    parser.add_argument('--json', action='store_true', help='for programs')
+
+
+def _corrupt_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('data', help=FORMS)
+    parser.add_argument('--out', required=True, help='folder for the images')
+    _plan_options(parser, suite='cifar-c')
+    parser.add_argument('--seed', type=int, default=0, help='of random noise')
+    parser.add_argument('--layout', default='folder', help=f'{", ".join(LAYOUTS)} (as CIFAR-10-C is distributed)')
+    parser.add_argument('--size', type=int, metavar='N', help="resize to N x N pixels; default: the images' own")
+    parser.add_argument('--interpolation', choices=INTERPOLATIONS, default='bilinear', help='as in a config of timm')
+    parser.add_argument('--crop-pct', type=float, default=1.0, help='as in a config of timm')
+    _data_options(parser)
+
+
+def _plan_options(parser: argparse.ArgumentParser, suite: str) -> None:
+    parser.add_argument('--suite', default=suite, help=', '.join(SUITES))
+    parser.add_argument('--corruption', nargs='+', metavar='NAME', help='some of the suite; default: all')
+    parser.add_argument('--levels', nargs='+', type=float, metavar='LEVEL', help="default: each corruption's own")
+
+
+def _data_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--data-dir', type=Path, metavar='DIR', help='where torchvision has its data sets')
+    parser.add_argument('--download', action='store_true', help='fetch the torchvision data set into --data-dir')
+    parser.add_argument('--limit', type=int, metavar='N', help='only the first N images; marked in all results')
+
+
+def _load(args: argparse.Namespace, name: str, workers: int) -> LabelledImages:
+    images = load_data(name, args.data_dir, args.download, args.limit, workers, progress=True)
+    for note in (*images.notes, describe_subset(images)):
+        if note:
+            print(f'timm-zerosnet: {note}', file=sys.stderr)
+    return images
+
+
+def _sources(args: argparse.Namespace) -> list[Source]:
+    if args.checkpoint is not None and len(args.model) > 1:
+        raise ValueError(f'--checkpoint goes with one --model, {len(args.model)} are named: {", ".join(args.model)}')
+    if (args.img_size is not None and args.img_size < 1) or (args.crop_pct is not None and not 0 < args.crop_pct <= 1):
+        raise ValueError(
+            f'--img-size {args.img_size}, --crop-pct {args.crop_pct}: accepted are at least 1 px, and above 0 to 1'
+        )
+    arguments = dict(args.model_kwargs)
+    arguments.update({key: vars(args)[key] for key in ('in_chans', 'num_classes') if vars(args)[key] is not None})
+    seen: dict[str, Any] = {
+        'input_size': args.img_size and (args.img_size, args.img_size),
+        'crop_pct': args.crop_pct,
+        'interpolation': args.interpolation,
+    }
+    seen = {key: value for key, value in seen.items() if value is not None}
+    return [Source(name, None, args.checkpoint, arguments, args.mean, args.std, seen) for name in args.model]
+
+
+def _robustness(args: argparse.Namespace) -> int:
+    try:
+        outcome = run(
+            _sources(args),
+            functools.partial(_load, args, args.data, args.workers),
+            args.out,
+            suite=args.suite,
+            corruptions=args.corruption,
+            levels=args.levels,
+            seeds=range(args.seeds),
+            device=args.device,
+            amp=args.amp,
+            batch_size=args.batch_size,
+            workers=args.workers,
+            class_map=read_class_map(args.class_map) if args.class_map else None,
+            baseline=args.baseline,
+            data_name=_data_name(args.data),
+            progress=True,
+        )
+    except KeyboardInterrupt:
+        print('finished cells are kept: run the same command again, it does what is left', file=sys.stderr)
+        raise
+    earlier = f', {outcome.kept} from an earlier run' if outcome.kept else ''
+    subset = f'; a subset: the {outcome.subset} images' if outcome.subset else ''
+    split = f'; of {args.data} the folder {outcome.split}' if outcome.split else ''
+    print(f'{outcome.measured} cells measured{earlier}{split}{subset}')
+    for path in outcome.files[:5]:
+        print(path)
+    print(f'{outcome.files[-1].parent} ({len(outcome.files) - 5} files)')
+    if outcome.failed:
+        lines = '\n'.join(outcome.failed)
+        print(f'timm-zerosnet: {len(outcome.failed)} cells failed:\n{lines}', file=sys.stderr)
+    return 1 if outcome.failed else 0
+
+
+def _data_name(data: str) -> str:
+    if data in TORCHVISION:
+        return data
+    path = Path(os.path.abspath(data))
+    return f'{path.parent.name}/{path.name}' if path.name.lower() in SPLITS else path.name
+
+
+def _compare(args: argparse.Namespace) -> None:
+    a, b = args.a, args.b
+    found = compare_run(args.folder, a, b, args.other)
+    print(json.dumps(plain(found), indent=2) if args.json else comparison_markdown(found), end='\n' * args.json)
+
+
+def _corrupt(args: argparse.Namespace) -> None:
+    check_folder(Path(args.out))  # before the images are read
+    images = _load(args, args.data, workers=2)
+    if images.classes and args.layout != 'folder':
+        labels = few((f'{i} {name}' for i, name in enumerate(images.classes)), 20)
+        print(f'timm-zerosnet: the labels that are written stand for {labels}', file=sys.stderr)
+    written = corrupt(
+        images,
+        args.out,
+        suite=args.suite,
+        size=args.size,
+        layout=args.layout,
+        corruptions=args.corruption,
+        levels=args.levels,
+        seed=args.seed,
+        interpolation=args.interpolation,
+        crop_pct=args.crop_pct,
+        progress=True,
+    )
+    for path in written:
+        print(path)

@@ -1,0 +1,1 @@
+"""Tools of the maintainers: adding a weight, publishing, cards and tables. Imported by their commands alone."""

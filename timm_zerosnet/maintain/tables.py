@@ -1,0 +1,196 @@
+"""The generated tables of README.md and MODEL_CARD.md; a test fails when they and the manifest disagree."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any, Iterable
+
+from .. import weights as pretrained
+from .._files import replacing
+from ..robustness.report.comparison_markdown import p_text
+
+DATA_NAMES = {'cifar10': 'CIFAR-10', 'cifar100': 'CIFAR-100'}
+
+
+def _markdown(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    header = list(header)
+    lines = [header, ['---'] * len(header), *rows]
+    return '\n'.join('| ' + ' | '.join(str(cell).replace('|', '\\|') for cell in line) + ' |' for line in lines)
+
+
+Rows = dict[str, dict[str, Any]]
+
+
+def _rows(rows: Rows | None) -> Iterable[tuple[str, dict[str, Any]]]:
+    return (pretrained.manifest() if rows is None else rows).items()
+
+
+def weights_table(rows: Rows | None = None) -> str:
+    """One row for each weight, default every packaged one: the figures of the stored file."""
+    return _markdown(
+        ('weight', 'data', 'parameters', 'top-1 %', 'top-5 %', 'recipe', 'epochs', 'seed'),
+        (
+            (
+                f'`{name}`',
+                DATA_NAMES[row['data']],
+                f'{row["parameters"]:,}',
+                f'{row["top1"]:.2f}',
+                f'{row["top5"]:.2f}',
+                row['recipe'].removesuffix('.yaml'),
+                row['epochs'],
+                row['seed'],
+            )
+            for name, row in _rows(rows)
+        ),
+    )
+
+
+def provenance_table(rows: Rows | None = None) -> str:
+    """How each weight was made, default every packaged one."""
+    return _markdown(
+        ('weight', 'weights', 'top-1 % in the log', 'hardware', 'wall time', 'torch / timm / scripts', 'added', 'note'),
+        (
+            (
+                f'`{name}`',
+                row['weights'],
+                f'{row["logged_top1"]:.2f}',
+                row['hardware'],
+                row['wall_time'] or 'not recorded',
+                ' / '.join(value or 'not recorded' for value in row['versions'].values()),
+                row['date'],
+                row['note'] or '',
+            )
+            for name, row in _rows(rows)
+        ),
+    )
+
+
+def reproduction_block(rows: Rows | None = None) -> str:
+    """The command behind each weight, default every packaged one."""
+    commands = [f'# {name}\n{row["command"]}' for name, row in _rows(rows)]
+    return '```console\n' + '\n'.join(commands) + '\n```'
+
+
+RESULTS = Path(__file__).parents[2] / 'benchmarks' / 'results'
+ACCURACY, PAIRS = RESULTS / 'accuracy.csv', RESULTS / 'robustness-pairs.csv'
+TRAININGS = RESULTS / 'robustness-trainings.csv'
+NOISES = {
+    'clean': 'clean',
+    'zerosnet': 'suite `zerosnet`',
+    'noise': 'noise of `cifar-c`',
+    'cifar-c': 'all of `cifar-c`',
+}
+PARTS = {f'{data}-{noise}': f'{DATA_NAMES[data]}, {text}' for data in DATA_NAMES for noise, text in NOISES.items()}
+
+
+def accuracy_table(path: Path | None = None) -> str:
+    """Top-1 and top-5 of each weight by timm's validate.py and by ours, from ``benchmarks/results/accuracy.csv``."""
+    with (path or ACCURACY).open(newline='', encoding='utf-8') as file:
+        found = {(row['weight'], row['sha256']): row for row in csv.DictReader(file)}
+    measured = [(name, found.get((name, row['sha256']))) for name, row in _rows(None)]
+    return _markdown(
+        ('weight', 'images', 'validate.py, top-1 %', 'top-5 %', 'evaluate, top-1 %', 'top-5 %'),
+        (
+            (
+                f'`{name}`',
+                f'{int(row["images"]):,}',
+                *(f'{float(row[f"{way}_top{k}"]):.2f}' for way in ('validate', 'evaluate') for k in (1, 5)),
+            )
+            if row
+            else (f'`{name}`', *['not measured'] * 5)
+            for name, row in measured
+        ),
+    )
+
+
+def pairs_table(path: Path | None = None) -> str:
+    """Paired differences under noise, of ``benchmarks/results/robustness-pairs.csv`` by default."""
+    path = path or PAIRS
+    with path.open(newline='', encoding='utf-8') as file:
+        rows = list(csv.DictReader(file))
+    return _markdown(
+        ('images and noise', 'A', 'B', 'A %', 'B %', 'A - B', '95 % interval', 'p', 'needed', 'A : B better'),
+        (
+            (
+                PARTS[row['part']],
+                f'`{row["a"]}`',
+                f'`{row["b"]}`',
+                *(f'{float(row[key]):.2f}' for key in ('accuracy_a', 'accuracy_b')),
+                f'{float(row["difference"]):+.2f}',
+                f'{float(row["low"]):+.2f} to {float(row["high"]):+.2f}',
+                p_text(float(row['p_holm'])),
+                f'{float(row["needed"]):.2f}',
+                f'{row["better"]} : {row["worse"]} of {row["rows"]}',
+            )
+            for row in rows
+        ),
+    )
+
+
+def trainings_table(path: Path | None = None) -> str:
+    """Architectures over their training seeds, of ``benchmarks/results/robustness-trainings.csv`` by default."""
+    with (path or TRAININGS).open(newline='', encoding='utf-8') as file:
+        rows = list(csv.DictReader(file))
+    return _markdown(
+        ('images and noise', 'A', 'B', 'trainings', 'A %, mean (sd)', 'B %, mean (sd)', 'A - B', '95 % interval', 'p'),
+        (
+            (
+                PARTS[row['part']],
+                f'`{row["a"]}`',
+                f'`{row["b"]}`',
+                f'{row["trainings_a"]}, {row["trainings_b"]}',
+                *(f'{float(row[f"mean_{side}"]):.2f} ({float(row[f"sd_{side}"]):.2f})' for side in 'ab'),
+                f'{float(row["difference"]):+.2f}',
+                f'{float(row["low"]):+.2f} to {float(row["high"]):+.2f}',
+                p_text(float(row['p'])),
+            )
+            for row in rows
+        ),
+    )
+
+
+TABLES = {
+    'weights': weights_table,
+    'accuracy': accuracy_table,
+    'provenance': provenance_table,
+    'reproduction': reproduction_block,
+    'pairs': pairs_table,
+    'trainings': trainings_table,
+}
+
+
+def fill(text: str) -> str:
+    """The text with what lies between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->`` made anew."""
+    for name, make in TABLES.items():
+        begin, end = f'<!-- {name}:begin -->', f'<!-- {name}:end -->'
+        if begin in text:
+            before, rest = text.split(begin, 1)
+            text = f'{before}{begin}\n{make()}\n{end}{rest.split(end, 1)[1]}'
+    return text
+
+
+def documents() -> list[Path]:
+    """The files of the checkout that carry generated tables."""
+    root = pretrained.PACKAGE.parent
+    return [path for path in (root / 'README.md', root / 'MODEL_CARD.md') if path.is_file()]
+
+
+def write_tables() -> list[Path]:
+    """Write the tables into the checkout's documents; returns those that changed.
+
+    Raises:
+        WeightError: if this is not a checkout.
+    """
+    if not documents():
+        raise pretrained.WeightError(
+            f'no README.md or MODEL_CARD.md beside {pretrained.PACKAGE}: run this in a checkout'
+        )
+    changed = []
+    for path in documents():
+        text = path.read_text(encoding='utf-8')
+        if fill(text) != text:
+            with replacing(path) as partial:
+                partial.write_text(fill(text), encoding='utf-8')
+            changed.append(path)
+    return changed

@@ -1,0 +1,128 @@
+"""Arguments that change what weights compute, or change nothing: names and shapes of a state dict do not tell."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Iterator
+
+import torch
+from timm.layers import get_norm_act_layer
+from torch import Tensor, nn
+
+from ._errors import WeightError, few
+from .methods import METHODS, parse_method
+from .steps import MU_RANGE
+
+_DEFAULTS = {'act_layer': 'relu', 'norm_layer': 'batchnorm2d'}
+_OWN_FILE = (
+    'A file of your own that was trained so loads by timm.models.load_checkpoint(model, FILE) into a model that is '
+    'made without pretrained=True'
+)
+_LEARNING = (
+    "Networks that learn their method are zerosnet*_tra (learn='mu') and lmresnet* (learn='k'); multistep_resnet* take "
+    'method='
+)
+
+
+def refuse_other_function(name: str, given: dict[str, Any], trained: dict[str, Any]) -> None:
+    """Refuse arguments with which the weights of a network would be those of another one.
+
+    Args:
+        name: Of the network.
+        given: What the caller passed.
+        trained: What the weights were trained with.
+
+    Raises:
+        WeightError: naming both values.
+    """
+    asked, own, idle = _effective({**trained, **given}), _effective(trained), _idle({**trained, **given})
+    for key, value in own.items():
+        if key in given and key not in idle and asked[key] != value:
+            raise WeightError(
+                f'the weights of {name} are for {_text(key, value)}, not for {_text(key, given[key])}: expected no '
+                f'{key}= beside pretrained=True. {_LEARNING if asked["learn"] and asked["method"] else _OWN_FILE}'
+            )
+
+
+def warn_of_arguments(
+    name: str, given: dict[str, Any], trained: dict[str, Any], pretrained: bool, model: nn.Module
+) -> None:
+    """Warn of arguments that have no effect, or that change the function of the weights which ``model`` has.
+
+    Args:
+        name: Of the network.
+        given: What the caller passed.
+        trained: What the weights were trained with, or what the network is made with where nothing else is asked for.
+        pretrained: Whether ``model`` has weights.
+        model: The network, or timm's feature extractor of it.
+    """
+    asked, own = _effective({**trained, **given}), _effective(trained)
+    remarks = [
+        f'{key}={given[key]!r} has no effect: {why}'
+        for key, why in _idle({**trained, **given}).items()
+        if key in given and asked[key] != own[key]
+    ]
+    if pretrained:
+        remarks += _beside_weights(given, trained, model)
+    for remark in remarks:
+        warnings.warn(f'{name}: {remark}', stacklevel=5)  # of timm.create_model
+
+
+def _beside_weights(given: dict[str, Any], trained: dict[str, Any], model: nn.Module) -> Iterator[str]:
+    others = ('lambda_init', 'act_layer', 'norm_layer', 'constrain_mu')
+    new = {key: given[key] for key in others if key in given and given[key] != trained.get(key)}
+    if 'lambda_init' in new:
+        yield f'lambda_init={new["lambda_init"]!r} has no effect: the weights bring the lambda of each block'
+    for key in ('act_layer', 'norm_layer'):
+        if key in new and not torch.equal(_answers({**trained, key: new[key]}), _answers(trained)):
+            yield (
+                f'{key}={new[key]!r} changes what the weights compute: expected '
+                f'{trained.get(key, _DEFAULTS[key])!r}, unless the file was trained so'
+            )
+    if new.get('constrain_mu'):
+        low, high = MU_RANGE
+        outside = [
+            key.removesuffix('.step.mu')
+            for key, mu in model.named_parameters()
+            if key.endswith('.step.mu') and not low <= mu.item() <= high
+        ]
+        if outside:
+            yield f'constrain_mu=True changes what the weights compute: mu lies outside [-1, 3) in {few(outside)}'
+
+
+def _effective(arguments: dict[str, Any]) -> dict[str, Any]:
+    """What decides the function of a network beside its parameters."""
+    learn, method = arguments.get('learn'), arguments.get('method')
+    projection = arguments.get('projection', 'bare')
+    return {
+        'learn': learn,
+        'method': parse_method(method or 'zerosnet-opt') if method or learn is None else None,
+        'projection': projection,
+        'start_projection': arguments.get('start_projection') or projection,
+        'euler_at_projection': bool(arguments.get('euler_at_projection')),
+    }
+
+
+def _idle(arguments: dict[str, Any]) -> dict[str, str]:
+    """Arguments that have no effect on a network, whatever their value, and why."""
+    idle = {}
+    if arguments['block'] == 'basic':
+        idle['start_projection'] = 'block 0 projects nothing, only that of a bottleneck does'
+    method = _effective(arguments)['method']
+    if method is not None and method == METHODS['euler']:
+        idle['euler_at_projection'] = 'every block is an Euler step'
+    return idle
+
+
+def _answers(arguments: dict[str, Any]) -> Tensor:
+    """What a norm with its activation makes of some numbers: two of one kind agree, however they are named."""
+    with torch.device('cpu'), torch.no_grad():
+        kinds = {**_DEFAULTS, **{key: arguments[key] for key in _DEFAULTS if key in arguments}}
+        layer = get_norm_act_layer(**kinds)(64).eval()
+        return layer(torch.linspace(-64, 64, 64).view(1, 64, 1, 1))
+
+
+def _text(key: str, value: Any) -> str:
+    if key != 'method':
+        return f'{key}={value!r}'
+    return 'a method that each block learns' if value is None else f'the method {value}'

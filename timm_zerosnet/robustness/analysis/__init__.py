@@ -1,0 +1,1 @@
+"""From measured cells to accuracy, corruption error, intervals and comparisons."""

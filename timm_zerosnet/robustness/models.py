@@ -1,0 +1,359 @@
+"""The models of a run: where they come from, and what makes one the same as another."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import inspect
+import json
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Mapping, Sequence
+
+import timm
+import torch
+from timm.data import ImageNetInfo, infer_imagenet_subset
+from timm.models import is_model_in_modules, load_checkpoint, load_state_dict
+from torch import Tensor, nn
+
+from .._errors import ScriptError, WeightError, few, nearest, one_line
+from ..backbones import create
+from ..checkpoint import check_architecture, checkpoint_filter_fn, class_names, sizes, unwrap
+from ..class_folders import refuse_ties
+from ..memory import check_size
+from ..model_names import model_config
+from ..multistep_resnet import MultistepResNet
+from ..weights import backbones, check_readable, own_weights
+from .data import DataError, LabelledImages, map_by_name, order_note
+from .evaluation import data_config
+
+
+class ModelError(ValueError):
+    """A model cannot be had or measured; the message says why."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model comes from.
+
+    Args:
+        name: A name for ``timm.create_model``, also ``hf-hub:`` and ``local-dir:``; what a module is called.
+        module: Measured as it is, instead of a named model.
+        checkpoint: Weights (of the entry ``state_dict``, not their average) in place of the pretrained ones.
+        arguments: More arguments for ``timm.create_model``, such as ``in_chans``.
+        mean, std: Normalisation in place of the model's own; a module without timm's config needs them.
+        preprocessing: ``input_size`` (H, W), ``crop_pct``, ``interpolation``, ``crop_mode`` in place of the model's.
+    """
+
+    name: str
+    module: nn.Module | None = None
+    checkpoint: Path | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Refuse a name that timm does not know, or a checkpoint that cannot be read, before anything is loaded.
+
+        Raises:
+            ModelError: for an unknown name (names the nearest), or an argument that leaves no classifier.
+            WeightError: saying what is wrong with the file.
+        """
+        for argument in ('features_only', 'pretrained', 'checkpoint_path'):
+            if self.arguments.get(argument) is not None:
+                raise ModelError(
+                    f'{argument}={self.arguments[argument]} for model {self.name}: accepted are arguments of the '
+                    'network that leave it a classifier, such as in_chans=1'
+                )
+        if self.module is None:
+            try:
+                model_config(self.name)
+            except ScriptError as error:
+                raise ModelError(str(error)) from error
+        if self.checkpoint is not None:
+            check_readable(self.checkpoint)
+
+    def check_pictures(self) -> None:
+        """Refuse channels and a size that are asked for and cannot be, before the network is made.
+
+        Raises:
+            ModelError: for another number of channels than pictures have.
+            SizeError: if one image of the size and its largest activation exceed the free memory.
+        """
+        channels = self.arguments.get('in_chans', 3)
+        _check_channels(self.name, channels)
+        if self.module is None and 'input_size' in self.preprocessing:
+
+            def made() -> nn.Module:
+                with torch.device('meta'):
+                    return create(self.name, False, **self.arguments)
+
+            check_size(made, (channels, *self.preprocessing['input_size']), self.name)
+
+    def open(self, pretrained: bool = True) -> nn.Module:
+        """The network, on the CPU.
+
+        Args:
+            pretrained: With its weights, where ``checkpoint`` names no others; otherwise with initial values.
+
+        Raises:
+            ModelError: naming the model and the reason.
+            WeightError: for weights that are missing or do not fit.
+        """
+        if self.module is not None:
+            return self.module
+        try:
+            with torch.random.fork_rng(devices=[]):
+                if self.checkpoint is not None:
+                    return self._with_checkpoint(self.checkpoint)
+                net = create(self.name, pretrained, **self.arguments)
+        except WeightError as error:
+            if self.checkpoint is None:
+                raise
+            raise WeightError(f'{self.checkpoint}: {error}') from error
+        except Exception as error:  # timm, huggingface_hub, torch and the model itself each raise their own
+            origin = f' with {self.checkpoint}' if self.checkpoint else ''
+            weights = [] if self.checkpoint else [*own_weights(), *backbones()]
+            packaged = ', '.join(name for name in weights if name.partition('.')[0] == self.name)
+            raise ModelError(
+                f'model {self.name}{origin} cannot be made: {type(error).__name__}: {one_line(error)}'
+                + (f'; packaged: {packaged}' if packaged else '')
+            ) from error
+        wanted, trained = self.arguments.get('num_classes'), net.pretrained_cfg.get('num_classes')
+        if pretrained and wanted and trained and wanted != trained:
+            raise ModelError(
+                f'model {self.name} with num_classes={wanted} has a random classifier, its weights have {trained} '
+                'classes: accepted are those, or a checkpoint of yours'
+            )
+        return net
+
+    def _with_checkpoint(self, path: Path) -> nn.Module:
+        arguments = dict(self.arguments)
+        check_architecture(path, self.name)
+        if timm.is_model(self.name):
+            weights = unwrap(load_state_dict(str(path), use_ema=False))
+            if is_model_in_modules(self.name, ['zerosnet']):
+                found = sizes(weights)
+            else:
+                config = model_config(self.name)
+                found = sizes(weights, [config.get('classifier')], [config.get('first_conv')])
+            arguments = {**found, **arguments}
+        net = create(self.name, False, **arguments)
+        ours = isinstance(net, MultistepResNet)
+        load_checkpoint(
+            net,
+            str(path),
+            use_ema=False,
+            filter_fn=checkpoint_filter_fn if ours else lambda weights, _: unwrap(weights),
+        )
+        return net
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is known of a model without keeping it.
+
+    Args:
+        name: What it is called in the results.
+        architecture: Its name in timm, or its class.
+        arguments: For ``timm.create_model``.
+        structure: sha256 of its modules as they print, which tells arguments that a config on the Hub adds; of a module
+            also of its name and code, which nothing else tells.
+        weights: sha256 of the state dict, see ``weights_sha256``.
+        parameters: How many it has.
+        preprocessing: See ``evaluation.data_config``.
+        classes: Size of its output; None if it does not say.
+        label_names: Of its outputs; None if it has none.
+        trained: Whether they are the class folders that its checkpoint was trained on.
+    """
+
+    name: str
+    architecture: str
+    arguments: dict[str, Any]
+    structure: str
+    weights: str
+    parameters: int
+    preprocessing: dict[str, Any]
+    classes: int | None
+    label_names: tuple[str, ...] | None
+    trained: bool = False
+
+    def identity(self) -> dict[str, Any]:
+        """What makes its answers: all but names and what follows from the rest."""
+        kept = ('architecture', 'arguments', 'structure', 'weights', 'preprocessing')
+        return {key: value for key, value in asdict(self).items() if key in kept}
+
+
+def describe(source: Source, net: nn.Module) -> Subject:
+    """The subject that ``source.open()`` gave.
+
+    Raises:
+        ModelError: naming the model, if its preprocessing is unknown, it has no classifier, or takes other channels
+            than pictures have.
+        SizeError: if one image of its size and its largest activation exceed the free memory.
+    """
+    inner = getattr(net, 'module', net) if isinstance(net, nn.DataParallel) else net
+    known = getattr(inner, 'pretrained_cfg', None) or {}
+    try:
+        config = data_config(net, source.mean, source.std)
+    except ValueError as error:
+        raise ModelError(f'model {source.name}: {error}') from error
+    given = dict(source.preprocessing)
+    if 'input_size' in given:
+        given['input_size'] = (config['input_size'][0], *given['input_size'])
+    preprocessing = {**config, **given}
+    _check_channels(source.name, preprocessing['input_size'][0])
+    if None not in preprocessing['input_size']:
+        check_size(inner, preprocessing['input_size'], source.name)
+    classes = getattr(inner, 'num_classes', None)
+    trained = None if source.checkpoint is None else class_names(source.checkpoint)
+    if trained is not None and len(trained) != classes:
+        trained = None
+    names = trained or known.get('label_names')
+    if names is None and (imagenet := infer_imagenet_subset(inner)):
+        names = ImageNetInfo(imagenet).label_names()
+    structure = re.sub(r' at 0x[0-9a-f]+', '', repr(inner))
+    if source.module is not None:
+        structure += f'\n{source.name}\n{_code(inner)}'
+    return Subject(
+        name=source.name,
+        architecture=known.get('architecture') or type(inner).__qualname__,
+        arguments=dict(source.arguments),
+        structure=hashlib.sha256(structure.encode()).hexdigest(),
+        weights=weights_sha256(inner.state_dict()),
+        parameters=sum(parameter.numel() for parameter in inner.parameters()),
+        preprocessing=preprocessing,
+        classes=classes,
+        label_names=tuple(names) if names and len(names) == classes else None,
+        trained=trained is not None,
+    )
+
+
+def _check_channels(name: str, channels: int) -> None:
+    if channels not in (1, 3):
+        raise ModelError(
+            f'model {name}: expected 1 input channel, for grey pictures, or 3, for colour, got {channels}; pictures '
+            'have no others'
+        )
+
+
+def _code(net: nn.Module) -> str:
+    """Source of the classes of a network, as far as it can be had; without torch's own."""
+    texts = []
+    for kind in {type(module) for module in net.modules()}:
+        if kind.__module__.partition('.')[0] != 'torch':
+            try:
+                texts.append(inspect.getsource(kind))
+            except (OSError, TypeError):  # made in a console
+                texts.append(kind.__qualname__)
+    return '\n'.join(sorted(texts))
+
+
+def weights_sha256(state_dict: Mapping[str, Tensor]) -> str:
+    """Hex digest of names, types, shapes and bytes in the order of the names: whichever file they came from."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state_dict.items()):
+        digest.update(f'{json.dumps(name)} {value.dtype} {tuple(value.shape)}\n'.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def class_indices(subject: Subject, data: LabelledImages, given: Mapping[str, int] | None = None) -> dict[str, int]:
+    """Which output of the model stands for each class of the data set.
+
+    Names decide where the model has label names, its checkpoint those of the folders it was trained on, or where it is
+    one of ImageNet's (WordNet ids), also for a part of its classes; the order decides where both have as many and share
+    no name; bare numbers are indices.
+
+    Args:
+        subject: The model.
+        data: The data set.
+        given: Indices by the data set's class names (of bare numbers: as text) in place of all that.
+
+    Raises:
+        DataError: if a class has no output; with both counts.
+    """
+    numbers = [str(label) for label in sorted(set(data.labels.tolist()))]
+    classes = numbers if data.classes is None else list(data.classes)
+    where, advice = f'for model {subject.name}, the data set', '; --class-map FILE says which output stands for each'
+    if given is not None:
+        missing = [name for name in classes if name not in given]
+        if missing:
+            near = nearest(missing[0], given, 1, 0.6)
+            hint = f' (did you mean {missing[0]} by {near[0]}?)' if near else ''
+            raise DataError(f'the class map has {len(given)} classes and lacks {few(missing)} of the data set{hint}')
+        indices = [given[name] for name in classes]
+    elif data.classes is None:
+        indices = [int(name) for name in classes]
+    elif subject.label_names is not None:
+        try:
+            indices = map_by_name(classes, subject.label_names, where)
+        except DataError as error:
+            raise DataError(f'{error}{advice}') from error
+    elif subject.classes in (None, len(classes)):
+        refuse_ties(classes, where)
+        indices = list(range(len(classes)))
+    else:
+        raise DataError(
+            f'{where} has {len(classes)} class folders, the model {subject.classes} classes without names{advice}'
+        )
+    low, high = min(indices), max(indices)
+    if given is not None:
+        where = f'for model {subject.name}, the class map'
+    if low < 0 or (subject.classes is not None and high >= subject.classes):
+        raise DataError(
+            f'{where} has labels from {low} to {high}, the model {subject.classes} classes: accepted are 0 to '
+            f'{(subject.classes or 0) - 1}{"" if given is not None else advice}'
+        )
+    return dict(zip(classes, indices, strict=True))
+
+
+def mapped_by(subject: Subject, data: LabelledImages, given: Mapping[str, int] | None = None) -> str:
+    """What decided in ``class_indices``: ``'class map'``, ``'number'``, ``'name'`` or ``'order'``."""
+    if given is not None:
+        return 'class map'
+    if data.classes is None:
+        return 'number'
+    return 'name' if set(data.classes) <= set(subject.label_names or ()) else 'order'
+
+
+def mapping_note(model: Mapping[str, Any]) -> str:
+    """That the classes map by their order, and how; empty where something else decided.
+
+    Args:
+        model: ``name``, ``class_mapping``, ``mapped_by`` and ``label_names`` as a run records them.
+    """
+    if model.get('mapped_by') != 'order':
+        return ''
+    names, mapping = model.get('label_names'), model['class_mapping']
+    meant = [f'{i} ({names[i]})' if names else i for i in mapping.values()]
+    return order_note(list(mapping), meant, model['name'])
+
+
+def read_class_map(path: Path) -> dict[str, int]:
+    """A class map: JSON ``{"class of the data": index}``, or as timm has it, a text file whose line k names class k.
+
+    Raises:
+        DataError: if it is neither, or has a class twice.
+    """
+    try:
+        text = path.read_text(encoding='utf-8-sig')
+        named = [(name, i) for i, name in enumerate(text.splitlines()) if name]
+        found = json.loads(text, object_pairs_hook=_once) if path.suffix == '.json' else _once(named)
+    except (OSError, ValueError) as error:
+        raise DataError(f'{path} is not a readable class map: {one_line(error)}') from error
+    if not isinstance(found, dict) or not found or not all(type(index) is int for index in found.values()):
+        raise DataError(
+            f'{path} is no class map: accepted are JSON (.json) of the form {{"class": index}} and text files whose '
+            'line k names class k'
+        )
+    return found
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    twice = [name for name, count in collections.Counter(name for name, _ in pairs).items() if count > 1]
+    if twice:
+        raise ValueError(f'it has {few(twice)} more than once')
+    return dict(pairs)

@@ -1,0 +1,1 @@
+"""A run as files: csv, json, Markdown, HTML."""

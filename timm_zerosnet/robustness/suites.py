@@ -1,0 +1,297 @@
+"""Perturbations of images in [0, 1], one row each.
+
+The noise of an image depends on (seed, perturbation, index of the image) alone: not on batches, workers, device, other
+draws or the model. For additive noise the level scales one draw, so levels share their random numbers.
+
+Suite ``zerosnet`` works in floats, as its paper does; its levels are strengths. In ``cifar-c`` and ``imagenet-c`` the
+level is a severity, 1 to 5, and images are 8-bit pictures, as in the official sets: pixels are rounded to the nearest
+step of 1/255 before, and cut off to the next lower one after, which is what the scripts of those sets do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Callable, Iterable, Sequence, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._errors import nearest
+from . import corruptions as do
+from .arguments import real
+from .draws import Draws
+from .pictures import ROUNDING
+
+Pixels = TypeVar('Pixels', Tensor, np.ndarray)
+
+AUTHORS = 'robustness_eval.py of Chen, Jin, Shang 2022; the levels are ours'
+CIFAR_C = 'make_cifar_c.py of Hendrycks and Dietterich 2019'
+IMAGENET_C = 'make_imagenet_c.py of Hendrycks and Dietterich 2019'
+PART = 2**18  # values worked on at once: a batch of any size fits the memory, and the part the cache
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """A row of a suite.
+
+    Args:
+        name: What it is called in commands and results.
+        function: ``function(x, strength, draws)``, without ``draws`` where ``seeded`` is False, gives the pixels before
+            they are clamped; x is (N, C, H, W) in [0, 1].
+        levels: What a full run measures; 0 is clean in every row.
+        source: Where formula and levels come from.
+        signed: Whether a negative level makes sense.
+        seeded: Whether it is random; what is not needs one run only.
+        severities: Strength at severity 1, 2, ..., where the level is a severity and images are 8-bit pictures; empty
+            where the level is the strength.
+        min_size: Shortest side it makes sense for, px.
+    """
+
+    name: str
+    function: Callable[..., Tensor]
+    levels: tuple[float, ...]
+    source: str
+    signed: bool = False
+    seeded: bool = True
+    severities: tuple[Any, ...] = ()
+    min_size: int = 1
+
+    def check(self, level: float) -> float:
+        """The level as a float.
+
+        Raises:
+            TypeError: if it is no number.
+            ValueError: if it is no severity of a row that has severities; otherwise if it is not finite, above 1 in
+                size, or negative where that makes no sense.
+        """
+        low = -1 if self.signed else 0
+        what, expected = f'{self.name} level', f'a number from {low} to 1, as pixels lie in [0, 1]'
+        if self.severities:
+            what, expected = f'{self.name} severity', f'an integer from 0 (clean) to {len(self.severities)}'
+        level = real(what, level, expected)
+        if level not in range(len(self.severities) + 1) if self.severities else not low <= level <= 1:
+            raise ValueError(f'{what}: expected {expected}, got {level:g}')
+        return level
+
+    def strength(self, level: float) -> Any:
+        """What ``function`` takes for a level other than 0."""
+        return self.severities[int(level) - 1] if self.severities else level
+
+
+def _both_signs(*levels: float) -> tuple[float, ...]:
+    return tuple(sorted({sign * level for sign in (-1, 1) for level in levels}))
+
+
+def _suite(*rows: Perturbation) -> dict[str, Perturbation]:
+    return {row.name: row for row in rows}
+
+
+def _graded(
+    function: Callable[..., Tensor], severities: Sequence[Any], source: str, seeded: bool = True, min_size: int = 1
+) -> Perturbation:
+    return Perturbation(
+        function.__name__,
+        function,
+        tuple(range(1, len(severities) + 1)),
+        source,
+        seeded=seeded,
+        severities=tuple(severities),
+        min_size=min_size,
+    )
+
+
+def _cifar_c(function: Callable[..., Tensor], *severities: Any, seeded: bool = True) -> Perturbation:
+    return _graded(function, severities, CIFAR_C, seeded)
+
+
+def _imagenet_c(function: Callable[..., Tensor], *severities: Any, seeded: bool = True) -> Perturbation:
+    return _graded(function, severities, IMAGENET_C, seeded, min_size=64)
+
+
+SUITES: dict[str, dict[str, Perturbation]] = {
+    'zerosnet': _suite(
+        Perturbation(
+            'const',
+            do.constant,
+            _both_signs(0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.45),
+            f'x + c; {AUTHORS}',
+            signed=True,
+            seeded=False,
+        ),
+        Perturbation(
+            'rand',
+            do.one_sided,
+            _both_signs(0.04, 0.06, 0.08, 0.1, 0.12, 0.2),
+            f'x + c U[0, 1); {AUTHORS}',
+            signed=True,
+        ),
+        Perturbation(
+            'randn', do.gaussian_noise, (0.01, 0.02, 0.03, 0.035, 0.04, 0.05, 0.1, 0.2), f'x + c N(0, 1); {AUTHORS}'
+        ),
+        Perturbation('uniform', do.two_sided, (0.04, 0.06, 0.08, 0.1, 0.12, 0.2), 'x + c U[-1, 1); centred rand, ours'),
+    ),
+    'cifar-c': _suite(
+        _cifar_c(do.gaussian_noise, 0.04, 0.06, 0.08, 0.09, 0.1),
+        _cifar_c(do.shot_noise, 500, 250, 100, 75, 50),
+        _cifar_c(do.impulse_noise, 0.01, 0.02, 0.03, 0.05, 0.07),
+        _cifar_c(do.speckle_noise, 0.06, 0.1, 0.12, 0.16, 0.2),
+        _cifar_c(do.gaussian_blur, 0.4, 0.6, 0.7, 0.8, 1, seeded=False),
+        _cifar_c(do.defocus_blur, (0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1), seeded=False),
+        _cifar_c(do.brightness, 0.05, 0.1, 0.15, 0.2, 0.3, seeded=False),
+        _cifar_c(do.contrast, 0.75, 0.5, 0.4, 0.3, 0.15, seeded=False),
+        _cifar_c(do.saturate, (0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2), seeded=False),
+        _cifar_c(do.jpeg_compression, 80, 65, 58, 50, 40, seeded=False),
+        _cifar_c(do.pixelate, 0.95, 0.9, 0.85, 0.75, 0.65, seeded=False),
+    ),
+    'imagenet-c': _suite(
+        _imagenet_c(do.gaussian_noise, 0.08, 0.12, 0.18, 0.26, 0.38),
+        _imagenet_c(do.shot_noise, 60, 25, 12, 5, 3),
+        _imagenet_c(do.impulse_noise, 0.03, 0.06, 0.09, 0.17, 0.27),
+        _imagenet_c(do.speckle_noise, 0.15, 0.2, 0.35, 0.45, 0.6),
+        _imagenet_c(do.gaussian_blur, 1, 2, 3, 4, 6, seeded=False),
+        _imagenet_c(do.defocus_blur, (3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5), seeded=False),
+        _imagenet_c(do.brightness, 0.1, 0.2, 0.3, 0.4, 0.5, seeded=False),
+        _imagenet_c(do.contrast, 0.4, 0.3, 0.2, 0.1, 0.05, seeded=False),
+        _imagenet_c(do.saturate, (0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2), seeded=False),
+        _imagenet_c(do.jpeg_compression, 25, 18, 15, 10, 7, seeded=False),
+        _imagenet_c(do.pixelate, 0.6, 0.5, 0.4, 0.3, 0.25, seeded=False),
+    ),
+}
+
+
+def find_perturbation(suite: str, name: str) -> Perturbation:
+    """The row of that name in that suite.
+
+    Raises:
+        ValueError: for an unknown suite or name; the nearest ones are suggested, and the suites that have the name.
+    """
+    if suite not in SUITES:
+        raise ValueError(unknown('suite', suite, SUITES))
+    rows = SUITES[suite]
+    if name not in rows:
+        others = [other for other in SUITES if str(name).lower() in SUITES[other] and other != suite]
+        hint = f'; it is in suite {" and ".join(others)}' if others else ''
+        raise ValueError(unknown('perturbation', name, rows, f' of suite {suite!r}') + hint)
+    return rows[name]
+
+
+def unknown(kind: str, name: str, accepted: Iterable[str], where: str = '') -> str:
+    near = nearest(str(name).lower().replace('_', '-' if kind == 'suite' else '_'), accepted, 2, 0.4)
+    hint = f'did you mean {" or ".join(near)}? ' if near else ''
+    return f'unknown {kind} {name!r}{where}: {hint}accepted: {", ".join(accepted)}'
+
+
+def perturb(
+    images: Pixels,
+    name: str,
+    level: float,
+    seed: int = 0,
+    indices: Sequence[int] | None = None,
+    suite: str = 'zerosnet',
+) -> Pixels:
+    """Perturbed images, clamped to [0, 1] once.
+
+    Args:
+        images: A tensor or an array of pixels before normalisation, floats in [0, 1] or uint8. (N, C, H, W), or
+            (N, H, W, C) where C is 1 or 3, as it must be where the level is a severity.
+        name: A perturbation of ``SUITES[suite]``.
+        level: Its strength in pixel values, or its severity where it has some; 0 changes nothing.
+        seed: An integer from 0 to 2**64 - 1; ignored by rows that are not ``seeded``.
+        indices: Index of each image in its data set, on which its noise depends; default 0..N-1.
+        suite: A name of ``SUITES``.
+
+    Returns:
+        Floats in the shape, type and place of ``images``, which stay as they are; float32 in [0, 1] of uint8.
+
+    Raises:
+        TypeError: for images that are neither a tensor nor an array, a level or seed that is no number.
+        ValueError: for an unknown name, a level, seed, index or pixels out of range, images smaller than the suite is
+            for, another number of indices than of images.
+    """
+    row = find_perturbation(suite, name)
+    level = row.check(level)
+    if isinstance(images, np.ndarray):
+        return perturb(_tensor(images), name, level, seed, indices, suite).numpy()
+    if not isinstance(images, Tensor):
+        raise TypeError(f'images: expected a tensor or an array (N, C, H, W), got a {type(images).__name__}')
+    if images.dtype == torch.uint8:
+        images = images.float() / 255
+    if images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
+        return perturb(images.permute(0, 3, 1, 2), name, level, seed, indices, suite).permute(0, 2, 3, 1)
+    pixels = check_pixels(images)
+    check_shape(tuple(pixels.shape), row, suite)
+    indices = range(len(pixels)) if indices is None else indices
+    if len(indices) != len(pixels):
+        raise ValueError(f'indices: expected one for each of {len(pixels)} images, got {len(indices)}')
+    return _perturbed(row, pixels, level, Draws(seed, name, indices))
+
+
+def _tensor(images: np.ndarray) -> Tensor:
+    kind = images.dtype
+    if np.issubdtype(kind, np.floating):
+        kind = kind.newbyteorder('=') if kind.itemsize <= 8 else np.dtype(np.float64)
+    elif kind != np.uint8:
+        raise ValueError(f'images: expected uint8, or floats in [0, 1], got {kind}')
+    return torch.from_numpy(np.require(images, kind, 'CW'))  # torch warns of an array that is not writable
+
+
+def _perturbed(row: Perturbation, images: Tensor, level: float, draws: Draws) -> Tensor:
+    if level == 0 or not images.numel():
+        return images.clone()
+    work = _in_8_bits if row.severities else _in_floats
+    step = max(1, PART // images[0].numel())
+    parts = [
+        work(row, images[i : i + step], row.strength(level), draws.part(i, i + step))
+        for i in range(0, len(images), step)
+    ]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _in_floats(row: Perturbation, images: Tensor, strength: float, draws: Draws) -> Tensor:
+    return row.function(images, strength, *([draws] if row.seeded else [])).clamp_(0, 1)
+
+
+def _in_8_bits(row: Perturbation, images: Tensor, strength: Any, draws: Draws) -> Tensor:
+    # doubles on the CPU, as in the scripts: another device or type may cut a value off to the step below
+    pictures = images.detach().cpu().double().mul(255).round_().div_(255)
+    return _in_floats(row, pictures, strength, draws).mul_(255).floor_().to(images) / 255
+
+
+def check_shape(shape: tuple[int, ...], row: Perturbation, suite: str) -> None:
+    """Refuse images that a row is not for.
+
+    Raises:
+        ValueError: if ``shape`` is not (N, C, H, W), or they are smaller than the suite is for; names one that fits.
+    """
+    channels = '1 or 3' if row.severities else 'C'
+    if len(shape) != 4 or (row.severities and shape[1] not in (1, 3)):
+        raise ValueError(f'images of shape {shape}: accepted is (N, {channels}, H, W)')
+    side = min(shape[2:])
+    if 0 < side < row.min_size:
+        others = [o for o, rows in SUITES.items() if row.name in rows and rows[row.name].min_size <= side]
+        raise ValueError(
+            f'images of {shape[2]}x{shape[3]}: suite {suite} is for {row.min_size} px and more; '
+            f'take suite {" or ".join(others)}'
+        )
+
+
+def check_pixels(images: Tensor) -> Tensor:
+    """Float pixels in [0, 1]; what lies beyond by no more than ``ROUNDING`` is clipped, the rest refused.
+
+    Raises:
+        ValueError: naming the range that was seen.
+    """
+    if not images.is_floating_point():
+        raise ValueError(f'images: expected uint8, or floats in [0, 1], got {images.dtype}')
+    if images.numel() == 0:
+        return images
+    low, high = (float(v) for v in torch.aminmax(images))
+    if low >= 0 and high <= 1:
+        return images
+    if low >= -ROUNDING and high <= 1 + ROUNDING:
+        return images.clamp(0, 1)
+    advice = '; already normalised? 8-bit pixels must be divided by 255 or passed as uint8'
+    raise ValueError(
+        f'expected pixels in [0, 1], before normalisation, got a range from {low:.9g} to {high:.9g}{advice}'
+    )

@@ -1,0 +1,1 @@
+"""The launcher of timm's train.py and validate.py."""

@@ -1,0 +1,96 @@
+"""What a run of timm's train.py leaves behind: arguments, log, checkpoints."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .._errors import WeightError, one_line
+from ..checkpoint import read_checkpoint, read_yaml
+
+
+@dataclass(frozen=True)
+class RunLog:
+    """The last epoch of a ``summary.csv`` and the arguments of its run."""
+
+    epoch: int
+    top1: float
+    args: dict[str, Any]
+
+
+def read_log(log: Path, args: Path | None = None) -> RunLog:
+    """Read train.py's ``summary.csv`` and the ``args.yaml`` beside it.
+
+    Raises:
+        WeightError: if either is missing or does not hold what train.py writes.
+    """
+    args = args or log.parent / 'args.yaml'
+    for path in (log, args):
+        if not path.is_file():
+            raise WeightError(f'{path} does not exist; expected are summary.csv and args.yaml as train.py writes them')
+    try:
+        with open(log, newline='', encoding='utf-8') as file:
+            # a continued run writes the header again
+            rows = [row for row in csv.DictReader(file) if row.get('epoch') != 'epoch']
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise WeightError(f'{log} is not a readable CSV file: {one_line(error)}') from error
+    if not rows:
+        raise WeightError(f'{log} has no row; expected are rows with epoch and eval_top1')
+    last = {key: rows[-1].get(key) for key in ('epoch', 'eval_top1')}
+    try:
+        epoch, top1 = int(last['epoch']), float(last['eval_top1'])
+        if epoch < 0 or not 0 <= top1 <= 100:
+            raise ValueError
+    except (TypeError, ValueError):
+        given = ', '.join(f'{key} {value!r}' for key, value in last.items())
+        raise WeightError(f'{log}: the last row has {given}; expected are an epoch and a percentage') from None
+    parsed = read_yaml(args)
+    if not isinstance(parsed.get('model'), str):
+        raise WeightError(f'{args} has model {parsed.get("model")!r}; expected is the name of a model')
+    return RunLog(epoch, top1, parsed)
+
+
+def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The whole checkpoint of the latest finished epoch in a run's folder, and its content; None if there is none.
+
+    train.py writes ``tmp.pth.tar`` and renames it, so that a run killed in between may have no ``last.pth.tar``, or a
+    torn ``tmp.pth.tar`` beside it.
+
+    Raises:
+        WeightError: if there are checkpoints and none of them is whole.
+    """
+    whole, torn = [], []
+    for path in sorted(folder.glob('*.pth.tar')):
+        if path.name.startswith('recovery'):  # of an unfinished epoch
+            continue
+        try:
+            checkpoint = read_checkpoint(path)
+            whole.append((checkpoint['epoch'], path.name == 'last.pth.tar', path, checkpoint))
+        except (WeightError, KeyError) as error:
+            torn.append(str(error))
+    if torn and not whole:
+        raise WeightError(f'{folder} has no whole checkpoint: {"; ".join(torn)}')
+    if not whole:
+        return None
+    _, _, path, checkpoint = max(whole, key=lambda entry: entry[:2])
+    return path, checkpoint
+
+
+def trim_log(log: Path, epochs: int) -> None:
+    """Keep the rows of the first ``epochs`` epochs of a ``summary.csv``, under one header."""
+    if not log.is_file():
+        return
+    rows = list(csv.reader(io.StringIO(log.read_text(encoding='utf-8'))))
+    if not rows:
+        return
+    kept = {row[0]: row for row in rows[1:] if row and row[0].isdigit() and int(row[0]) < epochs}
+    text = io.StringIO()
+    csv.writer(text, lineterminator='\n').writerows([rows[0], *kept.values()])
+    if text.getvalue() != log.read_text(encoding='utf-8'):
+        partial = log.with_suffix('.partial')
+        partial.write_text(text.getvalue(), encoding='utf-8')
+        os.replace(partial, log)
