@@ -14,6 +14,7 @@ from typing import Any, Callable, Iterable
 
 import pytest
 from children import ends_its_children, guarded  # noqa: F401
+from made_trainings import weights_folder  # noqa: F401
 from places import ROOT
 
 PACKAGED = (

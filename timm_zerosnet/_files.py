@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator
 
+from filelock import FileLock, Timeout
+
 FULL = tuple(getattr(errno, name) for name in ('ENOSPC', 'EDQUOT', 'EFBIG') if hasattr(errno, name))
 PROBE = bytes(512)  # a full disk takes an empty file
 EXTRAS = {'robustness': ('sklearn', 'scipy', 'matplotlib', 'jinja2')}
@@ -132,6 +134,45 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         if partial:
             Path(partial).unlink(missing_ok=True)
+
+
+class LockedError(RuntimeError):
+    """Another process holds a lock; ``holder`` is its id as text, ``'unknown'`` where it has not said it yet."""
+
+    def __init__(self, path: Path, holder: str) -> None:
+        super().__init__(f'{path} is held by process {holder}')
+        self.holder = holder
+
+
+@contextmanager
+def locked(path: Path, wait: bool = False) -> Iterator[None]:
+    """Hold a lock until the body or the process ends, however that ends.
+
+    Args:
+        path: File of the lock, made if need be; ``path`` with ``.pid`` at its end tells others who holds it.
+        wait: Wait for the one who holds it, rather than raise.
+
+    Raises:
+        LockedError: if another process holds it.
+        OutputError: if the file cannot be made.
+    """
+    owner = path.with_name(f'{path.name}.pid')
+    with writing(path):
+        lock = FileLock(path, timeout=-1 if wait else 0, mode=0o644)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            holder = owner.read_text(encoding='ascii').strip() if owner.is_file() else ''
+            raise LockedError(path, holder or 'unknown') from error
+        except NotImplementedError:  # a file system without locks
+            pass
+    try:
+        with writing(owner):
+            owner.write_text(f'{os.getpid()}\n', encoding='ascii')
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()
 
 
 def explain(error: OSError) -> str:

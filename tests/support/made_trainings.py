@@ -23,8 +23,8 @@ OLD, NEW = 'zerosnet20.cifar10', 'zerosnet20.cifar10_seed1'
 HEADER = 'epoch,train_loss,eval_loss,eval_top1,eval_top5,lr\n'
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
+@pytest.fixture(name='folder')
+def weights_folder(tmp_path, monkeypatch):
     """A weights folder with one weight and its log."""
     weights = tmp_path / 'weights'
     (weights / 'logs').mkdir(parents=True)

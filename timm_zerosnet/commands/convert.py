@@ -13,7 +13,7 @@ from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from .. import weights as pretrained
-from .._errors import WeightError
+from .._errors import WeightError, few
 from .._files import check_output, replacing
 from ..checkpoint import ORIGINAL_URLS, architecture, averages, checkpoint_filter_fn, refuse_tied, sizes, unwrap
 from ..robustness.models import Source
@@ -121,5 +121,5 @@ def _fitting(original: dict[str, Any], path: Path) -> str:
     if fitting:
         raise WeightError(f'{path} fits {" and ".join(fitting)}: say which by --model')
     found = f'{path} holds {len(original)} entries, {blocks} {block} blocks: it fits no network of this package'
-    nearest = f'nearest is {min(refused, key=len)}' if refused else f'it has {pretrained.few(original)}'
+    nearest = f'nearest is {min(refused, key=len)}' if refused else f'it has {few(original)}'
     raise WeightError(f'{found}; {nearest}; accepted are checkpoints of {ORIGINAL_URLS}')

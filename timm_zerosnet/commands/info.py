@@ -11,7 +11,7 @@ from torch import nn
 
 from .. import backbones
 from .. import weights as pretrained
-from .._errors import WeightError, nearest
+from .._errors import WeightError, few, nearest
 from ..checkpoint import read_yaml
 from ..costs import measure
 from ..memory import check_size
@@ -171,7 +171,7 @@ def _print(found: dict[str, Any]) -> None:
         print(f'  {key:18}{_text(found[key])}')
     _section('config', found['config'])
     if found['label_names']:
-        print(f'  {"label_names":18}{pretrained.few(found["label_names"], 10)}')
+        print(f'  {"label_names":18}{few(found["label_names"], 10)}')
     if found['method']:
         kept = ('formula', 'parasitic_radius', 'order', 'error_constant', 'verdict', 'meaning', 'source')
         _section('method', {'name': found['method']['name'], **{key: found['method'][key] for key in kept}})

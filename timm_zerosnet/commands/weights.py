@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Callable
 
 from .. import weights as pretrained
+from .._errors import WeightError
 from .options import add_command
 
 ADD_EXAMPLES = """
@@ -66,7 +67,7 @@ def _verify(args: argparse.Namespace) -> int:
         try:
             pretrained.verify(name)
             print(f'{name}: ok')
-        except pretrained.WeightError as error:
+        except WeightError as error:
             print(f'timm-zerosnet: {error}', file=sys.stderr)
             code = 1
     return code

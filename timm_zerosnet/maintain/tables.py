@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Iterable
 
 from .. import weights as pretrained
+from .._errors import WeightError
 from .._files import replacing
 from ..robustness.report.comparison_markdown import p_text
 
@@ -183,9 +184,7 @@ def write_tables() -> list[Path]:
         WeightError: if this is not a checkout.
     """
     if not documents():
-        raise pretrained.WeightError(
-            f'no README.md or MODEL_CARD.md beside {pretrained.PACKAGE}: run this in a checkout'
-        )
+        raise WeightError(f'no README.md or MODEL_CARD.md beside {pretrained.PACKAGE}: run this in a checkout')
     changed = []
     for path in documents():
         text = path.read_text(encoding='utf-8')
