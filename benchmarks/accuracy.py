@@ -1,9 +1,9 @@
-"""Accuracy of the packaged weights on their whole test sets, by timm's validate.py and by ``evaluate``.
+"""Measure the packaged weights on their whole test sets, by timm's validate.py and by ``evaluate``.
 
     python benchmarks/accuracy.py --data-dir DIR [--download] [--timm-scripts DIR]
 
-Rows of ``results/accuracy.csv`` whose file has not changed are kept. The table of MODEL_CARD.md is made from it by
-``timm-zerosnet weights tables``.
+Rows of ``results/accuracy.csv`` are kept if their weight file has not changed. ``timm-zerosnet weights tables`` makes
+the table of MODEL_CARD.md from that file.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from timm_zerosnet.weights import manifest
 RESULTS = Path(__file__).parent / 'results' / 'accuracy.csv'
 
 
-def by_script(name: str, data: str, args: argparse.Namespace) -> dict[str, str]:
-    """The result of timm's validate.py."""
+def validate_with_timm(name: str, data: str, args: argparse.Namespace) -> dict[str, str]:
+    """Run timm's validate.py on a weight; returns its row of results."""
     folder = args.data_dir / data
     words = ['--data-dir', str(folder if folder.is_dir() else args.data_dir)]
     if not folder.is_dir():
@@ -47,9 +47,9 @@ def by_script(name: str, data: str, args: argparse.Namespace) -> dict[str, str]:
 
 
 def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
-    """The row of a weight."""
+    """Measure a weight in both ways; returns its row of the csv file."""
     row = manifest()[name]
-    theirs = by_script(name, row['data'], args)
+    theirs = validate_with_timm(name, row['data'], args)
     folder = args.data_dir / row['data'] / 'validation'
     test = load_data(str(folder) if folder.is_dir() else f'torch/{row["data"]}', args.data_dir)
     ours = evaluate(name, test.images, test.labels, device=args.device)

@@ -2,9 +2,9 @@
 
     python benchmarks/bfloat16.py --data-dir DIR [--limit N] [--models NAME ...]
 
-Rows of ``results/bfloat16.csv`` whose file has not changed are kept, unless they are of fewer images than asked for.
-The table of docs/speed.md is made from it. A processor without bfloat16 instructions takes seven times as long as in
-float32.
+Rows of ``results/bfloat16.csv`` are kept if their weight file has not changed and they cover at least as many images as
+are asked for. The table of docs/speed.md is made from that file. On a processor without bfloat16 instructions, bfloat16
+takes seven times as long as float32.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import Any
 import timm
 import torch
 from options import positive
-from records import device_name, markdown, read_csv, write_csv
+from records import device_name, read_csv, replace_table, write_csv
 from tqdm import tqdm
 
+from timm_zerosnet._markdown import markdown_table
 from timm_zerosnet.robustness.data import load_data
 from timm_zerosnet.robustness.evaluation import as_floats, data_config, default_batch_size, measure, ready, resize
 from timm_zerosnet.weights import manifest
 
 RESULTS = Path(__file__).parent / 'results' / 'bfloat16.csv'
 DOCUMENT = Path(__file__).resolve().parent.parent / 'docs' / 'speed.md'
-BEGIN, END = '<!-- bfloat16:begin -->', '<!-- bfloat16:end -->'
 MODELS = (
     'zerosnet20.cifar10',
     'preresnet20.cifar10',
@@ -36,7 +36,7 @@ MODELS = (
 
 
 def compare(name: str, args: argparse.Namespace) -> dict[str, Any]:
-    """The row of a weight."""
+    """Measure a weight in both precisions; returns its row of the csv file."""
     row = manifest()[name]
     own = args.data_dir / f'{row["data"]}.npz'
     test = load_data(str(own) if own.is_file() else f'torch/{row["data"]}', args.data_dir, limit=args.limit)
@@ -63,19 +63,18 @@ def compare(name: str, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def table() -> str:
-    """A row for each weight."""
+    """The Markdown table: a row for each weight."""
     keys = ('float32_top1', 'bfloat16_top1', 'same_prediction')
     header = ('weight', 'test images', 'float32, top-1 %', 'bfloat16, top-1 %', 'same prediction %')
     rows = read_csv(RESULTS)
-    return markdown(
+    return markdown_table(
         header, ([f'`{row["weight"]}`', f'{int(row["images"]):,}', *(row[key] for key in keys)] for row in rows)
     )
 
 
 def document(text: str) -> str:
-    """The text with its table made anew."""
-    before, rest = text.split(BEGIN)
-    return f'{before}{BEGIN}\n{table()}\n{END}{rest.split(END)[1]}'
+    """Return the text of docs/speed.md with its table made from the results."""
+    return replace_table(text, 'bfloat16', table())
 
 
 def main() -> None:

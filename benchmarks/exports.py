@@ -1,9 +1,9 @@
-"""How far exported networks are from eager ones; writes results/exports.csv and docs/exports.md.
+"""Differences between exported and eager networks; writes results/exports.csv and docs/exports.md.
 
     python benchmarks/exports.py
 
-Each network leaves Python once by each path; the exported one then meets every batch and size that the path takes.
-Needs onnx, onnxscript and onnxruntime.
+Each network is exported once by each path, and the exported network then runs on every batch and size below. Needs
+onnx, onnxscript and onnxruntime.
 """
 
 from __future__ import annotations
@@ -14,22 +14,23 @@ import io
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 import timm
 import torch
-from records import markdown, write_csv
+from records import write_csv
 from timm.utils import reparameterize_model
 from torch import Tensor, nn
 from torch.export import Dim
 from tqdm import tqdm
 
 import timm_zerosnet  # noqa: F401
+from timm_zerosnet._markdown import markdown_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).parent / 'results' / 'exports.csv'
 DOCUMENT = ROOT / 'docs' / 'exports.md'
-NETWORKS = {
+NETWORKS: dict[str, dict[str, Any]] = {
     'zerosnet20': {},
     'zerosnet20_tra': {},
     'zerosnet164': {},
@@ -136,7 +137,7 @@ and evaluation one for the first batch, one for all other batches, and one for s
 
 
 def network(name: str) -> nn.Module:
-    """In evaluation mode, with running statistics that are not the initial ones."""
+    """Build a network in evaluation mode; its running statistics are not the initial ones."""
     torch.manual_seed(0)
     model = timm.create_model(name, **NETWORKS[name])
     with torch.no_grad():
@@ -145,13 +146,15 @@ def network(name: str) -> nn.Module:
 
 
 def sizes(name: str) -> tuple[tuple[int, int], ...]:
-    """Those of its style; the example has the first."""
-    return SIZES['cifar' if timm.get_pretrained_cfg(name).input_size[-1] == 32 else 'imagenet']
+    """Heights and widths that a network of this style is tested at; the example for the export has the first."""
+    config = timm.get_pretrained_cfg(name)
+    assert config is not None
+    return SIZES['cifar' if config.input_size[-1] == 32 else 'imagenet']
 
 
 @torch.no_grad()
 def difference(module: Module, model: nn.Module, name: str) -> float:
-    """Largest over all batches and sizes."""
+    """The largest relative difference of a logit over all batches and sizes."""
     worst = 0.0
     for batch in BATCHES:
         for size in sizes(name):
@@ -162,7 +165,7 @@ def difference(module: Module, model: nn.Module, name: str) -> float:
 
 
 def measure(name: str) -> dict[str, str]:
-    """A row: the difference for each path."""
+    """Export a network by every path; returns its row of the csv file, the difference for each path."""
     model, example = network(name), torch.randn(2, 3, *sizes(name)[0])
     row = {'network': f'`{name}`', 'torch': torch.__version__.split('+')[0]}
     for path, make in tqdm(PATHS.items(), desc=name, leave=False):
@@ -173,15 +176,15 @@ def measure(name: str) -> dict[str, str]:
 
 
 def document(rows: list[dict[str, str]]) -> str:
-    """docs/exports.md."""
+    """The text of docs/exports.md."""
     header = [name for name in rows[0] if name != 'torch']
     texts = {style: ', '.join(f'{height} x {width}' for height, width in found) for style, found in SIZES.items()}
     head = HEAD.format(batches=', '.join(map(str, BATCHES)), torch=rows[0]['torch'], **texts)
-    return f'{head}{markdown(header, ([row[name] for name in header] for row in rows))}\n{TAIL}'
+    return f'{head}{markdown_table(header, ([row[name] for name in header] for row in rows))}\n{TAIL}'
 
 
 def write(rows: list[dict[str, str]]) -> None:
-    """The csv and the document."""
+    """Write the csv file and the document."""
     write_csv(RESULTS, rows)
     DOCUMENT.write_text(document(rows), encoding='utf-8')
     print(DOCUMENT)

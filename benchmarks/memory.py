@@ -1,10 +1,11 @@
-"""Peak memory of a step, each in a process of its own; on a CPU the growth of the resident set, on a GPU torch's peak.
+"""Measure the peak memory of a step: on a CPU the growth of the resident set, on a GPU torch's peak.
 
     python benchmarks/memory.py --models zerosnet20 preresnet20 --csv memory.csv
     python benchmarks/memory.py --models zerosnet20 zerosnet110 zerosnet1298 --batch-size 16 --plot memory.svg
 
-``train-checkpointed`` is with timm's gradient checkpointing. ``ratio`` is over the first model in the same mode.
-``step_seconds`` comes from further processes, as what makes the peak exact makes steps slow.
+Each peak is measured in a process of its own. ``train-checkpointed`` uses timm's gradient checkpointing. ``ratio`` is
+relative to the first model in the same mode. ``step_seconds`` comes from further processes, because the settings that
+make the peak exact also make steps slow.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 import torch
 from networks import build, image_size
 from options import add_options, check_options, positive, use_channels_last
-from records import device_name, save, write_csv
+from records import device_name, save_plot, write_csv
 from throughput import eager_step, train_step
 from tqdm import tqdm
 
@@ -31,14 +32,24 @@ MODES = ('infer', 'train', 'train-checkpointed')
 SETTINGS = {'MALLOC_MMAP_THRESHOLD_': '65536', 'MALLOC_TRIM_THRESHOLD_': '65536'}
 
 
-def one(name: str, mode: str, what: str, args: argparse.Namespace) -> float:
-    """Peak in MiB, or seconds of a step; nothing else may have run in this process."""
+def measure_step(name: str, mode: str, what: str, args: argparse.Namespace) -> float:
+    """Measure one step in this process, in which nothing else may have run.
+
+    Args:
+        name: A name of ``networks.build``.
+        mode: One of ``MODES``.
+        what: ``'peak'`` or ``'seconds'``.
+        args: The arguments of the command.
+
+    Returns:
+        The peak in MiB, or the median time of a step in seconds.
+    """
     kind = train_step if mode.startswith('train') else eager_step
     on_gpu = args.device != 'cpu'
-    # the libraries' own memory is not the network's
+    # a first step, so that memory of the libraries is not counted
     kind(build('zerosnet20').to(args.device), torch.rand(2, 3, 32, 32, device=args.device))()
     layout = torch.channels_last if use_channels_last(name, args) else torch.contiguous_format
-    network = build(name, args.reference).to(args.device, memory_format=layout)
+    network = build(name, args.reference).to(args.device).to(memory_format=layout)
     size = args.img_size or image_size(name)
     images = torch.rand(args.batch_size, 3, size, size, device=args.device).to(memory_format=layout)
     if mode.endswith('checkpointed'):
@@ -67,20 +78,20 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def fresh(name: str, mode: str, what: str, **environment: str) -> float:
-    """What a process of its own finds."""
+def measure_in_fresh_process(name: str, mode: str, what: str, **environment: str) -> float:
+    """Run ``measure_step`` in a process of its own; ``environment`` is added to its variables."""
     command = [sys.executable, __file__, *sys.argv[1:], '--one', name, mode, what]
     done = subprocess.run(command, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True, check=True)
     return float(done.stdout)
 
 
 def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row for each model and mode: medians over processes."""
+    """Measure every model in every mode; returns the rows of the csv file, medians over processes."""
     rows: list[dict[str, Any]] = []
     for name in tqdm(args.models, unit='model'):
         for mode in args.modes:
-            peaks = sorted(fresh(name, mode, 'peak', **SETTINGS) for _ in range(args.repeat))
-            seconds = statistics.median(fresh(name, mode, 'seconds') for _ in range(args.repeat))
+            peaks = sorted(measure_in_fresh_process(name, mode, 'peak', **SETTINGS) for _ in range(args.repeat))
+            seconds = statistics.median(measure_in_fresh_process(name, mode, 'seconds') for _ in range(args.repeat))
             middle = statistics.median(peaks)
             base = next((row for row in rows if row['mode'] == mode), None)
             rows.append(
@@ -108,7 +119,7 @@ def _depth(name: str) -> str:
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Peak and time against the number in the models' names, one line for each mode."""
+    """Plot peak and time against the depth in the models' names, with a line for each mode."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), layout='constrained')
@@ -122,7 +133,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
             axes.plot(depths, [float(row[column]) for row in own], marker='o', label=mode)
         axes.set(xlabel='layers', ylabel=label, title=f'batch {rows[0]["batch_size"]}', ylim=(0, None))
     panels[0].legend(frameon=False)
-    save(figure, path)
+    save_plot(figure, path)
 
 
 def main() -> None:
@@ -135,9 +146,10 @@ def main() -> None:
     args = parser.parse_args()
     check_options(parser, args)
     if args.plot and not all(map(_depth, args.models)):
-        parser.error('--plot is by depth: accepted are models with a number in their names')
+        parser.error('--plot needs depths: expected models with a number in their names')
     if args.one:
-        print(one(*args.one, args))
+        name, mode, what = args.one
+        print(measure_step(name, mode, what, args))
         return
     rows = measure(args)
     for row in rows:

@@ -1,4 +1,4 @@
-"""Arguments that ``throughput.py`` and ``memory.py`` share, and their check before anything is measured."""
+"""Arguments that the benchmarks share, and their checks before anything is measured."""
 
 from __future__ import annotations
 
@@ -13,16 +13,23 @@ from timm_zerosnet._files import OutputError, check_output
 
 
 def positive(text: str) -> int:
-    """An integer of at least 1."""
+    """Convert an argument to an integer >= 1."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r}: accepted is an integer of at least 1')
+        raise argparse.ArgumentTypeError(f'expected an integer >= 1, got {text!r}')
     return int(text)
 
 
 def add_options(parser: argparse.ArgumentParser, repeat: int) -> None:
-    parser.add_argument('--models', nargs='+', required=True, metavar='NAME', help='also NAME:naive, authors:DEPTH')
+    """Add the arguments of ``throughput.py`` and ``memory.py``; ``repeat`` is the default number of repetitions."""
+    parser.add_argument(
+        '--models',
+        nargs='+',
+        required=True,
+        metavar='NAME',
+        help='names of timm; NAME:naive and authors:DEPTH, see networks.py',
+    )
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--channels-last', action='store_true', help='for all but authors:DEPTH')
+    parser.add_argument('--channels-last', action='store_true', help='memory layout of all but authors:DEPTH')
     parser.add_argument('--reference', type=Path, metavar='DIR', help="checkout of the authors' implementation")
     parser.add_argument('--repeat', type=positive, default=repeat)
     parser.add_argument('--csv', type=Path)
@@ -30,10 +37,10 @@ def add_options(parser: argparse.ArgumentParser, repeat: int) -> None:
 
 
 def check_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Exit with one line for a model, device or file that cannot be; a GPU with an index becomes the current one."""
+    """Exit with one line for a model, device or file that cannot be used; make the device of ``cuda:N`` current."""
     try:
         if torch.device(args.device).type not in ('cpu', 'cuda'):
-            raise ValueError('accepted are cpu and cuda')
+            raise ValueError('expected cpu or cuda')
         torch.empty(0, device=args.device)
         if torch.device(args.device).index is not None:
             torch.cuda.set_device(args.device)
@@ -56,5 +63,5 @@ def check_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
 
 
 def use_channels_last(name: str, args: argparse.Namespace) -> bool:
-    """Whether the network is measured in channels_last; the authors' is measured in the layout it has."""
+    """Whether a network is measured in channels_last; the authors' networks keep their own layout."""
     return args.channels_last and not name.startswith('authors:')

@@ -1,10 +1,11 @@
-"""Agreement of suite imagenet-c with imagecorruptions-imaug, and the cost of every perturbation.
+"""Compare suite imagenet-c with imagecorruptions-imaug, and time every perturbation.
 
     python benchmarks/perturbations.py                 writes results/agreement.csv
     python benchmarks/perturbations.py --timings       writes results/perturbations.csv as well
 
-Needs the extra ``dev``. Differences are in steps of 1/255. What is not random is compared pixel by pixel, noise by mean
-and deviation of what it adds, over the same photographs: scikit-learn's two, cut to squares.
+Needs the extra ``dev``. Differences are in steps of 1/255. Corruptions without randomness are compared pixel by pixel,
+noise by the mean and standard deviation of what it adds. Both packages corrupt the same squares of scikit-learn's two
+photographs.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any, Callable, Iterator
 import numpy as np
 import timm
 import torch
-from records import processor, write_csv
+from records import processor_name, write_csv
 from torch import Tensor
 from tqdm import tqdm
 
@@ -34,7 +35,7 @@ AGAINST = ('imagecorruptions-imaug', 'scikit-image', 'opencv-python', 'pillow', 
 
 
 def photographs(size: int) -> np.ndarray:
-    """uint8 (12, size, size, 3): eight squares of two photographs, and four of all that fits, made smaller."""
+    """uint8 (12, size, size, 3): eight squares cut from two photographs, and four larger ones that are scaled down."""
     from PIL import Image
     from sklearn.datasets import load_sample_images
 
@@ -54,11 +55,11 @@ def theirs(images: np.ndarray, name: str, severity: int, seed: int = 0) -> np.nd
     import imagecorruptions
     from imagecorruptions import corruptions
 
-    if corruptions.SK_VERSION['major'] > 0:  # the package asks for the minor version alone, which 1.0 resets
+    if corruptions.SK_VERSION['major'] > 0:  # the package checks the minor version alone, which 1.0 reset
         corruptions.SK_VERSION['minor'] = 99
     state = np.random.get_state()
     np.random.seed(seed)
-    own = name == 'impulse_noise'  # the one that does not listen to numpy's global generator
+    own = name == 'impulse_noise'  # the only one that ignores numpy's global generator
     try:
         return np.stack(
             [
@@ -78,10 +79,11 @@ def ours(images: np.ndarray, name: str, severity: int, seed: int = 0) -> np.ndar
 
 
 def agreement(name: str, severity: int, size: int) -> dict[str, Any]:
-    """One line of agreement.csv.
+    """Compare both packages on one corruption; returns a row of agreement.csv.
 
-    ``mean_abs``, ``max_abs`` and ``share`` of differing values where pixels can be compared; for noise, mean and
-    deviation of what both add and the difference of each in standard errors (``z``).
+    Where pixels can be compared, the row has ``mean_abs`` and ``max_abs`` of the difference and the ``share`` of values
+    that differ. For noise it has the mean and standard deviation of what each package adds, and the difference of these
+    two in standard errors (``z``).
     """
     images = photographs(size)
     found, expected = (corrupt(images, name, severity).astype(np.int16) for corrupt in (ours, theirs))
@@ -106,7 +108,13 @@ def _standard_errors(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def timings(data: Path, runs: int, note: str) -> Iterator[dict[str, Any]]:
-    """Lines of perturbations.csv: microseconds an image over ``runs`` runs; last a network on the same batch."""
+    """Time every perturbation, and a network on the same images for comparison; yields rows of perturbations.csv.
+
+    Args:
+        data: A file of labelled images, of which the first 200 are used.
+        runs: How many times each is timed.
+        note: Text for the column of that name.
+    """
     images = torch.from_numpy(load_labelled(data).images[:200]).permute(0, 3, 1, 2).contiguous() / 255
     large = torch.nn.functional.interpolate(images[:8], size=(224, 224), mode='bicubic').clamp(0, 1)
     calls: dict[tuple[str, str, Any], tuple[Callable[[], Any], Tensor]] = {}
@@ -117,7 +125,9 @@ def timings(data: Path, runs: int, note: str) -> Iterator[dict[str, Any]]:
             calls[suite, name, level] = functools.partial(perturb, batch, name, level, suite=suite), batch
     net = timm.create_model('zerosnet20', pretrained=True).eval()
     calls['', 'zerosnet20 forward', ''] = functools.partial(net, images), images
-    about = dict(runs=runs, threads=torch.get_num_threads(), machine=processor(), torch=torch.__version__, note=note)
+    about = dict(
+        runs=runs, threads=torch.get_num_threads(), machine=processor_name(), torch=torch.__version__, note=note
+    )
     for (suite, name, level), (call, batch) in calls.items():
         seconds = []
         with torch.inference_mode():
@@ -132,9 +142,9 @@ def timings(data: Path, runs: int, note: str) -> Iterator[dict[str, Any]]:
 
 
 def write(path: Path, lines: list[dict[str, Any]]) -> None:
-    """Lines as CSV, numbers to four digits."""
-    names = dict.fromkeys(name for line in lines for name in line)
-    names = sorted(names, key=lambda name: name in ('against', 'note'))
+    """Write rows as csv, numbers with four digits."""
+    found = dict.fromkeys(name for line in lines for name in line)
+    names = sorted(found, key=lambda name: name in ('against', 'note'))
     write_csv(path, [{name: _text(line.get(name, '')) for name in names} for line in lines])
 
 
@@ -144,9 +154,9 @@ def _text(value: Any) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--timings', action='store_true', help='measure and write the cost, too')
-    parser.add_argument('--runs', type=int, default=20, help='of each perturbation')
-    parser.add_argument('--note', default='', help='what else the machine was doing')
+    parser.add_argument('--timings', action='store_true', help='also time every perturbation')
+    parser.add_argument('--runs', type=int, default=20, help='repetitions of each perturbation')
+    parser.add_argument('--note', default='', help='text for the column note, such as what else the machine was doing')
     parser.add_argument('--data', type=Path, default=HERE.parent / 'tests' / 'data' / 'cifar10_test_200.npz')
     parser.add_argument('--results', type=Path, default=HERE / 'results')
     args = parser.parse_args()

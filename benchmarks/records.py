@@ -1,4 +1,4 @@
-"""What the benchmarks share: tables as csv and Markdown, plots, and the name of the device."""
+"""Shared by the benchmarks: csv files, generated tables in documents, plots, and the name of the device."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import os
 import platform
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Any
 
 import torch
 
@@ -14,7 +14,7 @@ from timm_zerosnet._files import replacing
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    """A table whose header is the keys of the first row; it prints where it lies."""
+    """Write a table whose header is the keys of the first row, and print where it is."""
     with replacing(path) as partial, partial.open('w', newline='', encoding='utf-8') as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator='\n')
         writer.writeheader()
@@ -23,31 +23,32 @@ def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a table."""
+    """Read the rows of a table, each as a dict by column."""
     with path.open(newline='', encoding='utf-8') as file:
         return list(csv.DictReader(file))
 
 
-def markdown(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table, without a line break at its end."""
-    header = list(header)
-    return '\n'.join(f'| {" | ".join(line)} |' for line in (header, ['---'] * len(header), *rows))
+def replace_table(text: str, name: str, table: str) -> str:
+    """Return ``text`` with ``table`` between its lines ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``."""
+    begin, end = f'<!-- {name}:begin -->', f'<!-- {name}:end -->'
+    before, rest = text.split(begin)
+    return f'{before}{begin}\n{table}\n{end}{rest.split(end)[1]}'
 
 
-def save(figure: Any, path: Path) -> None:
-    """A plot without frames, the same file for the same data."""
+def save_plot(figure: Any, path: Path) -> None:
+    """Save a matplotlib figure without its frame; equal data give an equal SVG file."""
     for axes in figure.axes:
         axes.spines[['top', 'right']].set_visible(False)
     figure.savefig(path, metadata={'Date': None} if path.suffix == '.svg' else None)
 
 
 def device_name(device: str) -> str:
-    """Of a GPU or of the processor."""
-    return torch.cuda.get_device_name(device) if device.startswith('cuda') else processor()
+    """The name of a GPU, or of the processor, for a device of torch such as ``'cuda:0'``."""
+    return torch.cuda.get_device_name(device) if device.startswith('cuda') else processor_name()
 
 
-def processor() -> str:
-    """Such as ``AMD EPYC, 2 cores``."""
+def processor_name() -> str:
+    """The name of the processor and how many cores it has, such as ``AMD EPYC, 2 cores``."""
     try:
         lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
         name = next(line.split(':')[1].strip() for line in lines if line.startswith('model name'))

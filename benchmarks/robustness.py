@@ -1,12 +1,17 @@
-"""Noise robustness of ``NETWORKS`` on full test sets, three noise seeds; writes results/robustness.
+"""Measure the noise robustness of ``NETWORKS`` on full test sets with three noise seeds.
 
     python benchmarks/robustness.py --data-dir DIR [--download]
 
-Each run has a folder of its own in ``--runs``; started again, it does what is left. ``results/robustness`` has the
-reports, ``results/robustness.csv`` one row for each model, ``results/robustness-pairs.csv`` one for each pair of
-``zerosnet20`` with another network, ``results/robustness-trainings.csv`` one for each such pair if both were
-trained several times, clean accuracy included. ``timm-zerosnet weights tables`` makes the model card's table of the
-pairs and the README's of the trainings, ``benchmarks/trainings.py`` its picture.
+Each run has a folder of its own in ``--runs``; an interrupted one continues where it stopped. The results are
+
+* ``results/robustness.csv``: a row for each model,
+* ``results/robustness-pairs.csv``: a row for each pair of ``zerosnet20`` with another network,
+* ``results/robustness-trainings.csv``: a row for each such pair of which both were trained several times, also for
+  accuracy on clean images,
+* ``results/robustness/PART``: ``table.md`` and ``cells.csv`` of each run.
+
+``timm-zerosnet weights tables`` makes the table of pairs in the model card and that of trainings in the README;
+``benchmarks/figures.py noise`` draws the figure of the README.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +29,10 @@ from records import read_csv, write_csv
 from timm_zerosnet.maintain import tables
 from timm_zerosnet.robustness import SUITES
 from timm_zerosnet.robustness.analysis.baselines import write_baseline
-from timm_zerosnet.robustness.analysis.comparison import Trainings, compare_trainings
+from timm_zerosnet.robustness.analysis.comparison import Comparison, Trainings, compare_trainings
 from timm_zerosnet.robustness.analysis.grids import architecture
 from timm_zerosnet.robustness.analysis.run import analyse, compare_run
+from timm_zerosnet.robustness.analysis.summary import ModelSummary
 from timm_zerosnet.robustness.data import load_data
 from timm_zerosnet.robustness.report.markdown import decided
 from timm_zerosnet.robustness.run import run
@@ -33,7 +40,7 @@ from timm_zerosnet.robustness.store import Store, read_cells
 from timm_zerosnet.weights import manifest
 
 RESULTS = Path(__file__).parent / 'results'
-KEPT = ('report.html', 'table.md', 'cells.csv')
+KEPT = ('table.md', 'cells.csv')  # report.html is too large for git
 SEEDS = range(3)
 NETWORKS = ('zerosnet20', 'zerosnet20_tra', 'preresnet20', 'lmresnet20', 'resnet10t')
 BASELINE = 'preresnet20.cifar10'
@@ -41,7 +48,7 @@ BASELINE = 'preresnet20.cifar10'
 
 @dataclass(frozen=True)
 class Part:
-    """One set of files; parts with one data set and suite share a store, so that no cell is measured twice."""
+    """A data set with a suite or with the noise of one; parts of one data set and suite share a run and its cells."""
 
     name: str
     data: str
@@ -63,13 +70,18 @@ PARTS = (
 
 
 def models_of(data: str) -> list[str]:
-    """The packaged weights of these networks that were trained on the data set, trainings of one side by side."""
+    """Names of the packaged weights of ``NETWORKS`` for a data set, in the order of ``NETWORKS``."""
     fit = [name for name, row in manifest().items() if row['data'] == data and name.partition('.')[0] in NETWORKS]
     return sorted(fit, key=lambda name: NETWORKS.index(name.partition('.')[0]))
 
 
 def trainings_row(place: dict[str, Any], found: Trainings | None) -> list[dict[str, Any]]:
-    """The row of two architectures, none where one of them was trained once."""
+    """The row of two architectures in a list; an empty list if one of them was trained only once.
+
+    Args:
+        place: The first columns: part, data and images.
+        found: The comparison of the two.
+    """
     if found is None or found.p is None:
         return []
     row = dict(place)
@@ -81,7 +93,7 @@ def trainings_row(place: dict[str, Any], found: Trainings | None) -> list[dict[s
 
 
 def clean_trainings(data: str) -> list[dict[str, Any]]:
-    """The same of the figures in the manifest: clean top-1."""
+    """Rows as ``trainings_row`` makes them, for the clean top-1 of the manifest."""
     groups: dict[str, dict[str, float]] = {}
     for name in models_of(data):
         groups.setdefault(architecture(name), {})[name] = manifest()[name]['top1']
@@ -95,7 +107,7 @@ def clean_trainings(data: str) -> list[dict[str, Any]]:
 
 
 def measure(part: Part, args: argparse.Namespace) -> tuple[list[dict[str, Any]], ...]:
-    """Run a part and copy its files; returns its rows of the three tables."""
+    """Run a part and copy its files; returns its rows for models, pairs and trainings."""
     own = args.data_dir / f'{part.data}.npz'
     images = load_data(str(own) if own.is_file() else f'torch/{part.data}', args.data_dir, args.download)
     models, folder = models_of(part.data), args.runs / f'{part.data}-{part.suite}'
@@ -118,47 +130,51 @@ def measure(part: Part, args: argparse.Namespace) -> tuple[list[dict[str, Any]],
     target.mkdir(parents=True, exist_ok=True)
     for name in KEPT:
         shutil.copy(folder / name, target / name)
-    store = Store(folder)
     place = {'part': part.name, 'data': part.data, 'images': len(images.labels)}
-    rows = []
-    for name, found in analyse(store).summaries.items():
-        spread = {'noise_sd': found.noise_sd, 'clean_ece': found.clean_ece, 'mean_ece': found.mean_ece}
-        figures = {'clean': found.clean, 'mean_error': found.mean_error, 'area': found.area}
-        figures |= {'worst': found.worst_accuracy, 'mce': found.mce, 'relative_mce': found.relative_mce}
-        intervals = {}
-        for figure, estimate in figures.items():
-            intervals |= {figure: estimate.value, f'{figure}_low': estimate.low, f'{figure}_high': estimate.high}
-        rows.append({**place, 'model': name, **intervals, **spread, 'flip_rate': found.mean_flip_rate})
-    if BASELINE in models and not part.noise_only:
-        cells = read_cells(store, store.plan(), BASELINE)
-        write_baseline(cells, BASELINE, part.suite, images.images_sha256())
-    store.close()
+    with closing(Store(folder)) as store:
+        rows = [{**place, **model_row(found)} for found in analyse(store).summaries.values()]
+        if BASELINE in models and not part.noise_only:
+            cells = read_cells(store, store.plan(), BASELINE)
+            write_baseline(cells, BASELINE, part.suite, images.images_sha256())
     ours = f'zerosnet20.{part.data}'
     pairs, trainings = [], []
     for other in [name for name in models if name != ours and '_seed' not in name]:
         found = compare_run(folder, ours, other)
-        row, (better, worse) = found.overall, decided(found)
-        assert row is not None
-        pairs.append(
-            {
-                **place,
-                'a': found.a,
-                'b': found.b,
-                'accuracy_a': row.accuracy_a,
-                'accuracy_b': row.accuracy_b,
-                'difference': row.difference,
-                'low': row.low,
-                'high': row.high,
-                'p_holm': row.p_holm,
-                'needed': row.smallest,
-                'noise_sd': row.noise_sd,
-                'better': better,
-                'worse': worse,
-                'rows': len(found.rows),
-            }
-        )
+        pairs.append({**place, **pair_row(found)})
         trainings += trainings_row(place, found.trainings)
     return rows, pairs, trainings
+
+
+def model_row(found: ModelSummary) -> dict[str, Any]:
+    """The columns of a model in robustness.csv."""
+    figures = {'clean': found.clean, 'mean_error': found.mean_error, 'area': found.area}
+    figures |= {'worst': found.worst_accuracy, 'mce': found.mce, 'relative_mce': found.relative_mce}
+    row: dict[str, Any] = {'model': found.model}
+    for name, estimate in figures.items():
+        row |= {name: estimate.value, f'{name}_low': estimate.low, f'{name}_high': estimate.high}
+    row |= {'noise_sd': found.noise_sd, 'clean_ece': found.clean_ece, 'mean_ece': found.mean_ece}
+    return row | {'flip_rate': found.mean_flip_rate}
+
+
+def pair_row(found: Comparison) -> dict[str, Any]:
+    """The columns of a pair in robustness-pairs.csv."""
+    row, (better, worse) = found.overall, decided(found)
+    assert row is not None
+    return {
+        'a': found.a,
+        'b': found.b,
+        'accuracy_a': row.accuracy_a,
+        'accuracy_b': row.accuracy_b,
+        'difference': row.difference,
+        'low': row.low,
+        'high': row.high,
+        'p_holm': row.p_holm,
+        'needed': row.smallest,
+        'noise_sd': row.noise_sd,
+        'better': better,
+        'worse': worse,
+        'rows': len(found.rows),
+    }
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -179,9 +195,9 @@ def main() -> None:
         '--part',
         nargs='*',
         choices=[part.name for part in PARTS],
-        help='measure these alone, or nothing; the rows of clean accuracy and theirs are replaced',
+        help='measure only these parts, or none; replaces their rows and those of clean accuracy',
     )
-    parser.add_argument('--runs', type=Path, default=Path('robustness-runs'), help='folder of the stores')
+    parser.add_argument('--runs', type=Path, default=Path('robustness-runs'), help='where the run folders are')
     parser.add_argument('--batch-size', type=int)
     parser.add_argument('--workers', type=int, default=min(2, os.cpu_count() or 1))
     args = parser.parse_args()

@@ -1,11 +1,11 @@
-"""What the plugin adds to ``import timm``, and how long a network with its weights takes.
+"""Measure what the plugin adds to ``import timm``, and how long it takes to create a network with its weights.
 
     python benchmarks/startup.py --csv startup.csv
     python benchmarks/startup.py --repeat 30 --models zerosnet20.cifar100 resnet18
 
-Each figure comes from fresh processes. ``import timm`` runs with the plugin found by torch and with torch's extension
-autoloading off, in turn; ``ratio`` is that of the pairs. Networks are built after ``import timm``, each the first of
-its process; ours with their packaged weights, timm's own without any.
+Each figure comes from fresh processes. ``import timm`` runs in turn with torch's extension autoloading on, so that
+torch finds the plugin, and off; ``ratio`` compares the two of each pair. A network is created after ``import timm``, as
+the first of its process: models of this package with their packaged weights, models of timm without weights.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import timm
 import torch
-from records import processor, write_csv
+from records import processor_name, write_csv
 from tqdm import trange
 
 from timm_zerosnet._files import OutputError, check_output
@@ -34,14 +34,14 @@ CREATE = (
 
 
 def seconds(code: str, *words: str, **environment: str) -> float:
-    """What a fresh Python prints."""
+    """Run code in a fresh Python and return the number that it prints last."""
     command = [sys.executable, '-c', code, *words]
     done = subprocess.run(command, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True, check=True)
     return float(done.stdout.split()[-1])
 
 
 def plugin_share() -> float:
-    """Seconds that the plugin's modules take of ``import timm``, as -X importtime counts them."""
+    """Seconds of ``import timm`` spent in the plugin's modules, as counted by ``-X importtime``."""
     command = [sys.executable, '-X', 'importtime', '-c', 'import timm']
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stderr.splitlines()
     parts = [line.removeprefix('import time:').split('|') for line in lines if line.startswith('import time:')]
@@ -49,7 +49,13 @@ def plugin_share() -> float:
 
 
 def row(what: str, found: list[float], base: list[float] | None = None) -> dict[str, str]:
-    """Median and quartiles in milliseconds, and the median of the ratios of pairs."""
+    """A row of the csv file: median and quartiles in milliseconds, and the ratios of the pairs.
+
+    Args:
+        what: Name of what was timed.
+        found: Seconds of each repetition.
+        base: Seconds of what ``found`` is compared with, one for each repetition.
+    """
     low, middle, high = (1000 * part for part in statistics.quantiles(found, n=4))
     ratios = [a / b for a, b in zip(found, base, strict=True)] if base else []
     return {
@@ -61,14 +67,14 @@ def row(what: str, found: list[float], base: list[float] | None = None) -> dict[
         'ratio_low': f'{min(ratios):.3f}' if ratios else '',
         'ratio_high': f'{max(ratios):.3f}' if ratios else '',
         'repeat': str(len(found)),
-        'device': processor(),
+        'device': processor_name(),
         'torch': torch.__version__,
         'timm': timm.__version__,
     }
 
 
 def measure(models: list[str], repeat: int) -> list[dict[str, str]]:
-    """All rows, every repetition taking each once."""
+    """Time everything once in each repetition; returns the rows of the csv file."""
     packaged = {*own_weights(), *(name.partition('.')[0] for name in own_weights())}
     calls = {f'create_model({name!r}{", pretrained=True" * (name in packaged)})': name for name in models}
     without, plugged, shares = [], [], []
@@ -95,9 +101,9 @@ def main() -> None:
     parser.add_argument('--csv', type=Path)
     args = parser.parse_args()
     if args.repeat < 2:
-        parser.error(f'--repeat {args.repeat}: accepted is at least 2')
+        parser.error(f'expected --repeat >= 2, got {args.repeat}')
     if unknown := [name for name in args.models if not timm.is_model(name)]:
-        parser.error(f'--models {unknown[0]}: accepted are models of timm and of this package')
+        parser.error(f'expected --models of timm or of this package, got {unknown[0]}')
     try:
         if args.csv:
             check_output(args.csv, ('.csv',))

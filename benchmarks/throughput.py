@@ -1,13 +1,13 @@
-"""Images per second of any timm models, side by side: every repetition runs each contender once, in turn.
+"""Measure images per second of any timm models side by side: each repetition runs every model and mode once, in turn.
 
     python benchmarks/throughput.py --models zerosnet20 preresnet20 zerosnet20:naive --channels-last --csv speed.csv
     python benchmarks/throughput.py --models zerosnet20 resnet18 --modes train infer infer-compiled --img-size 64
 
-Figures are medians with quartiles over ``--repeat`` repetitions after a warm-up. ``ratio`` is the rate over that of the
-baseline in the same mode, or of ``--against MODEL MODE``. ``gflops_share`` and ``traffic_share`` are fractions of what
-this machine does at best in a large convolution and a large copy, measured in the same run; traffic counts what eager
-kernels of the precision read and write, so that a compiled network, which moves less, can pass 1. Columns of timm's
-benchmark.py keep their names.
+Figures are medians with quartiles over ``--repeat`` repetitions after a warm-up. ``ratio`` is the rate divided by that
+of the baseline in the same mode, or of ``--against MODEL MODE``. ``gflops_share`` and ``traffic_share`` are fractions
+of the machine's best rates in a large convolution and in a large copy, measured in the same run. Traffic counts what
+eager kernels read and write; a compiled network moves less, so its share can exceed 1. Columns that timm's benchmark.py
+has, too, keep their names.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, Callable
 import torch
 from networks import build, image_size
 from options import add_options, check_options, positive, use_channels_last
-from records import device_name, save, write_csv
+from records import device_name, save_plot, write_csv
 from timm.utils import reparameterize_model
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -39,7 +39,7 @@ MODES = tuple(
 
 
 class Traffic(TorchDispatchMode):
-    """Bytes of the tensors that eager kernels take and return."""
+    """Counts the bytes of the tensors that eager kernels take and return."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Traffic(TorchDispatchMode):
 
 
 def contender(name: str, mode: str, args: argparse.Namespace, batch: int, size: int) -> tuple[Callable[[], Any], dict]:
-    """A step of the network in a mode, and what describes it."""
+    """Build a network; returns a function that runs one step in a mode, and the columns that describe the network."""
     kind, *how = mode.split('-')
     network = build(name, args.reference)
     parameters = sum(p.numel() for p in network.parameters())
@@ -70,13 +70,13 @@ def contender(name: str, mode: str, args: argparse.Namespace, batch: int, size: 
     if kind == 'infer':
         step = _infer(network, images, args, 'compiled' in how)
     else:
-        network = torch.compile(network, fullgraph=True, mode=args.compile_mode) if 'compiled' in how else network
-        step = train_step(network, images)
+        run: Any = torch.compile(network, fullgraph=True, mode=args.compile_mode) if 'compiled' in how else network
+        step = train_step(run, images)
     return step, {'param_count': round(parameters / 1e6, 2), 'gmacs': cost[0] / 2e9 / batch, 'traffic': cost[1]}
 
 
 class Autocast(nn.Module):
-    """A network in mixed precision with bfloat16; the logits are float32."""
+    """A network under bfloat16 autocast; its logits are float32."""
 
     def __init__(self, network: nn.Module, device_type: str) -> None:
         super().__init__()
@@ -88,12 +88,12 @@ class Autocast(nn.Module):
 
 
 def _cost(network: nn.Module, images: Tensor, kind: str, batch: int) -> tuple[float, float]:
-    """Floating-point operations and bytes of a whole step, from two and four images."""
+    """Floating-point operations and bytes of a whole step, extrapolated from two and four images."""
     network.train(kind == 'train')
     moved = []
     for count in (2, 4):
-        few = torch.cat([images[:1]] * count)
-        step = train_step(network, few) if kind == 'train' else torch.no_grad()(lambda few=few: network(few))
+        small = torch.cat([images[:1]] * count)
+        step = train_step(network, small) if kind == 'train' else torch.no_grad()(lambda small=small: network(small))
         step()
         with FlopCounterMode(display=False) as flops:
             step()
@@ -147,7 +147,7 @@ def train_step(network: nn.Module, images: Tensor) -> Callable[[], Any]:
 
 
 class Limits:
-    """What the machine does at best: GFLOP/s of a large convolution in each precision, GB/s of a large copy."""
+    """The machine's best rates: GFLOP/s of a large convolution in each precision, GB/s of a large copy."""
 
     def __init__(self, device: str, dtypes: set[torch.dtype]) -> None:
         self.device = device
@@ -189,17 +189,17 @@ def _several(step: Callable[[], Any], count: int) -> Callable[[], Any]:
 
 
 def contenders_of(args: argparse.Namespace) -> list[tuple[str, str]]:
-    """Models and modes that are measured; of fused ones ours and timm's alone."""
+    """The (model, mode) pairs to measure; fused modes only for models without a colon."""
     return [(name, mode) for name in args.models for mode in args.modes if not (':' in name and 'fused' in mode)]
 
 
 def base_of(name: str, mode: str, args: argparse.Namespace) -> tuple[str, str]:
-    """What a contender is compared with."""
+    """The (model, mode) that a model in a mode is compared with."""
     return tuple(args.against) if args.against else (args.baseline or args.models[0], mode)
 
 
 def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row for each model, mode, batch and size."""
+    """Measure everything; returns a row for each model, mode, batch size and image size."""
     found = []
     limits = Limits(args.device, {_dtype(mode) for mode in args.modes})
     names = contenders_of(args)
@@ -219,7 +219,7 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
         times: dict[tuple[str, str], list[float]] = {key: [] for key in names}
         for repetition in range(args.repeat):
             limits.measure()
-            first = repetition % len(names)  # each has every place in the row
+            first = repetition % len(names)  # over the repetitions, each comes at every position
             for key in names[first:] + names[:first]:
                 bar.set_description(' '.join(key), refresh=False)
                 times[key].append(_timed(_several(steps[key], counts[key]), args.device) / counts[key])
@@ -279,7 +279,7 @@ def _row(
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Rates as bars, or, of several batches or sizes, times as lines."""
+    """Plot rates as bars, or times as lines if there are several batch or image sizes."""
     from matplotlib.figure import Figure
 
     modes, models = list(dict.fromkeys(r['mode'] for r in rows)), list(dict.fromkeys(r['model'] for r in rows))
@@ -290,7 +290,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
         _bars(figure.subplots(), rows, modes, models)
     for axes in figure.axes:
         axes.legend(frameon=False)
-    save(figure, path)
+    save_plot(figure, path)
 
 
 def _lines(panels: Any, rows: list[dict[str, Any]], modes: list[str], models: list[str]) -> None:
@@ -306,7 +306,7 @@ def _lines(panels: Any, rows: list[dict[str, Any]], modes: list[str], models: li
 
 
 def _bars(axes: Any, rows: list[dict[str, Any]], modes: list[str], models: list[str]) -> None:
-    """By mode, one for each model; whiskers are quartiles."""
+    """Draw a group of bars for each mode, a bar for each model; whiskers are quartiles."""
     width = 0.8 / len(models)
     for i, model in enumerate(models):
         own = [row for row in rows if row['model'] == model]
@@ -327,13 +327,15 @@ def main() -> None:
     parser.add_argument('--img-size', nargs='+', type=positive, help="default: the model's own")
     parser.add_argument('--compile-mode', choices=('default', 'reduce-overhead', 'max-autotune'), default='default')
     base = parser.add_mutually_exclusive_group()
-    base.add_argument('--baseline', metavar='NAME', help='default: the first model')
-    base.add_argument('--against', nargs=2, metavar=('NAME', 'MODE'), help='one baseline for all modes')
-    parser.add_argument('--warmup', type=positive, default=3, help='steps')
-    parser.add_argument('--seconds', type=float, default=1.0, help='of one repetition, about')
+    base.add_argument(
+        '--baseline', metavar='NAME', help='compare with this model in the same mode; default: the first model'
+    )
+    base.add_argument('--against', nargs=2, metavar=('NAME', 'MODE'), help='compare all modes with this one')
+    parser.add_argument('--warmup', type=positive, default=3, help='steps before the first repetition')
+    parser.add_argument('--seconds', type=float, default=1.0, help='approximate length of a repetition')
     args = parser.parse_args()
     if not contenders_of(args):
-        parser.error('nothing to measure: fused modes are for models without a colon')
+        parser.error('nothing to measure: fused modes are only for models without a colon')
     for name, mode in contenders_of(args):
         if base_of(name, mode, args) not in contenders_of(args):
             parser.error(f'{name} {mode} has no baseline: {" ".join(base_of(name, mode, args))} is not measured')

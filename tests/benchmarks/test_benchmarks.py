@@ -8,15 +8,15 @@ import sys
 import accuracy
 import bfloat16
 import exports
+import figures
 import memory
 import networks
 import numpy as np
 import pytest
 import robustness
-import speed
+import speed_table
 import throughput
 import torch
-import trainings
 from conftest import ROOT
 from scipy import stats
 
@@ -65,7 +65,7 @@ def test_naive_update_gives_the_same_logits_and_gradients():
 @pytest.mark.parametrize(
     'name, message',
     [
-        ('zerosnet20_tra:naive', 'accepted are multistep networks with fixed coefficients'),
+        ('zerosnet20_tra:naive', 'expected a multistep network with fixed coefficients'),
         ('authors:20', 'needs --reference DIR'),
     ],
 )
@@ -78,13 +78,13 @@ def test_networks_that_cannot_be_built(name, message):
 @pytest.mark.parametrize(
     'words, message',
     [
-        ('--models zerosnet20:nave', 'accepted after a name is :naive'),
-        ('--models resnet18:naive', 'accepted are multistep networks'),
-        ('--models authors:21', 'accepted are depths 6 n + 2'),
+        ('--models zerosnet20:nave', 'expected :naive or nothing after the name of a model, got zerosnet20:nave'),
+        ('--models resnet18:naive', 'resnet18:naive: expected a multistep network'),
+        ('--models authors:21', 'expected a depth 6 n + 2'),
         ('--models nothing20', 'Unknown model (nothing20)'),
         ('--models zerosnet20 --device tpu', '--device tpu: '),
-        ('--models zerosnet20 --repeat 0', "'0': accepted is an integer of at least 1"),
-        ('--models zerosnet20 --img-size -3', 'accepted is an integer of at least 1'),
+        ('--models zerosnet20 --repeat 0', "expected an integer >= 1, got '0'"),
+        ('--models zerosnet20 --img-size -3', "expected an integer >= 1, got '-3'"),
         ('--models zerosnet20 --csv none/out.csv', 'none is not a folder'),
         ('--models zerosnet20 --plot out.foo', "got '.foo'"),
     ],
@@ -156,9 +156,9 @@ def test_exports_document_is_that_of_the_results():
 
 
 def test_speed_table_is_that_of_the_results():
-    text = speed.DOCUMENT.read_text(encoding='utf-8')
-    assert speed.document(text) == text
-    found = {(row['model'], row['mode']): row for row in rows(speed.RESULTS / 'throughput-depth20.csv')}
+    text = speed_table.DOCUMENT.read_text(encoding='utf-8')
+    assert speed_table.document(text) == text
+    found = {(row['model'], row['mode']): row for row in rows(speed_table.RESULTS / 'throughput-depth20.csv')}
     paired = 1 / float(found['authors:20', 'train']['ratio'])
     assert f"| training step | the authors', float32 | {paired:.2f} x (" in text
     rates = [float(found[key]['samples_per_sec']) for key in (('zerosnet20', 'infer-bf16'), ('authors:20', 'infer'))]
@@ -174,7 +174,7 @@ def test_bfloat16_table_is_that_of_the_results():
 
 def test_bfloat16_in_small(tmp_path, monkeypatch):
     document, results = tmp_path / 'speed.md', tmp_path / 'bfloat16.csv'
-    document.write_text(f'before\n{bfloat16.BEGIN}\nold\n{bfloat16.END}\nafter', encoding='utf-8')
+    document.write_text('before\n<!-- bfloat16:begin -->\nold\n<!-- bfloat16:end -->\nafter', encoding='utf-8')
     monkeypatch.setattr(bfloat16, 'DOCUMENT', document)
     monkeypatch.setattr(bfloat16, 'RESULTS', results)
     sample = np.load(ROOT / 'tests' / 'data' / 'cifar10_test_200.npz')
@@ -227,7 +227,7 @@ def test_accuracy_without_data_says_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.setenv('TIMM_SCRIPTS', str(ROOT / 'tests' / 'support' / 'stand_in'))
     (tmp_path / 'cifar10').mkdir()
     with pytest.raises(SystemExit, match='zerosnet20.cifar10: timm-zerosnet validate: --data-dir .*cifar10 has no'):
-        accuracy.by_script(
+        accuracy.validate_with_timm(
             'zerosnet20.cifar10',
             'cifar10',
             argparse.Namespace(data_dir=tmp_path, download=False, timm_scripts=None, device='cpu'),
@@ -309,20 +309,20 @@ def test_trainings_are_compared_by_welch(in_small, monkeypatch):
 
 
 def test_the_readme_says_of_the_trainings_what_was_measured():
-    table = rows(trainings.SOURCE.with_name('robustness-trainings.csv'))
+    table = rows(figures.ROBUSTNESS.with_name('robustness-trainings.csv'))
     noisy = [row for row in table if not row['part'].endswith('-clean')]
-    every = [trainings.accuracies(part) for part in dict.fromkeys(row['part'] for row in noisy)]
+    every = [figures.accuracies(part) for part in dict.fromkeys(row['part'] for row in noisy)]
     three = [[values for values in found.values() if len(values) > 1] for found in every]
     apart = [max(values) - min(values) for groups in three for values in groups]
     means = [[np.mean(values) for values in groups] for groups in three]
     low, high = ([float(row[side]) for row in noisy] for side in ('low', 'high'))
     clean = next(row for row in table if (row['part'], row['b']) == ('cifar10-clean', 'lmresnet20'))
-    pairs = rows(trainings.SOURCE.with_name('robustness-pairs.csv'))
+    pairs = rows(figures.ROBUSTNESS.with_name('robustness-pairs.csv'))
     pre, lm = (
         [-float(row['difference']) for row in pairs if row['data'] == 'cifar100' and row['b'] == f'{name}.cifar100']
         for name in ('preresnet20', 'lmresnet20')
     )
-    text = ' '.join((trainings.DOCS.parent / 'README.md').read_text(encoding='utf-8').split())
+    text = ' '.join((figures.DOCS.parent / 'README.md').read_text(encoding='utf-8').split())
     assert max(low) < 0 < min(high) and float(clean['p']) == min(float(row['p']) for row in table)
     for said in (
         f'lie {min(apart):.1f} to {max(apart):.1f} points apart',
@@ -338,19 +338,19 @@ def test_the_readme_says_of_the_trainings_what_was_measured():
 
 
 def test_the_picture_shows_the_trainings_of_the_table():
-    table = rows(trainings.SOURCE.with_name('robustness-trainings.csv'))
+    table = rows(figures.ROBUSTNESS.with_name('robustness-trainings.csv'))
     for row in table:
-        found = trainings.accuracies(row['part'])
+        found = figures.accuracies(row['part'])
         for side in 'ab':
             values = found[row[side]]
             assert str(len(values)) == row[f'trainings_{side}']
             assert np.mean(values) == pytest.approx(float(row[f'mean_{side}']), abs=1e-3)
             assert np.std(values, ddof=1) == pytest.approx(float(row[f'sd_{side}']), abs=1e-3)
     assert {row['part'] for row in table} == {f'cifar10-{noise}' for noise in tables.NOISES}
-    dots = [line for axes in trainings.picture().axes for line in axes.lines if line.get_marker() == 'o']
+    dots = [line for axes in figures.noise().axes for line in axes.lines if line.get_marker() == 'o']
     assert sum(len(line.get_xdata()) for line in dots) == sum(
-        len(values) for noise in tables.NOISES for values in trainings.accuracies(f'cifar10-{noise}').values()
+        len(values) for noise in tables.NOISES for values in figures.accuracies(f'cifar10-{noise}').values()
     )
-    assert sha256(trainings.SOURCE) in (trainings.DOCS / 'noise.svg').read_text(encoding='utf-8'), (
+    assert sha256(figures.ROBUSTNESS) in (figures.DOCS / 'noise.svg').read_text(encoding='utf-8'), (
         'drawn from older data'
     )

@@ -1,21 +1,23 @@
-"""The table of docs/speed.md, from results/throughput-depth20.csv and -depth110.csv.
+"""Write the table of docs/speed.md from results/throughput-depth20.csv and results/throughput-depth110.csv.
 
-Of two networks in the same mode, median and range of the paired ratios; of two modes, the ratio of the median rates.
+    python benchmarks/speed_table.py
 
-python benchmarks/speed.py
+For two networks in the same mode, the table has the median and range of the paired ratios; for two modes, the ratio of
+the median rates.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from records import markdown, read_csv
+from records import read_csv, replace_table
+
+from timm_zerosnet._markdown import markdown_table
 
 RESULTS = Path(__file__).parent / 'results'
 DOCUMENT = Path(__file__).resolve().parent.parent / 'docs' / 'speed.md'
 DEPTHS = (20, 110)
-BEGIN, END = '<!-- ratios:begin -->', '<!-- ratios:end -->'
-RATIOS = (  # what, our mode, the other network, its mode
+RATIOS = (  # what is compared, the mode of zerosnet, the other network, its mode
     ('inference', 'infer', 'authors:{}', 'infer'),
     ('inference, compiled', 'infer-compiled', 'authors:{}', 'infer'),
     ('inference, bfloat16', 'infer-bf16', 'authors:{}', 'infer'),
@@ -34,12 +36,12 @@ RATIOS = (  # what, our mode, the other network, its mode
     ('training step', 'train', 'preresnet{}', 'train'),
     ('training step, bfloat16', 'train-bf16', 'preresnet{}', 'train-bf16'),
 )
-NAMES = {
+NETWORK_NAMES = {
     'authors:{}': "the authors', {}",
     'zerosnet{}:naive': 'ours with the naive update, {}',
     'preresnet{}': 'preresnet, {}',
 }
-WORDS = {
+MODE_NAMES = {
     'infer': 'float32, eager',
     'infer-bf16': 'bfloat16, eager',
     'infer-bf16-compiled': 'bfloat16, compiled',
@@ -49,7 +51,7 @@ WORDS = {
 
 
 def table() -> str:
-    """A row for each ratio, a column for each depth."""
+    """The Markdown table: a row for each ratio, a column for each depth."""
     found = {}
     for depth in DEPTHS:
         for row in read_csv(RESULTS / f'throughput-depth{depth}.csv'):
@@ -60,8 +62,8 @@ def table() -> str:
         for depth in DEPTHS:
             ours, theirs = found.get((f'zerosnet{depth}', mode)), found.get((other.format(depth), its_mode))
             cells.append(_cell(ours, theirs) if ours and theirs else 'not measured')
-        rows.append([what, NAMES[other].format(WORDS[its_mode]), *cells])
-    return markdown(('zerosnet', 'against', *(f'depth {depth}' for depth in DEPTHS)), rows)
+        rows.append([what, NETWORK_NAMES[other].format(MODE_NAMES[its_mode]), *cells])
+    return markdown_table(('zerosnet', 'against', *(f'depth {depth}' for depth in DEPTHS)), rows)
 
 
 def _cell(ours: dict[str, str], theirs: dict[str, str]) -> str:
@@ -72,9 +74,8 @@ def _cell(ours: dict[str, str], theirs: dict[str, str]) -> str:
 
 
 def document(text: str) -> str:
-    """The text with its table made anew."""
-    before, rest = text.split(BEGIN)
-    return f'{before}{BEGIN}\n{table()}\n{END}{rest.split(END)[1]}'
+    """Return the text of docs/speed.md with its table made from the results."""
+    return replace_table(text, 'ratios', table())
 
 
 if __name__ == '__main__':
