@@ -49,7 +49,7 @@ def measure_step(name: str, mode: str, what: str, args: argparse.Namespace) -> f
     # a first step, so that memory of the libraries is not counted
     kind(build('zerosnet20').to(args.device), torch.rand(2, 3, 32, 32, device=args.device))()
     layout = torch.channels_last if use_channels_last(name, args) else torch.contiguous_format
-    network = build(name, args.reference).to(args.device).to(memory_format=layout)
+    network: Any = build(name, args.reference).to(args.device).to(memory_format=layout)
     size = args.img_size or image_size(name)
     images = torch.rand(args.batch_size, 3, size, size, device=args.device).to(memory_format=layout)
     if mode.endswith('checkpointed'):

@@ -1,3 +1,3 @@
-"""``analysis.comparison`` by its former path."""
+"""Re-export of ``analysis.comparison``."""
 
 from .analysis.comparison import *  # noqa: F403

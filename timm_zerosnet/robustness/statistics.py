@@ -1,3 +1,3 @@
-"""``analysis.statistics`` by its former path."""
+"""Re-export of ``analysis.statistics``."""
 
 from .analysis.statistics import *  # noqa: F403

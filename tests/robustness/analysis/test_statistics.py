@@ -1,4 +1,4 @@
-"""Intervals and tests against closed forms, scipy and their own promises."""
+"""Intervals and tests are those of closed forms and of scipy, and cover what they promise."""
 
 import itertools
 import math
@@ -23,14 +23,14 @@ from timm_zerosnet.robustness.analysis.statistics import (
 )
 
 stats = pytest.importorskip('scipy.stats')
-few = settings(max_examples=50, deadline=None)
+fifty_examples = settings(max_examples=50, deadline=None)
 
 
 def within_monte_carlo(hits, trials, chance, sds=4):
     return abs(hits - trials * chance) < sds * math.sqrt(trials * chance * (1 - chance)) + 1
 
 
-@few
+@fifty_examples
 @given(st.integers(1, 10_000), st.data())
 def test_wilson_is_its_formula(trials, data):
     successes = data.draw(st.integers(0, trials))
@@ -55,7 +55,7 @@ def test_bootstrap_is_that_of_scipy():
     assert np.abs(np.subtract(ours, theirs)).max() < 0.2 * values.std() / math.sqrt(300)
 
 
-@few
+@fifty_examples
 @given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 5))
 def test_bootstrap_does_not_know_the_order_of_images(seed, count, width):
     generator = np.random.default_rng(seed)
@@ -75,12 +75,12 @@ def test_bootstrap_draws_one_sample_of_images_for_all_columns():
 
 @pytest.mark.parametrize('values, resamples', [(np.ones(3), 10), (np.ones((0, 2)), 10), (np.ones((3, 1)), 0)])
 def test_bootstrap_refuses(values, resamples):
-    with pytest.raises(ValueError, match='accepted are'):
+    with pytest.raises(ValueError, match=r'expected values \(N, M\)'):
         bootstrap_means(values, resamples)
 
 
 def test_interval_covers_where_images_are_clusters():
-    """1000 simulated test sets of 120 images with five cells each; an interval that takes 600 outcomes fails."""
+    """1000 simulated test sets of 120 images with five cells each; an interval of 600 independent outcomes is too narrow."""
     generator = np.random.default_rng(0)
     trials, images, cells, truth = 1000, 120, 5, 2 / 2.6
     hits = naive = 0
@@ -129,7 +129,7 @@ def test_exact_mcnemar_by_hand(wins, losses, p):
     assert found == pytest.approx(p) and test == ('exact McNemar' if wins + losses else 'no image differs')
 
 
-@few
+@fifty_examples
 @given(st.lists(st.integers(-4, 4), min_size=1, max_size=11))
 def test_exact_sign_flip_is_the_count_of_all_flips(differences):
     sizes = [abs(d) for d in differences]
@@ -138,7 +138,7 @@ def test_exact_sign_flip_is_the_count_of_all_flips(differences):
     assert paired_test(differences, outcomes=4)[0] == pytest.approx(expected)
 
 
-@few
+@fifty_examples
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(2, 5))
 def test_sign_flip_with_seeds_that_repeat_one_another_is_mcnemar(wins, losses, seeds):
     """Seeds that add nothing must not make a difference significant."""
@@ -160,7 +160,7 @@ def test_sampled_sign_flip_agrees_with_the_exact_one():
 
 
 def test_sampled_sign_flip_says_how_small_a_small_p_is():
-    """Not only that no draw reached the total: and never a p below the exact one."""
+    """The p value is smaller than the number of draws can show, and never below the exact one."""
     assert 2**-100 <= paired_test([1000, *[1001] * 100], outcomes=3)[0] < 1e-15
     for wins in (60, 70, 80, 95):
         exact, name = paired_test([1] * wins + [-1] * (100 - wins), outcomes=3)
@@ -171,7 +171,7 @@ def test_sampled_sign_flip_says_how_small_a_small_p_is():
 
 
 def test_sign_flip_keeps_its_level_where_seeds_are_alike():
-    """1000 pairs of equal models whose seeds mostly agree: by image 5 % are called different, by outcome far more."""
+    """1000 pairs of equal models whose seeds mostly agree: flips by image call 5 % different, flips by outcome far more."""
     generator = np.random.default_rng(3)
     trials = 1000
     found = pooled = 0
@@ -186,20 +186,20 @@ def test_sign_flip_keeps_its_level_where_seeds_are_alike():
 
 
 def test_paired_test_refuses():
-    with pytest.raises(ValueError, match='accepted are .* integers'):
+    with pytest.raises(ValueError, match=r'expected \(N,\) integers, got float64'):
         paired_test(np.array([0.5]))
-    with pytest.raises(ValueError, match='differences up to 2 with one outcome'):
+    with pytest.raises(ValueError, match='with one outcome per image, got up to 2'):
         paired_test([2, 1])
 
 
 def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([]).shape == (0,)
-    with pytest.raises(ValueError, match='accepted are numbers from 0 to 1'):
+    with pytest.raises(ValueError, match='expected numbers from 0 to 1'):
         holm([0.5, math.nan])
 
 
-@few
+@fifty_examples
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.randoms())
 def test_holm_rejects_what_its_steps_reject(p, random):
     adjusted = holm(p)
@@ -233,7 +233,7 @@ def test_smallest_difference_has_a_floor_and_falls_with_images_and_seeds():
     assert smallest_difference(10_000, 0.1) < smallest_difference(10_000, 0.1, comparisons=40)
     assert smallest_difference(40_000, 0.1) == pytest.approx(smallest_difference(10_000, 0.1) / 2, rel=1e-3)
     for wrong in (dict(images=0), dict(mean_square=1.1), dict(alpha=0), dict(power=1), dict(comparisons=0)):
-        with pytest.raises(ValueError, match='accepted are images and comparisons'):
+        with pytest.raises(ValueError, match='expected images and comparisons'):
             smallest_difference(**{'images': 10, **wrong})
 
 
@@ -246,7 +246,7 @@ def test_calibration_error_by_hand():
     assert calibration_error(np.array([0.5, 0.4]), np.array([False, True]), bins=2) == pytest.approx(0.05)
 
 
-@few
+@fifty_examples
 @given(st.lists(st.tuples(st.floats(0.001, 1), st.booleans()), min_size=1, max_size=60), st.integers(1, 20))
 def test_calibration_error_is_the_sum_over_its_bins(images, bins):
     total = 0.0

@@ -14,7 +14,7 @@ import numpy as np
 from ..cells import CLEAN
 from .baselines import Baseline, errors_of
 from .grids import CellKey, Grid, missing_keys, some
-from .statistics import FEW, bootstrap_means, percentiles
+from .statistics import BOOTSTRAP_IMAGES, bootstrap_means, percentiles
 
 Level = tuple[str, float]
 
@@ -97,7 +97,7 @@ class CorruptionError:
         form = self._form(name, relative)
         under = self.sampled_under @ form
         value = 100 * (float(self.errors @ form) / float(self.under @ form))
-        few = np.count_nonzero(self.wrong[:, form > 0].any(1)) < FEW
+        few = np.count_nonzero(self.wrong[:, form > 0].any(1)) < BOOTSTRAP_IMAGES
         return value, None if few or (under <= 1e-9).any() else 100 * (self.sampled @ form) / under
 
     def _obstacle(self, name: str, relative: bool) -> str:

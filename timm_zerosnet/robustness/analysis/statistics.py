@@ -1,10 +1,10 @@
-"""Intervals and tests for outcomes that are clustered by image: what scipy has not, or not for many columns at once.
+"""Intervals and tests for outcomes that are clustered by image, where scipy has none or is too slow.
 
-Images are the sample. An image meets many levels and noise seeds, and its outcomes depend on one another, so a resample
-or a sign always moves an image with everything that was measured on it. The noise of two images is independent, so
-these intervals also cover the draw of the noise; they say nothing about training again.
+The images are the sample. One image is measured at many levels and with many noise seeds, and these outcomes depend on
+one another. Resampling and sign flips therefore always move an image together with everything measured on it. The noise
+of two images is independent, so the intervals also cover the random noise. They do not cover the training of a network.
 
-Everything here is a share in [0, 1] or a difference of shares; the tables are in percent.
+All values are shares in [0, 1] or differences of shares; the tables of a run are in percent.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from ..._files import need
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 FLIPS = 9999
-FEW = 10  # below it a percentile bootstrap has too few different images to draw
-EXACT = 30_000  # sum of the differences up to which the sign-flip distribution is worked out rather than sampled
-BLOCK = 2**20  # draws held at once
+BOOTSTRAP_IMAGES = 10  # with fewer images that differ, the percentiles of a bootstrap are too narrow
+EXACT_SUM = 30_000  # up to this sum of absolute differences the sign-flip distribution is exact, beyond it sampled
+DRAWS_IN_MEMORY = 2**20
 
 
 def scipy_stats() -> Any:
-    """``scipy.stats``, or one line that says how to install it."""
+    """Import ``scipy.stats``, or raise a one-line error that says how to install it."""
     need('robustness')
     from scipy import stats
 
@@ -33,35 +33,43 @@ def scipy_stats() -> Any:
 
 
 def wilson(successes: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Wilson's score interval of a share (Wilson 1927); it has a width at 0 and at 1 too."""
+    """Wilson's score interval of a share (Wilson 1927). Its width is positive even at shares of 0 and 1.
+
+    Args:
+        successes: Number of trials that succeeded.
+        trials: Number of trials, at least 1.
+        confidence: Coverage of the interval, in (0, 1).
+    """
     found = scipy_stats().binomtest(int(successes), int(trials)).proportion_ci(confidence, method='wilson')
     return float(found.low), float(found.high)
 
 
 def bootstrap_means(values: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """Means of resampled images: (resamples, M).
+    """(resamples, M) means of M columns over resampled images.
 
-    All columns share a resample, which is what pairs models and levels. It is a matrix product of how often each image
-    was drawn, so it takes seconds where gathering every column anew takes minutes. Rows are sorted first: the order of
-    the images changes nothing, not even the last digit.
+    Every resample draws the same images for all columns, which keeps models and levels paired. The means are one matrix
+    product with the number of times that each image was drawn; gathering the rows of each resample would take minutes
+    instead of seconds. The rows are sorted first, so that the order of the images does not change even the last digit.
 
     Args:
-        values: (N, M), one row for each image.
-        resamples: How many.
-        seed: Of the draws.
+        values: (N, M) array with a row for each image.
+        resamples: Number of resamples, at least 1.
+        seed: Seed of the random draws.
 
     Raises:
-        ValueError: for no images, or fewer than one resample.
+        ValueError: if there is no image, or fewer than one resample.
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 2 or not len(values) or resamples < 1:
-        raise ValueError(f'values {values.shape} and {resamples} resamples: accepted are (N, M), N and resamples >= 1')
+        raise ValueError(
+            f'expected values (N, M) with N >= 1 and resamples >= 1, got {values.shape} and {resamples} resamples'
+        )
     count, width = values.shape
     if width == 0:
         return np.empty((resamples, 0))
     values = values[np.lexsort(values.T[::-1])]
     generator = np.random.default_rng(seed)
-    step = max(1, BLOCK // count)
+    step = max(1, DRAWS_IN_MEMORY // count)
     parts = []
     for start in range(0, resamples, step):
         size = min(step, resamples - start)
@@ -72,22 +80,23 @@ def bootstrap_means(values: np.ndarray, resamples: int = RESAMPLES, seed: int = 
 
 
 def percentiles(samples: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """The middle ``confidence`` of bootstrap samples (Efron 1979)."""
+    """The percentile interval of bootstrap samples (Efron 1979): the range of their middle ``confidence``."""
     low, high = np.quantile(samples, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
 
 def share_interval(shares: np.ndarray, samples: np.ndarray) -> tuple[float, float, str]:
-    """Low, high and method for the mean of per-image shares in [0, 1].
+    """Low end, high end and name of the interval for a mean of per-image shares.
 
-    The bootstrap's percentiles; Wilson's interval for as many outcomes as images where fewer than 10 images were ever
-    wrong (or ever right). That is on the safe side: no share with this mean varies more than right-or-wrong does.
+    This is the percentile interval of the bootstrap. If fewer than 10 images were ever wrong, or ever right, it is
+    Wilson's interval for one outcome per image instead. That one is conservative: among shares with the same mean,
+    those that are all 0 or 1 vary most.
 
     Args:
-        shares: (N,) share of its cells in which an image was right.
-        samples: (R,) bootstrap means of it.
+        shares: (N,) share of cells, in [0, 1], in which each image was right.
+        samples: (R,) bootstrap means of ``shares``.
     """
-    if min(np.count_nonzero(shares > 0), np.count_nonzero(shares < 1)) >= FEW:
+    if min(np.count_nonzero(shares > 0), np.count_nonzero(shares < 1)) >= BOOTSTRAP_IMAGES:
         return *percentiles(samples), 'bootstrap'
     total = float(shares.sum())
     ends = math.floor(total + 1e-9), math.ceil(total - 1e-9)
@@ -95,17 +104,17 @@ def share_interval(shares: np.ndarray, samples: np.ndarray) -> tuple[float, floa
 
 
 def difference_interval(differences: np.ndarray, samples: np.ndarray) -> tuple[float, float, str]:
-    """Low, high and method for a mean of per-image differences in [-1, 1].
+    """Low end, high end and name of the interval for a mean of per-image differences.
 
-    The bootstrap's percentiles; where fewer than 10 images differ, the adjusted Wald interval of Bonett and Price 2012
-    for paired proportions: one image is added in favour of each side. So two models that agree on all images get an
-    interval with a width.
+    This is the percentile interval of the bootstrap. If fewer than 10 images differ, it is the adjusted Wald interval
+    for paired proportions (Bonett and Price 2012), which adds one image in favour of each side. Its width is positive
+    even for two models that agree on all images.
 
     Args:
-        differences: (N,) difference of the two models on an image, averaged over its cells.
-        samples: (R,) bootstrap means of it.
+        differences: (N,) difference of the two models on each image, in [-1, 1], averaged over cells.
+        samples: (R,) bootstrap means of ``differences``.
     """
-    if np.count_nonzero(differences) >= FEW:
+    if np.count_nonzero(differences) >= BOOTSTRAP_IMAGES:
         return *percentiles(samples), 'bootstrap'
     count = len(differences) + 2
     mean = float(differences.sum()) / count
@@ -117,50 +126,57 @@ def difference_interval(differences: np.ndarray, samples: np.ndarray) -> tuple[f
 def paired_test(
     differences: Sequence[int] | np.ndarray, outcomes: int = 1, flips: int = FLIPS, seed: int = 0
 ) -> tuple[float, str]:
-    """Two-sided p that two models are equally good, and the name of the test.
+    """Two-sided p value of the hypothesis that two models are equally good, and the name of the test.
 
-    If they are, an image's difference is as likely with the other sign. With one outcome for each image that is the
-    exact McNemar test: the binomial test of who won the discordant images. With several seeds or levels the difference
-    of an image changes sign as a whole (Fisher's randomisation test for pairs); the distribution of the sum is worked
-    out exactly, as a convolution of binomials, or sampled where it is too long. Draws cannot tell how small a small p
-    is: there p is Hoeffding's bound (1963), ``2 exp(-total^2 / (2 sum of squares))``, never below the exact p.
+    Under this hypothesis the difference on an image is as likely to have the opposite sign. With one outcome per image,
+    this gives the exact McNemar test: a binomial test on the images that only one model gets right. With several seeds
+    or levels, the difference on an image changes sign as a whole (Fisher's randomisation test for pairs). The
+    distribution of the sum is then computed exactly, as a convolution of binomials. If it is too long for that, the
+    signs are sampled. A sample cannot show how small a small p value is, so p is then at most Hoeffding's bound (1963),
+    ``2 exp(-total^2 / (2 sum of squares))``, which is never below the exact p value.
 
     Args:
-        differences: (N,) integers: cells in which only the first model is right less those in which only the second is,
-            weighted by integers where cells count differently.
-        outcomes: Cells of each image.
-        flips: Sign flips to sample.
-        seed: Of the flips.
+        differences: (N,) integers: the number of cells in which only the first model is right minus the number in which
+            only the second is, with integer weights if cells count differently.
+        outcomes: Number of cells of each image.
+        flips: Number of random sign flips to sample.
+        seed: Seed of the sign flips.
+
+    Raises:
+        ValueError: if the differences are no integers, or exceed 1 although each image has one outcome.
     """
     array = np.asarray(differences)
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f'differences are {array.dtype} {array.shape}: accepted are (N,) integers')
+        raise ValueError(f'differences: expected (N,) integers, got {array.dtype} {array.shape}')
     sizes = np.sort(np.abs(array[array != 0]))
     total = int(array.sum())
     if not len(sizes):
         return 1.0, 'no image differs'
     if outcomes == 1 and sizes[-1] > 1:
-        raise ValueError(f'differences up to {sizes[-1]} with one outcome for each image: accepted are -1, 0 and 1')
+        raise ValueError(f'differences: expected -1, 0 and 1 with one outcome per image, got up to {sizes[-1]}')
     divisor = int(np.gcd.reduce(sizes))
     sizes, total = sizes // divisor, abs(total // divisor)
     if outcomes == 1:
         count = len(sizes)
         return float(scipy_stats().binomtest((count + total) // 2, count).pvalue), 'exact McNemar'
-    if sizes.sum() <= EXACT:
+    if sizes.sum() <= EXACT_SUM:
         return _flipped_exactly(sizes, total), 'exact sign flip by image'
     bound = 2 * math.exp(-(total**2) / (2 * float((sizes.astype(np.float64) ** 2).sum())))
     return min(bound, _flipped_at_random(sizes, total, flips, seed)), f'sign flip by image, {flips} draws'
 
 
 def _flipped_exactly(sizes: np.ndarray, total: int) -> float:
-    """P(|sum of +-sizes| >= total): the sum is 2 S - sum(sizes), S a sum of size times Binomial(how many, 1/2)."""
+    """P(|sum of +-sizes| >= total), exactly.
+
+    The sum is ``2 S - sum(sizes)``, where S adds up ``size * Binomial(count, 1/2)`` over the different sizes.
+    """
     stats = scipy_stats()
     chances = np.ones(1)
     for size, count in zip(*np.unique(sizes, return_counts=True), strict=True):
         heads = stats.binom.pmf(np.arange(count + 1), count, 0.5)
         longer = np.zeros(len(chances) + size * count)
         for rest in range(min(size, len(chances))):
-            # S moves in steps of `size`: each residue is a convolution of its own
+            # this term of S moves in steps of `size`, so each residue modulo `size` is a convolution of its own
             part = np.convolve(chances[rest::size], heads)
             longer[rest::size][: len(part)] = part
         chances = longer
@@ -169,9 +185,10 @@ def _flipped_exactly(sizes: np.ndarray, total: int) -> float:
 
 
 def _flipped_at_random(sizes: np.ndarray, total: int, flips: int, seed: int) -> float:
+    """P(|sum of +-sizes| >= total), from random signs."""
     generator = np.random.default_rng(seed)
     weights = sizes.astype(np.float64)
-    step = max(1, BLOCK // len(sizes))
+    step = max(1, DRAWS_IN_MEMORY // len(sizes))
     reached = 0
     for start in range(0, flips, step):
         heads = generator.integers(0, 2, (min(step, flips - start), len(sizes)), dtype=np.int8)
@@ -180,10 +197,19 @@ def _flipped_at_random(sizes: np.ndarray, total: int, flips: int, seed: int) -> 
 
 
 def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
-    """p values adjusted for their number (Holm 1979): the k-th smallest of m times m - k + 1, never decreasing."""
+    """p values adjusted for their number (Holm 1979).
+
+    The k-th smallest of m p values is multiplied by m - k + 1, and an adjusted value is never below a smaller one's.
+
+    Args:
+        p: p values, in [0, 1].
+
+    Raises:
+        ValueError: if a value is not a number from 0 to 1.
+    """
     values = np.asarray(p, dtype=np.float64)
     if values.ndim != 1 or not ((values >= 0) & (values <= 1)).all():
-        raise ValueError(f'p={p}: accepted are numbers from 0 to 1')
+        raise ValueError(f'p: expected numbers from 0 to 1, got {p}')
     order = np.argsort(values, kind='stable')
     adjusted = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
     out = np.empty_like(values)
@@ -194,24 +220,28 @@ def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
 def smallest_difference(
     images: int, mean_square: float = 1.0, *, alpha: float = 0.05, power: float = 0.8, comparisons: int = 1
 ) -> float:
-    """Smallest difference of accuracy (a share) that a paired comparison finds with the given power.
+    """The smallest difference of accuracy, a share, that a paired comparison detects with the given power.
 
     With q the mean square of an image's difference, delta solves ``delta sqrt(n) = z(1 - alpha/2) sqrt(q) + z(power)
-    sqrt(q - delta^2)`` (Connor 1987 for McNemar's test, where q is the share of discordant images). It is never less
-    than ``k/n``, k the fewest discordant images that an exact test can call significant when one model wins them all.
+    sqrt(q - delta^2)`` (Connor 1987 for McNemar's test, where q is the share of discordant images). It is at least
+    ``k/n``, where k is the smallest number of discordant images that an exact test can call significant if one model is
+    right on all of them.
 
     Args:
-        images: n, how many images both models saw.
-        mean_square: q, of an image's difference averaged over its noise seeds. At most the share of images on which the
-            models ever disagree; 1 if nothing is known.
-        alpha: Two-sided level.
-        power: Chance to find it.
-        comparisons: Divides alpha, for the first step of Holm's correction.
+        images: Number n of images that both models saw, at least 1.
+        mean_square: Mean square q of an image's difference, averaged over noise seeds, in [0, 1]. It is at most the
+            share of images on which the models ever disagree; 1 if nothing is known.
+        alpha: Level of the two-sided test, in (0, 1).
+        power: Probability of detecting the difference, in [0.5, 1).
+        comparisons: Number of comparisons, at least 1; divides ``alpha`` as the first step of Holm's correction does.
+
+    Raises:
+        ValueError: if an argument is out of its range.
     """
     if images < 1 or not 0 <= mean_square <= 1 or not 0 < alpha < 1 or not 0.5 <= power < 1 or comparisons < 1:
         raise ValueError(
-            f'images={images}, mean_square={mean_square}, alpha={alpha}, power={power}, comparisons={comparisons}: '
-            'accepted are images and comparisons >= 1, mean_square from 0 to 1, alpha in (0, 1), power in [0.5, 1)'
+            'expected images and comparisons >= 1, mean_square in [0, 1], alpha in (0, 1) and power in [0.5, 1), got '
+            f'images={images}, comparisons={comparisons}, mean_square={mean_square}, alpha={alpha}, power={power}'
         )
     alpha /= comparisons
     normal = scipy_stats().norm
@@ -222,14 +252,14 @@ def smallest_difference(
 
 
 def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> np.ndarray:
-    """(bins, 3): how many images have a confidence in each of ``bins`` equal ranges, its sum, how many are right.
+    """(bins, 3) table of equal-width bins of confidence: number of images, sum of confidences, number that are right.
 
-    A bin holds its upper edge. Tables of several cells add up to that of all their images.
+    A bin includes its upper edge. The tables of several cells add up to the table of all their images.
 
     Args:
-        confidence: (N,) probability of the prediction, (0, 1].
-        correct: (N,) bool.
-        bins: How many.
+        confidence: (N,) probability of the predicted class, in (0, 1].
+        correct: (N,) whether each prediction is right.
+        bins: Number of bins.
     """
     confidence = np.asarray(confidence, dtype=np.float64)
     index = np.clip(np.ceil(confidence * bins) - 1, 0, bins - 1).astype(np.int64)
@@ -240,29 +270,39 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> 
 def calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> float:
     """Expected calibration error (Guo et al. 2017): sum over equal-width bins of ``n_b/n |accuracy_b - confidence_b|``.
 
-    Arguments are those of ``reliability``.
+    Args:
+        confidence: (N,) probability of the predicted class, in (0, 1].
+        correct: (N,) whether each prediction is right.
+        bins: Number of bins.
     """
     table = reliability(confidence, correct, bins)
     return float(np.abs(table[:, 2] - table[:, 1]).sum() / len(confidence))
 
 
 def flip_rate(predicted: np.ndarray, clean: np.ndarray) -> float:
-    """Share of images whose predicted class is not that of the clean image, right or wrong alike.
+    """Share of images whose predicted class differs from that of the clean image, whether it is right or wrong.
 
-    Not the flip probability of ImageNet-P, which counts changes between successive frames.
+    This is not the flip probability of ImageNet-P, which counts changes between successive frames.
+
+    Args:
+        predicted: (N,) predicted classes.
+        clean: (N,) predicted classes of the same images without perturbation.
     """
     return float(np.mean(np.asarray(predicted) != np.asarray(clean)))
 
 
 def area_weights(levels: Sequence[float]) -> np.ndarray:
-    """Weights whose product with the values is their mean over the range of the levels, by the trapezoidal rule.
+    """(M,) weights whose product with M values is their mean over the range of the levels, by the trapezoidal rule.
 
     Args:
-        levels: Increasing, two or more; severities count as equal steps.
+        levels: Two or more levels in increasing order; severities count as equal steps.
+
+    Raises:
+        ValueError: if there are fewer, or if they do not increase.
     """
     x = np.asarray(levels, dtype=np.float64)
     if len(x) < 2 or not (np.diff(x) > 0).all():
-        raise ValueError(f'levels {list(levels)}: accepted are two or more in increasing order')
+        raise ValueError(f'levels: expected two or more in increasing order, got {list(levels)}')
     scipy_stats()
     from scipy.integrate import trapezoid
 
