@@ -80,7 +80,7 @@ def test_bootstrap_refuses(values, resamples):
 
 
 def test_interval_covers_where_images_are_clusters():
-    """1000 simulated test sets of 120 images with five cells each; an interval of 600 independent outcomes is too narrow."""
+    """1000 simulated test sets of 120 images with five cells each; an interval of 600 outcomes is too short."""
     generator = np.random.default_rng(0)
     trials, images, cells, truth = 1000, 120, 5, 2 / 2.6
     hits = naive = 0
@@ -171,7 +171,7 @@ def test_sampled_sign_flip_says_how_small_a_small_p_is():
 
 
 def test_sign_flip_keeps_its_level_where_seeds_are_alike():
-    """1000 pairs of equal models whose seeds mostly agree: flips by image call 5 % different, flips by outcome far more."""
+    """1000 pairs of equal models whose seeds mostly agree: 5 % differ by image, far more by outcome."""
     generator = np.random.default_rng(3)
     trials = 1000
     found = pooled = 0
