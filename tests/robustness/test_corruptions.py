@@ -12,8 +12,8 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from timm_zerosnet.robustness import SUITES, perturb
 from timm_zerosnet.robustness import corruptions as do
+from timm_zerosnet.robustness.corruptions import Draws
 from timm_zerosnet.robustness.data import load_labelled
-from timm_zerosnet.robustness.draws import Draws
 
 SAMPLE = load_labelled(CIFAR10_SAMPLE).images
 CONSTANTS = {

@@ -17,7 +17,7 @@ import timm_zerosnet  # noqa: F401
 from timm_zerosnet.robustness import SUITES, Evaluation, evaluate, perturb
 from timm_zerosnet.robustness.data import LabelledImages, load_labelled
 from timm_zerosnet.robustness.models import Source
-from timm_zerosnet.robustness.plan import points
+from timm_zerosnet.robustness.plan import plan_conditions
 from timm_zerosnet.robustness.run import run
 
 FIELDS = tuple(Evaluation.__dataclass_fields__)
@@ -439,7 +439,7 @@ def test_numbers_that_are_none_are_refused_alike(given, error, message, net):
     for measured in (
         lambda: perturb(float_images(), 'randn', **settings),
         lambda: evaluate(net, IMAGES, LABELS, perturbation='randn', **settings),
-        lambda: points('zerosnet', ['randn'], [settings['level']], [settings['seed']]),
+        lambda: plan_conditions('zerosnet', ['randn'], [settings['level']], [settings['seed']]),
     ):
         with pytest.raises(error, match=message.replace('seed:', 'seeds?:')):
             measured()
@@ -450,8 +450,8 @@ def test_numbers_that_are_none_are_refused_alike(given, error, message, net):
 def test_numbers_of_other_kinds_are_numbers(level, seed, net):
     images = float_images()
     assert torch.equal(perturb(images, 'randn', level, seed), perturb(images, 'randn', float(level), int(seed)))
-    (point,) = points('zerosnet', ['randn'], [level], [seed], clean=False)
-    assert (type(point.level), type(point.seed)) == (float, int)
+    (condition,) = plan_conditions('zerosnet', ['randn'], [level], [seed], clean=False)
+    assert (type(condition.level), type(condition.seed)) == (float, int)
 
 
 @pytest.mark.parametrize(

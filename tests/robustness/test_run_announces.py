@@ -9,8 +9,8 @@ from timm_zerosnet.robustness import evaluate
 from timm_zerosnet.robustness.corrupt import corrupt
 from timm_zerosnet.robustness.data import LabelledImages
 from timm_zerosnet.robustness.models import Source
-from timm_zerosnet.robustness.plan import points
-from timm_zerosnet.robustness.run import count_points, duration, run
+from timm_zerosnet.robustness.plan import plan_conditions
+from timm_zerosnet.robustness.run import count_conditions, duration, run
 
 IMAGES = LabelledImages(np.zeros((2, 32, 32, 3), dtype=np.uint8), np.arange(2))
 COMMAND = 'robustness --model zerosnet20 --data images.npz --device cpu --workers 0 --out out'
@@ -56,7 +56,7 @@ def test_too_many_cells(seeds, folder, monkeypatch, capsys):
 @pytest.mark.parametrize('suite', ['zerosnet', 'cifar-c'])
 @pytest.mark.parametrize('seeds', [range(1), range(4), (3, 3, 7), [5]])
 def test_count_is_that_of_the_plan(suite, seeds):
-    assert count_points(suite, None, None, seeds) == len(points(suite, None, None, seeds))
+    assert count_conditions(suite, None, None, seeds) == len(plan_conditions(suite, None, None, seeds))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The statistics in a run's files, and the compare command: those of its cells, paired by image."""
 
 import json
+import sqlite3
 from contextlib import closing
 
 import numpy as np
@@ -16,12 +17,12 @@ from timm_zerosnet.robustness import Evaluation, compare
 from timm_zerosnet.robustness.analysis.baselines import write_baseline
 from timm_zerosnet.robustness.analysis.run import compare_run, plain
 from timm_zerosnet.robustness.analysis.summary import summarise
-from timm_zerosnet.robustness.cells import Cell
 from timm_zerosnet.robustness.data import LabelledImages
 from timm_zerosnet.robustness.models import Source
+from timm_zerosnet.robustness.plan import Cell
 from timm_zerosnet.robustness.report.comparison_markdown import comparison_markdown
 from timm_zerosnet.robustness.run import run
-from timm_zerosnet.robustness.store import Store, read_run
+from timm_zerosnet.robustness.store import read_run
 
 POINTS = [
     ('clean', 0, None),
@@ -193,10 +194,11 @@ def test_equal_images_have_ids_of_their_own():
 
 def unlabelled(folder):
     """The same run as the first releases left it."""
-    with closing(Store(folder, write=True)) as store:
-        plan = store.plan()
+    with closing(sqlite3.connect(folder / 'cells.sqlite')) as base:
+        plan = json.loads(*base.execute('SELECT document FROM plan').fetchone())
         del plan['labels']
-        store.set_plan(plan)
+        base.execute('UPDATE plan SET document = ?', [json.dumps(plan)])
+        base.commit()
 
 
 @pytest.mark.parametrize('classes', [None, CIFAR10_LABELS], ids=['numbers', 'names'])

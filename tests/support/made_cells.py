@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from timm_zerosnet.robustness import SUITES, Evaluation
-from timm_zerosnet.robustness.cells import CLEAN, Cell
+from timm_zerosnet.robustness.plan import CLEAN, Cell
 
 LEVELS = {name: row.levels for name, row in SUITES['zerosnet'].items()}
 

@@ -9,38 +9,39 @@ import numpy as np
 from made_cells import whole_run
 
 from timm_zerosnet.robustness.analysis.run import analyse_cells
-from timm_zerosnet.robustness.cells import CLEAN
-from timm_zerosnet.robustness.plan import points
+from timm_zerosnet.robustness.plan import CLEAN, Condition, PlannedCell, RunPlan, plan_conditions
 from timm_zerosnet.robustness.report.html import report_html
 from timm_zerosnet.robustness.report.samples import sample_pictures
-from timm_zerosnet.robustness.rows import FIGURES, Row
+from timm_zerosnet.robustness.store import FIGURES, Row
 
 SCRIPT = '<script>alert(1)</script>|x'
 LONG = 'a_network_with_a_very_long_name' * 6
 
 
-def made(models, points, *, suite='zerosnet', failed=(), baseline=None, subset='', data_name='made'):
+def made(models, conditions, *, suite='zerosnet', failed=(), baseline=None, subset='', data_name='made'):
     """Plan, rows and analysis of models, given as cells by name; what ``failed(cell)`` lacks failed.
 
     Args:
-        models: Cells by model; those of no point are dropped.
-        points: (corruption, level, seed) of the plan.
+        models: Cells by model; those under no condition are dropped.
+        conditions: (corruption, level, seed) of the plan.
     """
-    wanted = set(points)
-    cells = {name: [c for c in own if (c.corruption, float(c.level), c.seed) in wanted] for name, own in models.items()}
+    wanted = set(conditions)
+    cells = {name: [c for c in own if c.condition in wanted] for name, own in models.items()}
     levels: dict[str, list[float]] = {}
-    for corruption, level, _ in points:
+    for corruption, level, _ in conditions:
         if corruption != CLEAN and level not in levels.setdefault(corruption, []):
             levels[corruption].append(level)
     images = next((len(c.result.correct) for own in cells.values() for c in own), 5)
-    plan = {
-        'versions': {'timm-zerosnet': '0.1.0', 'torch': '2'},
-        'suite': suite,
-        'levels': levels,
-        'seeds': sorted({seed for *_, seed in points if seed is not None}),
-        'precision': 'of the weights',
-        'baseline': baseline,
-        'data': {
+    plan = RunPlan(
+        versions={'timm-zerosnet': '0.1.0', 'torch': '2'},
+        suite=suite,
+        levels=levels,
+        seeds=sorted({seed for *_, seed in conditions if seed is not None}),
+        precision='of the weights',
+        baseline=baseline,
+        image_ids=[],
+        labels=None,
+        data={
             'name': data_name,
             'images': images,
             'total': 2 * images if subset else images,
@@ -48,7 +49,7 @@ def made(models, points, *, suite='zerosnet', failed=(), baseline=None, subset='
             'sha256': '0' * 64,
             'images_sha256': '1' * 64,
         },
-        'models': [
+        models=[
             {
                 'name': name,
                 'parameters': 1000,
@@ -58,25 +59,21 @@ def made(models, points, *, suite='zerosnet', failed=(), baseline=None, subset='
             }
             for name in models
         ],
-        'cells': [
-            {'suite': suite, 'corruption': corruption, 'level': level, 'seed': seed, 'model': name}
-            for name in models
-            for corruption, level, seed in points
-        ],
-    }
-    have = {(c.model, c.corruption, float(c.level), c.seed): c.result for own in cells.values() for c in own}
+        cells=[PlannedCell(name, suite, Condition(*condition)) for name in models for condition in conditions],
+    )
+    have = {(c.model, c.condition): c.result for own in cells.values() for c in own}
     rows = []
-    for cell in plan['cells']:
-        result = have.get((cell['model'], cell['corruption'], cell['level'], cell['seed']))
+    for cell in plan.cells:
+        result = have.get((cell.model, cell.condition))
         means = dict.fromkeys(FIGURES, 0.0)
-        status = 'ok' if result else 'failed' if cell['model'] in failed else 'missing'
+        status = 'ok' if result else 'failed' if cell.model in failed else 'missing'
         rows.append(Row(cell, status, means if result else {}, '' if result else f'no <b>{status}</b>', 1.0, 'cpu'))
     return plan, rows, analyse_cells(list(models), cells.__getitem__, plan, resamples=200)
 
 
 def whole(names, suite='zerosnet', seeds=(0, 1), corruptions=None, levels=None, **options):
     """Plan, rows and analysis of models that differ in skill; none of a name in ``failed`` has a result."""
-    plan = [(p.corruption, float(p.level), p.seed) for p in points(suite, corruptions, levels, seeds)]
+    conditions = plan_conditions(suite, corruptions, levels, seeds)
     models = {}
     for i, name in enumerate(names):
         models[name] = (
@@ -86,12 +83,12 @@ def whole(names, suite='zerosnet', seeds=(0, 1), corruptions=None, levels=None, 
         )
         clean = models[name][:1]
         models[name] += [
-            replace(c, corruption=p[0], level=p[1], seed=p[2])
+            replace(c, **condition._asdict())
             for c in clean
-            for p in plan
-            if p[0] != CLEAN and not p[1]
+            for condition in conditions
+            if condition.corruption != CLEAN and not condition.level
         ]
-    return made(models, plan, suite=suite, **options)
+    return made(models, conditions, suite=suite, **options)
 
 
 def samples(suite='zerosnet', side=32, channels=3, corruptions=None, levels=None):
@@ -104,7 +101,7 @@ def samples(suite='zerosnet', side=32, channels=3, corruptions=None, levels=None
         crop_mode='center',
         mean=(0.5,) * channels,
     )
-    return sample_pictures(images, config, points(suite, corruptions, levels))
+    return sample_pictures(images, config, suite, plan_conditions(suite, corruptions, levels))
 
 
 CASES = {

@@ -17,8 +17,7 @@ from tqdm import tqdm
 from .._files import replacing, writing
 from .data import DataError, LabelledImages
 from .evaluation import as_floats, resize
-from .plan import Point, points
-from .report.files import number
+from .plan import Condition, number, plan_conditions
 from .store import locked
 from .suites import SUITES, check_shape, find_perturbation, perturb, unknown
 
@@ -74,10 +73,10 @@ def corrupt(
         raise ValueError(f'size={size}, crop_pct={crop_pct}: accepted are at least 1 px, and above 0 to 1')
     if size is None and crop_pct != 1:
         raise ValueError(f'crop_pct={crop_pct} without a size: accepted is both or neither')
-    plan = points(suite, corruptions, levels, [seed], clean=False)
-    rows = {point.corruption: find_perturbation(suite, point.corruption) for point in plan}
+    conditions = plan_conditions(suite, corruptions, levels, [seed], clean=False)
+    rows = {condition.corruption: find_perturbation(suite, condition.corruption) for condition in conditions}
     if layout == 'cifar-c':
-        odd = [name for name in rows if [p.level for p in plan if p.corruption == name] != [1, 2, 3, 4, 5]]
+        odd = [name for name in rows if [c.level for c in conditions if c.corruption == name] != [1, 2, 3, 4, 5]]
         if odd:
             graded = [name for name, suite_rows in SUITES.items() if all(r.severities for r in suite_rows.values())]
             raise ValueError(
@@ -97,25 +96,26 @@ def corrupt(
     out = Path(out)
     with locked(out), writing(out):
         writer: Any = {'folder': _Folders, 'npz': _Npz, 'cifar-c': _CifarC}[layout](out, data, tuple(pixels.shape))
-        with tqdm(total=len(plan) * len(pixels), unit='img', unit_scale=True, disable=not progress) as bar:
-            for point in plan:
-                bar.set_description(str(point), refresh=False)
+        with tqdm(total=len(conditions) * len(pixels), unit='img', unit_scale=True, disable=not progress) as bar:
+            for condition in conditions:
+                bar.set_description(str(condition), refresh=False)
                 for start in range(0, len(pixels), BATCH):
-                    writer.add(point, start, _perturbed(pixels[start : start + BATCH], point, seed, start))
-                    bar.update(len(pixels[start : start + BATCH]))
-                writer.finish(point)
+                    batch = pixels[start : start + BATCH]
+                    writer.add(condition, start, _perturbed(batch, suite, condition, seed, start))
+                    bar.update(len(batch))
+                writer.finish(condition)
     return writer.written
 
 
-def _perturbed(pixels: Tensor, point: Point, seed: int, start: int) -> np.ndarray:
+def _perturbed(pixels: Tensor, suite: str, condition: Condition, seed: int, start: int) -> np.ndarray:
     """(n, H, W, C), uint8."""
     indices = range(start, start + len(pixels))
-    images = perturb(as_floats(pixels), point.corruption, point.level, seed, indices, point.suite)
+    images = perturb(as_floats(pixels), condition.corruption, condition.level, seed, indices, suite)
     return images.mul(255).round_().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
 class _Folders:
-    """One folder of class folders for each point, named at the end."""
+    """One folder of class folders for each condition, named at the end."""
 
     def __init__(self, out: Path, data: LabelledImages, shape: tuple[int, ...]) -> None:
         self.out, self.data = out, data
@@ -128,8 +128,8 @@ class _Folders:
         width = len(str(data.labels.max()))
         self.classes = data.classes or [f'{label:0{width}}' for label in range(data.labels.max() + 1)]
 
-    def add(self, point: Point, start: int, images: np.ndarray) -> None:
-        partial = self.out / f'.{point.corruption}-{number(point.level)}.partial'
+    def add(self, condition: Condition, start: int, images: np.ndarray) -> None:
+        partial = self.out / f'.{condition.corruption}-{number(condition.level)}.partial'
         if not start:
             shutil.rmtree(partial, ignore_errors=True)
             for name in self.classes:  # also those without images: readers say so, rather than nothing
@@ -137,27 +137,27 @@ class _Folders:
         for i, image in enumerate(images, start):
             Image.fromarray(image).save(partial / self.classes[self.data.labels[i]] / f'{i:0{self.digits}}.png')
 
-    def finish(self, point: Point) -> None:
-        folder = self.out / point.corruption / number(point.level)
+    def finish(self, condition: Condition) -> None:
+        folder = self.out / condition.corruption / number(condition.level)
         folder.parent.mkdir(exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
-        os.replace(self.out / f'.{point.corruption}-{number(point.level)}.partial', folder)
+        os.replace(self.out / f'.{condition.corruption}-{number(condition.level)}.partial', folder)
         self.written.append(folder)
 
 
 class _Npz:
-    """One npz file for each point."""
+    """One npz file for each condition."""
 
     def __init__(self, out: Path, data: LabelledImages, shape: tuple[int, ...]) -> None:
         self.out, self.labels = out, data.labels
         self.written: list[Path] = []
         self.images = np.empty((shape[0], *shape[2:], shape[1]), dtype=np.uint8)
 
-    def add(self, point: Point, start: int, images: np.ndarray) -> None:
+    def add(self, condition: Condition, start: int, images: np.ndarray) -> None:
         self.images[start : start + len(images)] = images
 
-    def finish(self, point: Point) -> None:
-        path = self.out / f'{point.corruption}-{number(point.level)}.npz'
+    def finish(self, condition: Condition) -> None:
+        path = self.out / f'{condition.corruption}-{number(condition.level)}.npz'
         with replacing(path) as partial, open(partial, 'wb') as file:
             np.savez(file, x_test=self.images, y_test=self.labels)
         self.written.append(path)
@@ -172,12 +172,12 @@ class _CifarC(_Npz):
             raise DataError('layout cifar-c holds labels from 0 to 255: take layout npz or folder')
         self._save('labels', np.tile(data.labels, 5).astype(np.uint8))
 
-    def add(self, point: Point, start: int, images: np.ndarray) -> None:
-        super().add(point, len(self.labels) * (int(point.level) - 1) + start, images)
+    def add(self, condition: Condition, start: int, images: np.ndarray) -> None:
+        super().add(condition, len(self.labels) * (int(condition.level) - 1) + start, images)
 
-    def finish(self, point: Point) -> None:
-        if point.level == 5:
-            self._save(point.corruption, self.images)
+    def finish(self, condition: Condition) -> None:
+        if condition.level == 5:
+            self._save(condition.corruption, self.images)
 
     def _save(self, name: str, array: np.ndarray) -> None:
         with replacing(self.out / f'{name}.npy') as partial, open(partial, 'wb') as file:

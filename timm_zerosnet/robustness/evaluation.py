@@ -19,8 +19,8 @@ from tqdm import tqdm
 from .._errors import few
 from ..memory import check_images
 from .arguments import integer
+from .corruptions import WORD
 from .data import convert
-from .draws import WORD
 from .suites import check_pixels, find_perturbation, perturb
 
 Images = Union[np.ndarray, Tensor, Sequence[Image.Image]]

@@ -13,8 +13,9 @@ from typing import Any, Iterable, Sequence
 import torch
 
 from .. import __version__
-from .analysis.grids import CellKey, some
+from .._errors import few
 from .evaluation import view
+from .plan import Condition, PlannedCell, RunPlan
 
 PACKAGES = ('torch', 'torchvision', 'timm', 'numpy', 'pillow')
 UNKNOWN = 'unknown'
@@ -99,26 +100,25 @@ def _counted(values: Iterable[str]) -> str:
     return ', '.join(f'{value} ({count} cell{"s" * (count > 1)})' for value, count in counts)
 
 
-def changed_pixels(plan: dict[str, Any], cells: Iterable[tuple[dict[str, Any], Origin]]) -> list[str]:
+def changed_pixels(plan: RunPlan, cells: Iterable[tuple[PlannedCell, Origin]]) -> list[str]:
     """A sentence where models that take the same pixels were not shown the same.
 
     Args:
-        plan: Of the run.
-        cells: Place in the plan, and origin.
+        plan: The plan of the run.
+        cells: Cells of the plan, each with its origin.
     """
-    views = {model['name']: view(model['preprocessing']) for model in plan['models']}
-    shown: dict[tuple, set[str]] = {}
+    views = {model['name']: view(model['preprocessing']) for model in plan.models}
+    shown: dict[tuple[str, Condition], set[str]] = {}
     for cell, origin in cells:
         if origin.pixels:
-            place = CellKey(cell['corruption'], cell['level'], cell['seed'])
-            shown.setdefault((views[cell['model']], place), set()).add(origin.pixels)
-    places = list(dict.fromkeys(place for (_, place), digests in shown.items() if len(digests) > 1))
-    if not places:
+            shown.setdefault((views[cell.model], cell.condition), set()).add(origin.pixels)
+    other = dict.fromkeys(condition for (_, condition), digests in shown.items() if len(digests) > 1)
+    if not other:
         return []
-    return [f'models that take the same pixels were not shown the same, which other versions may draw: {some(places)}']
+    return [f'models that take the same pixels were not shown the same, which other versions may draw: {few(other, 8)}']
 
 
-def difference(names: Sequence[str], origins: Sequence[dict[CellKey, Origin]], same_pixels: bool) -> tuple[str, ...]:
+def difference(names: Sequence[str], origins: Sequence[dict[Condition, Origin]], same_pixels: bool) -> tuple[str, ...]:
     """Sentences about how the cells of two models differ in what they were measured with.
 
     Args:
@@ -142,7 +142,7 @@ def difference(names: Sequence[str], origins: Sequence[dict[CellKey, Origin]], s
     pixels = [{place: origin.pixels for place, origin in own.items() if origin.pixels} for own in origins]
     places = [place for place in pixels[0] if pixels[1].get(place, pixels[0][place]) != pixels[0][place]]
     if same_pixels and places:
-        notes.append(f'the two did not see the same pixels, though they take the same: {some(places)}')
+        notes.append(f'the two did not see the same pixels, though they take the same: {few(places, 8)}')
     return tuple(notes)
 
 

@@ -1,59 +1,175 @@
-"""Which cells a run has, and the key of each: the hash of all that its numbers depend on."""
+"""What a run measures: conditions and cells, and the key of each cell, a hash of all that its numbers depend on."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-from dataclasses import dataclass
-from typing import Any, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple, Sequence
 
 import torch
 
 from .arguments import integer, selection
-from .cells import CLEAN
+from .corruptions import WORD
 from .data import LabelledImages
-from .draws import WORD
+from .evaluation import Evaluation
 from .models import Subject
 from .suites import SUITES, find_perturbation, unknown
 
+CLEAN = 'clean'
+FORMAT = 1
 
-@dataclass(frozen=True)
-class Point:
-    """Clean, or one perturbation of a suite at one level with one seed (None where it is not random)."""
 
-    suite: str
+class Condition(NamedTuple):
+    """What is done to the images of a cell; equal to the bare triple (corruption, level, seed).
+
+    Args:
+        corruption: Row of the suite, or ``'clean'``.
+        level: Strength or severity; 0 for clean.
+        seed: Seed of the noise; None for clean and for rows that are not random.
+    """
+
     corruption: str
     level: float
     seed: int | None
 
-    def identity(self) -> dict[str, Any]:
-        """What makes the pixels: clean ones are the same in all suites, an edited row is another."""
+    def __str__(self) -> str:
         if self.corruption == CLEAN:
-            return {'corruption': CLEAN}
-        row = find_perturbation(self.suite, self.corruption)
-        strength = row.strength(self.level) if self.level else 0
-        how = {'function': row.function.__qualname__, 'strength': strength, '8 bits': bool(row.severities)}
-        return {'suite': self.suite, 'corruption': self.corruption, 'level': self.level, 'seed': self.seed, **how}
+            return CLEAN
+        return f'{self.corruption} {self.level:g}' + ('' if self.seed is None else f' seed {self.seed}')
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model on one data set under one condition, with its result.
+
+    Args:
+        model: What the model is called in the run.
+        suite: Name of the suite, such as ``zerosnet``.
+        corruption, level, seed: The condition, see ``Condition``.
+        result: What the model says of each image, in the order of the data set.
+        plan: (corruption, level, seed) of every cell that its run measures a model at; None outside of a run.
+    """
+
+    model: str
+    suite: str
+    corruption: str
+    level: float
+    seed: int | None
+    result: Evaluation
+    plan: tuple[tuple[str, float, int | None], ...] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def condition(self) -> Condition:
+        return Condition(self.corruption, self.level, self.seed)
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell that a run is to measure.
+
+    Args:
+        model: What the model is called in the run.
+        suite: Name of the suite.
+        condition: What is done to the images.
+        key: The cell's key in the store, see ``cell_key``.
+    """
+
+    model: str
+    suite: str
+    condition: Condition
+    key: str = ''
 
     def __str__(self) -> str:
-        seed = '' if self.seed is None else f', seed {self.seed}'
-        return self.corruption if self.corruption == CLEAN else f'{self.corruption} {self.level:g}{seed}'
+        return f'{self.model}, {self.condition}'
+
+    def measured(self, result: Evaluation, planned: tuple[Condition, ...]) -> Cell:
+        """The cell with its result, for a run that measures a model at ``planned``."""
+        return Cell(self.model, self.suite, *self.condition, result, planned)
+
+    def document(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {'suite': self.suite, **self.condition._asdict(), 'model': self.model, 'key': self.key}
+
+    @classmethod
+    def read(cls, document: dict[str, Any]) -> PlannedCell:
+        """The cell that ``document`` gave."""
+        condition = Condition(document['corruption'], document['level'], document['seed'])
+        return cls(document['model'], document['suite'], condition, document['key'])
 
 
-def points(
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run measures, on what and with what.
+
+    The store keeps it as a JSON document of the same names; all but images and cells is in ``summary.json``, too.
+
+    Args:
+        versions: Version of each package of the process that planned the run.
+        suite: Name of the suite.
+        levels: Levels of each corruption.
+        seeds: Noise seeds.
+        precision: What the networks compute in, see ``precision``.
+        data: ``name``, ``split``, ``notes``, ``images`` (how many), ``total``, ``subset``, ``sha256`` and
+            ``images_sha256`` of the data set; runs of the first releases lack ``split`` and ``notes``.
+        models: ``name``, ``architecture``, ``arguments``, ``checkpoint``, ``weights_sha256``, ``parameters``,
+            ``preprocessing``, ``classes``, ``class_mapping``, ``mapped_by`` and ``label_names`` of each model; runs of
+            the first releases lack the last two.
+        image_ids: An id of each image, see ``LabelledImages.image_ids``.
+        labels: Label of each image, by its name where classes have names; None in runs of the first releases.
+        cells: Every cell, model by model.
+        baseline: What mCE is relative to.
+    """
+
+    versions: dict[str, str]
+    suite: str
+    levels: dict[str, list[float]]
+    seeds: list[int]
+    precision: str
+    data: dict[str, Any]
+    models: list[dict[str, Any]]
+    image_ids: list[str]
+    labels: list[str | int] | None
+    cells: list[PlannedCell]
+    baseline: str | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """What the models are called."""
+        return [model['name'] for model in self.models]
+
+    @functools.cached_property
+    def conditions(self) -> tuple[Condition, ...]:
+        """Those that each model has a cell for when the run is finished."""
+        return tuple(dict.fromkeys(cell.condition for cell in self.cells))
+
+    def document(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        own = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {'format': FORMAT, **own, 'cells': [cell.document() for cell in self.cells]}
+
+    @classmethod
+    def read(cls, document: dict[str, Any]) -> RunPlan:
+        """The plan that ``document`` gave, in this release or an earlier one."""
+        known = {'labels': None, **document, 'cells': [PlannedCell.read(cell) for cell in document['cells']]}
+        return cls(**{entry.name: known[entry.name] for entry in fields(cls)})
+
+
+def plan_conditions(
     suite: str,
     corruptions: Sequence[str] | None = None,
     levels: Sequence[float] | None = None,
     seeds: Sequence[int] = (0,),
     clean: bool = True,
-) -> list[Point]:
+) -> list[Condition]:
     """What to measure, clean first, then in the order of the suite; what is named twice is measured once.
 
     Args:
         suite: A name of ``SUITES``.
         corruptions: Some of its rows; default: all.
-        levels: For each of them; default: the row's own.
-        seeds: Of random rows.
+        levels: Levels of each of them; default: the row's own.
+        seeds: Noise seeds of the rows that are random.
         clean: Measure clean images, too.
 
     Raises:
@@ -74,12 +190,12 @@ def points(
         else selection('levels', levels, "at least one number, or None for each corruption's own")
     )
     wanted = {name: find_perturbation(suite, name) for name in chosen if name != CLEAN}
-    found = [Point(suite, CLEAN, 0.0, None)] if clean else []
+    found = [Condition(CLEAN, 0.0, None)] if clean else []
     for name in [name for name in SUITES[suite] if name in wanted]:
         row = wanted[name]
         for level in sorted({row.check(level) + 0.0 for level in (row.levels if levels is None else levels)}):
             for seed in sorted(set(seeds)) if row.seeded else [None]:
-                found.append(Point(suite, name, level, seed))
+                found.append(Condition(name, level, seed))
     if not found:
         raise ValueError(f'corruptions: expected at least one besides clean, got {", ".join(chosen)}')
     return found
@@ -91,22 +207,46 @@ def precision(device: str | torch.device, amp: bool) -> str:
     return f'amp {torch.get_autocast_dtype(kind)}'.replace('torch.', '') if amp else 'of the weights'
 
 
-def cell_key(subject: Subject, data: LabelledImages, data_sha256: str, mapping: Any, how: str, point: Point) -> str:
+def cell_key(
+    subject: Subject,
+    data: LabelledImages,
+    data_sha256: str,
+    mapping: Any,
+    how: str,
+    suite: str,
+    condition: Condition,
+) -> str:
     """The key of a cell.
 
     Args:
         subject: The model.
         data: The images that are measured.
-        data_sha256: Their hash.
-        mapping: Of ``class_indices``.
-        how: Of ``precision``.
-        point: What is done to the images.
+        data_sha256: Their hash, of ``LabelledImages.sha256``.
+        mapping: The model's output for each class, of ``class_indices``.
+        how: What the network computes in, of ``precision``.
+        suite: Name of the suite.
+        condition: What is done to the images.
     """
     subset = [len(data.labels), data.total or len(data.labels)]
-    return sha256_of([subject.identity(), data_sha256, subset, mapping, how, point.identity()])
+    return sha256_of([subject.identity(), data_sha256, subset, mapping, how, _pixels(suite, condition)])
+
+
+def _pixels(suite: str, condition: Condition) -> dict[str, Any]:
+    """What makes the pixels: clean ones are the same in all suites, an edited row is another."""
+    if condition.corruption == CLEAN:
+        return {'corruption': CLEAN}
+    row = find_perturbation(suite, condition.corruption)
+    strength = row.strength(condition.level) if condition.level else 0
+    how = {'function': row.function.__qualname__, 'strength': strength, '8 bits': bool(row.severities)}
+    return {'suite': suite, **condition._asdict(), **how}
 
 
 def sha256_of(document: Any) -> str:
     """Hex digest of a document of plain values, whatever the order of its keys."""
     text = json.dumps(document, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def number(value: float) -> str:
+    """The shortest text of a number: 0.1, 3, -0.45."""
+    return repr(float(value)).removesuffix('.0')

@@ -6,7 +6,6 @@ with names, images, classes or weights is found before the first cell; what a mo
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
 import sys
@@ -27,7 +26,6 @@ from .._files import need
 from .analysis.baselines import check_baseline
 from .analysis.grids import architecture, training
 from .arguments import integer, selection
-from .cells import CLEAN
 from .data import LabelledImages, ahead
 from .evaluation import (
     as_floats,
@@ -41,7 +39,7 @@ from .evaluation import (
 )
 from .models import ModelError, Source, Subject, class_indices, describe, mapped_by, mapping_note
 from .origins import Origin, current_versions, device_name
-from .plan import Point, cell_key, points, precision
+from .plan import CLEAN, Condition, PlannedCell, RunPlan, cell_key, plan_conditions, precision
 from .report.files import export
 from .report.samples import sample_pictures
 from .store import Store, Stored, locked
@@ -64,13 +62,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A model on the data set; ``keys`` by point."""
+    """A model on the data set; ``keys`` by condition."""
 
     source: Source
     subject: Subject
     mapping: dict[str, int]
     how_mapped: str
-    keys: dict[Point, str]
+    keys: dict[Condition, str]
 
     def classes(self) -> dict[str, Any]:
         """How the classes of the data set map to the outputs, as it is recorded."""
@@ -132,11 +130,11 @@ def run(
     """
     need('robustness')
     sources = _sources(selection('models', models, 'at least one name or source'))
-    count = len(sources) * count_points(suite, corruptions, levels, seeds)
+    count = len(sources) * count_conditions(suite, corruptions, levels, seeds)
     say = functools.partial(tqdm.write, file=sys.stderr) if progress else lambda text: None
     if count > MOST:
         raise ValueError(f'expected at most {MOST:,} cells in a run, got {count:,}: name fewer seeds, levels or models')
-    plan = points(suite, corruptions, levels, seeds)
+    conditions = plan_conditions(suite, corruptions, levels, seeds)
     device = _device(device)
     batch_size = default_batch_size(device) if batch_size is None else integer('batch_size', batch_size, least=1)
     workers = integer('workers', workers)
@@ -160,19 +158,22 @@ def run(
                     warnings.warn(f'{subject.name}: {batch_statistics_text(mixed, batch_size)}', stacklevel=2)
                     made = f'{how}, batches of {batch_size}'
             del net
-            _check_sizes(subject, plan)
+            _check_sizes(subject, suite, conditions)
             mapping = class_indices(subject, images, class_map)
             if progress and class_map is None and (note := _few_labels(subject, images)):
                 tqdm.write(f'timm-zerosnet: {note}', file=sys.stderr)
-            keys = {point: cell_key(subject, images, data_sha256, mapping, made, point) for point in plan}
+            keys = {
+                condition: cell_key(subject, images, data_sha256, mapping, made, suite, condition)
+                for condition in conditions
+            }
             entry = _Entry(source, subject, mapping, mapped_by(subject, images, class_map), keys)
             if progress and (note := mapping_note({'name': subject.name, **entry.classes()})):
                 tqdm.write(f'timm-zerosnet: {note}', file=sys.stderr)
             entries.append(entry)
-        document = _document(entries, plan, images, data_sha256, how, data_name)
+        plan = _plan(entries, suite, conditions, images, data_sha256, how, data_name, baseline)
         if baseline is not None:
-            check_baseline([source.name for source in sources], suite, baseline, document['data']['images_sha256'])
-        store.set_plan({**document, 'baseline': baseline})
+            check_baseline(plan.names, suite, baseline, plan.data['images_sha256'])
+        store.set_plan(plan)
         finished = store.finished()
         wanted = {key for entry in entries for key in entry.keys.values()}
         todo = wanted - finished
@@ -190,7 +191,7 @@ def run(
             versions, machine = current_versions(), device_name(device)
             views = [entry.view for entry in entries]
             for entry in sorted(entries, key=lambda entry: views.index(entry.view)):
-                pending = {point: key for point, key in entry.keys.items() if key in todo}
+                pending = {condition: key for condition, key in entry.keys.items() if key in todo}
                 todo -= set(pending.values())  # the same network under a second name is measured once
                 if not pending:
                     continue
@@ -202,35 +203,35 @@ def run(
                 if describe(entry.source, net).weights != entry.subject.weights:
                     raise ModelError(f'the weights of {entry.subject.name} changed while the run was at work')
                 with ready(net, device):
-                    for point, key in pending.items():
-                        bar.set_description(f'{entry.subject.name} {point}', refresh=False)
+                    for condition, key in pending.items():
+                        cell = PlannedCell(entry.subject.name, suite, condition, key)
+                        bar.set_description(str(cell), refresh=False)
                         digest = hashlib.sha256()
-                        batches = _batches(pixels, point, batch_size, workers, bar, digest)
+                        batches = _batches(pixels, suite, condition, batch_size, workers, bar, digest)
                         began, before = time.perf_counter(), bar.n
                         result, error = _attempt(net, entry.subject, batches, targets, device, amp)
                         bar.update(before + len(targets) - bar.n)
                         seconds = time.perf_counter() - began
-                        cell = dict(dataclasses.asdict(point), model=entry.subject.name)
                         origin = Origin(versions, machine, None if error else digest.hexdigest())
-                        store.put(key, cell, Stored(result, error, seconds, str(device), origin))
+                        store.put(cell, Stored(result, error, seconds, str(device), origin))
                         if first and left > 1:
                             rest = duration(seconds * (left - 1))
                             say(f'the first cell took {duration(seconds)}: about {rest} left for {left - 1:,} more')
                         first = False
                 del net
-        pictures = sample_pictures(images.images, entries[0].subject.preprocessing, plan)
+        pictures = sample_pictures(images.images, entries[0].subject.preprocessing, suite, conditions)
         files, failed = export(out, store, pictures)
     return Outcome(len(wanted - finished), len(wanted & finished), failed, files, images.subset, images.split)
 
 
-def count_points(
+def count_conditions(
     suite: str, corruptions: Sequence[str] | None, levels: Sequence[float] | None, seeds: Sequence[int]
 ) -> int:
-    """How many points ``plan.points`` has, without making those of all seeds."""
+    """How many conditions ``plan.plan_conditions`` gives, without making those of all seeds."""
     if not isinstance(seeds, range):
         seeds = selection('seeds', seeds, 'at least one integer >= 0')
     different = len(seeds if isinstance(seeds, range) else set(seeds))
-    one, two = (len(points(suite, corruptions, levels, some)) for some in ([0], [0, 1]))
+    one, two = (len(plan_conditions(suite, corruptions, levels, some)) for some in ([0], [0, 1]))
     return one + (different - 1) * (two - one)
 
 
@@ -270,13 +271,13 @@ def _device(name: str | None) -> str:
     return name
 
 
-def _check_sizes(subject: Subject, plan: list[Point]) -> None:
+def _check_sizes(subject: Subject, suite: str, conditions: Sequence[Condition]) -> None:
     shape = subject.preprocessing['input_size']
     if None not in shape:
-        for point in plan:
-            if point.corruption != CLEAN:
+        for name in dict.fromkeys(condition.corruption for condition in conditions):
+            if name != CLEAN:
                 try:
-                    check_shape((1, *shape), find_perturbation(point.suite, point.corruption), point.suite)
+                    check_shape((1, *shape), find_perturbation(suite, name), suite)
                 except ValueError as error:
                     raise ModelError(f'model {subject.name}: {error}') from error
 
@@ -298,14 +299,16 @@ def _targets(data: LabelledImages, mapping: Mapping[str, int]) -> np.ndarray:
     return np.array([mapping[name] for name in names], dtype=np.int64)
 
 
-def _batches(pixels: Tensor, point: Point, size: int, workers: int, bar: Any, digest: Any) -> Iterator[Tensor]:
+def _batches(
+    pixels: Tensor, suite: str, condition: Condition, size: int, workers: int, bar: Any, digest: Any
+) -> Iterator[Tensor]:
     """Float pixels as a model is shown them; ``digest`` is fed with those of each image, whatever the batches."""
 
     def prepare(start: int) -> tuple[Tensor, bytes]:
         batch = as_floats(pixels[start : start + size])
-        if point.corruption != CLEAN:
+        if condition.corruption != CLEAN:
             indices = range(start, start + len(batch))
-            batch = perturb(batch, point.corruption, point.level, point.seed or 0, indices, point.suite)
+            batch = perturb(batch, condition.corruption, condition.level, condition.seed or 0, indices, suite)
         return batch, b''.join(hashlib.sha256(np.ascontiguousarray(image)).digest() for image in batch.numpy())
 
     for batch, seen in ahead(prepare, range(0, len(pixels), size), workers):
@@ -324,21 +327,27 @@ def _attempt(
         return None, text if isinstance(error, ValueError) and text else f'{type(error).__name__}: {text}'
 
 
-def _document(
-    entries: list[_Entry], plan: list[Point], data: LabelledImages, digest: str, how: str, name: str
-) -> dict[str, Any]:
+def _plan(
+    entries: list[_Entry],
+    suite: str,
+    conditions: Sequence[Condition],
+    data: LabelledImages,
+    digest: str,
+    how: str,
+    name: str,
+    baseline: str | None,
+) -> RunPlan:
     levels: dict[str, list[float]] = {}
-    for point in plan:
-        if point.corruption != CLEAN and point.level not in levels.setdefault(point.corruption, []):
-            levels[point.corruption].append(point.level)
-    return {
-        'format': 1,
-        'versions': current_versions(),
-        'suite': plan[0].suite,
-        'levels': levels,
-        'seeds': sorted({point.seed for point in plan if point.seed is not None}),
-        'precision': how,
-        'data': {
+    for corruption, level, _ in conditions:
+        if corruption != CLEAN and level not in levels.setdefault(corruption, []):
+            levels[corruption].append(level)
+    return RunPlan(
+        versions=current_versions(),
+        suite=suite,
+        levels=levels,
+        seeds=sorted({condition.seed for condition in conditions if condition.seed is not None}),
+        precision=how,
+        data={
             'name': '/'.join(part for part in (name, data.split) if part),
             'split': data.split,
             'notes': list(data.notes),
@@ -348,7 +357,7 @@ def _document(
             'sha256': digest,
             'images_sha256': data.images_sha256(),
         },
-        'models': [
+        models=[
             {
                 'name': entry.subject.name,
                 'architecture': entry.subject.architecture,
@@ -362,14 +371,15 @@ def _document(
             }
             for entry in entries
         ],
-        'image_ids': data.image_ids(),
-        'labels': [data.classes[label] if data.classes else label for label in data.labels.tolist()],
-        'cells': [
-            {**dataclasses.asdict(point), 'model': entry.subject.name, 'key': entry.keys[point]}
+        image_ids=data.image_ids(),
+        labels=[data.classes[label] if data.classes else label for label in data.labels.tolist()],
+        cells=[
+            PlannedCell(entry.subject.name, suite, condition, entry.keys[condition])
             for entry in entries
-            for point in plan
+            for condition in conditions
         ],
-    }
+        baseline=baseline,
+    )
 
 
 def describe_subset(data: LabelledImages) -> str | None:

@@ -13,18 +13,19 @@ import sqlite3
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 import numpy as np
 
 from .._files import make_folder
-from .cells import Cell
 from .evaluation import Evaluation
-from .origins import NOT_RECORDED, Origin, as_document
+from .origins import NOT_RECORDED, Origin, as_document, changed_pixels, mixture
+from .plan import Cell, PlannedCell, RunPlan
 
 NAME = 'cells.sqlite'
 LOCK = 'run.lock'
 VERSION = 1
+FIGURES = ('top1', 'top5', 'loss', 'confidence')
 TYPES = {'correct': '?', 'predicted': '<i4', 'confidence': '<f4', 'loss': '<f4', 'correct_top5': '?'}
 SCHEMA = f"""
 CREATE TABLE cells (
@@ -105,26 +106,26 @@ class Store:
         with self._explained():
             return {key for (key,) in self._base.execute('SELECT key FROM cells WHERE error IS NULL')}
 
-    def put(self, key: str, cell: Any, stored: Stored) -> None:
+    def put(self, cell: PlannedCell, stored: Stored) -> None:
         """Write a cell, over one that failed.
 
         Args:
-            key: Of ``plan.cell_key``.
-            cell: Model, suite, corruption, level and seed, for who reads the file by hand.
+            cell: The cell; all but its key is there for those who read the file by hand.
             stored: What was found.
         """
         arrays = [
             None if stored.result is None else getattr(stored.result, name).astype(kind).tobytes()
             for name, kind in TYPES.items()
         ]
-        seed = None if cell['seed'] is None else str(cell['seed'])  # sqlite's integers end at 2**63
-        row = [key, cell['model'], cell['suite'], cell['corruption'], cell['level'], seed]
+        corruption, level, seed = cell.condition
+        row = [cell.key, cell.model, cell.suite, corruption, level]
+        row.append(None if seed is None else str(seed))  # sqlite's integers end at 2**63
         row += [stored.seconds, stored.device, stored.error, *arrays]
         with self._explained(), self._base:
             self._base.execute('BEGIN')
             self._base.execute(f'INSERT OR REPLACE INTO cells VALUES ({", ".join("?" * len(row))})', row)
             document = json.dumps(as_document(stored.origin))
-            self._base.execute('INSERT OR REPLACE INTO origins VALUES (?, ?)', [key, document])
+            self._base.execute('INSERT OR REPLACE INTO origins VALUES (?, ?)', [cell.key, document])
 
     def origins(self) -> dict[str, Origin]:
         """With what each cell was measured, by its key; ``NOT_RECORDED`` for those of the first releases."""
@@ -152,13 +153,13 @@ class Store:
         arrays['predicted'] = arrays['predicted'].astype(np.int64)
         return Stored(Evaluation(**arrays), None, seconds, device)
 
-    def set_plan(self, document: dict[str, Any]) -> None:
-        """Write what the run is to measure; ``document['cells']`` lists all cells with their keys."""
+    def set_plan(self, plan: RunPlan) -> None:
+        """Write what the run is to measure."""
         with self._explained():
-            self._base.execute('INSERT OR REPLACE INTO plan VALUES (0, ?)', [json.dumps(document)])
+            self._base.execute('INSERT OR REPLACE INTO plan VALUES (0, ?)', [json.dumps(plan.document())])
 
-    def plan(self) -> dict[str, Any]:
-        """What the latest run was to measure.
+    def document(self) -> dict[str, Any]:
+        """What the latest run was to measure, as it is stored.
 
         Raises:
             StoreError: if no run got so far.
@@ -169,13 +170,21 @@ class Store:
             raise StoreError(f'{self.path} holds no run yet')
         return json.loads(row[0])
 
+    def plan(self) -> RunPlan:
+        """What the latest run was to measure.
+
+        Raises:
+            StoreError: if no run got so far.
+        """
+        return RunPlan.read(self.document())
+
 
 @dataclass(frozen=True)
 class Run:
     """What a folder holds of its latest run.
 
     Args:
-        plan: The document of ``Store.plan``.
+        plan: The document of what it was to measure, see ``RunPlan``.
         cells: Those with a result, in the order of the plan.
         failed: Reason by place in the plan's list of cells.
         missing: Places of those that were not measured yet.
@@ -194,35 +203,73 @@ def read_run(folder: str | Path) -> Run:
         StoreError: if there is none.
     """
     with closing(Store(folder)) as store:
-        run = Run(store.plan(), [], {}, [])
-        points = planned(run.plan)
-        for i, cell in enumerate(run.plan['cells']):
-            stored = store.get(cell['key'])
+        run = Run(store.document(), [], {}, [])
+        plan = RunPlan.read(run.plan)
+        for i, cell in enumerate(plan.cells):
+            stored = store.get(cell.key)
             if stored is None:
                 run.missing.append(i)
             elif stored.result is None:
                 run.failed[i] = stored.error or ''
             else:
-                run.cells.append(_cell(cell, stored.result, points))
+                run.cells.append(cell.measured(stored.result, plan.conditions))
     return run
 
 
-def read_cells(store: Store, plan: dict[str, Any], model: str) -> list[Cell]:
+def read_cells(store: Store, plan: RunPlan, model: str) -> list[Cell]:
     """The cells of one model that have a result, in the order of the plan."""
-    cells, points = [], planned(plan)
-    for place in plan['cells']:
-        if place['model'] == model and (stored := store.get(place['key'])) is not None and stored.result is not None:
-            cells.append(_cell(place, stored.result, points))
-    return cells
+    own = ((cell, store.get(cell.key)) for cell in plan.cells if cell.model == model)
+    return [cell.measured(found.result, plan.conditions) for cell, found in own if found and found.result]
 
 
-def planned(plan: dict[str, Any]) -> tuple[tuple[str, float, int | None], ...]:
-    """(corruption, level, seed) of every cell that a model of a run has when it is finished."""
-    return tuple(dict.fromkeys((cell['corruption'], cell['level'], cell['seed']) for cell in plan['cells']))
+@dataclass(frozen=True)
+class Row:
+    """A cell of the plan and what the store has of it, with means in place of the numbers of each image.
+
+    Args:
+        cell: The cell.
+        status: ``'ok'``, ``'failed'`` or ``'missing'``.
+        figures: Mean of each of ``FIGURES`` over the images; empty where there is no result.
+        error: Why it failed, otherwise empty.
+        seconds: How long it took.
+        device: Where it was measured, such as ``'cpu'``.
+        origin: With what it was measured.
+    """
+
+    cell: PlannedCell
+    status: str
+    figures: dict[str, float]
+    error: str
+    seconds: float
+    device: str
+    origin: Origin = NOT_RECORDED
 
 
-def _cell(place: dict[str, Any], result: Evaluation, points: tuple[tuple[str, float, int | None], ...]) -> Cell:
-    return Cell(**{key: value for key, value in place.items() if key != 'key'}, result=result, plan=points)
+def read_rows(plan: RunPlan, store: Store) -> list[Row]:
+    """The cells of the plan, one at a time: their records need not fit the memory together."""
+    rows, origins = [], store.origins()
+    for cell in plan.cells:
+        stored, origin = store.get(cell.key), origins.get(cell.key, NOT_RECORDED)
+        if stored is None:
+            rows.append(Row(cell, 'missing', {}, '', 0.0, ''))
+        elif stored.result is None:
+            rows.append(Row(cell, 'failed', {}, stored.error or '', stored.seconds, stored.device, origin))
+        else:
+            found = stored.result
+            means = (found.top1, found.top5, *(float(np.mean(v, dtype=float)) for v in (found.loss, found.confidence)))
+            figures = dict(zip(FIGURES, means, strict=True))
+            rows.append(Row(cell, 'ok', figures, '', stored.seconds, stored.device, origin))
+    return rows
+
+
+def origins_of(rows: Sequence[Row]) -> list[Origin]:
+    """With what the cells that were measured were measured."""
+    return [row.origin for row in rows if row.status != 'missing']
+
+
+def mixture_notes(plan: RunPlan, rows: Sequence[Row]) -> list[str]:
+    """Sentences about cells that were not measured alike; none where all were."""
+    return [*mixture(origins_of(rows)), *changed_pixels(plan, ((row.cell, row.origin) for row in rows))]
 
 
 @contextmanager

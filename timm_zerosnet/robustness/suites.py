@@ -20,7 +20,7 @@ from torch import Tensor
 from .._errors import nearest
 from . import corruptions as do
 from .arguments import real
-from .draws import Draws
+from .corruptions import Draws
 from .pictures import ROUNDING
 
 Pixels = TypeVar('Pixels', Tensor, np.ndarray)

@@ -15,7 +15,7 @@ from timm_zerosnet.robustness import SUITES, compare
 from timm_zerosnet.robustness.analysis.comparison import compare_trainings
 from timm_zerosnet.robustness.analysis.statistics import smallest_difference
 from timm_zerosnet.robustness.analysis.summary import summarise, training_spread
-from timm_zerosnet.robustness.cells import CLEAN
+from timm_zerosnet.robustness.plan import CLEAN
 from timm_zerosnet.robustness.report.comparison_markdown import comparison_markdown
 
 stats = pytest.importorskip('scipy.stats')

@@ -14,7 +14,7 @@ from timm_zerosnet.robustness.analysis.grids import architecture
 from timm_zerosnet.robustness.analysis.levels import accuracy_table
 from timm_zerosnet.robustness.analysis.statistics import wilson
 from timm_zerosnet.robustness.analysis.summary import summarise, training_spread
-from timm_zerosnet.robustness.cells import CLEAN, Cell
+from timm_zerosnet.robustness.plan import CLEAN, Cell
 
 pytest.importorskip('scipy')
 

@@ -79,7 +79,7 @@ def test_every_part_is_there(case):
     expected = {
         'findings': True,
         'summary': known,
-        'curves': known and bool(plan['levels']),
+        'curves': known and bool(plan.levels),
         'levels': known,
         'pairs': known,
         'reliability': known,
@@ -90,21 +90,21 @@ def test_every_part_is_there(case):
         'method': True,
     }
     assert set(found.sections) == {name for name, there in expected.items() if there}
-    assert len(found.charts('c')) == (len(plan['levels']) if known else 0)
+    assert len(found.charts('c')) == (len(plan.levels) if known else 0)
     assert len(found.charts('f')) == len(analysis.comparisons)
     assert len(found.charts('r')) == len(analysis.summaries)
     assert len(found.all('img')) == (
         0 if pictures is None else sum(1 + len(levels) for levels in pictures.perturbed.values())
     )
-    assert ('A subset' in text) == bool(plan['data']['subset'])
-    for model in plan['models']:
+    assert ('A subset' in text) == bool(plan.data['subset'])
+    for model in plan.models:
         assert model['name'] in found.texts['findings'] and model['name'] in found.texts['method']
 
 
 def test_names_are_text(case):
     plan, *_, text = case
     assert '<script' not in text and '<b>failed' not in text
-    if any(model['name'] == SCRIPT for model in plan['models']):
+    if any(model['name'] == SCRIPT for model in plan.models):
         assert '&lt;script&gt;alert(1)&lt;/script&gt;|x' in text
 
 
@@ -169,7 +169,7 @@ def test_findings_about_architectures_need_several_trainings():
 def test_a_model_without_a_result(case):
     plan, rows, analysis, _, text = case
     found = Page(text)
-    for model in plan['models']:
+    for model in plan.models:
         if model['name'] not in analysis.summaries:
             assert f'{model["name"]}: no cell of it has a result.' in words(found.texts['findings'])
     failed = [row for row in rows if row.status == 'failed']

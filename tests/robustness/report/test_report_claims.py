@@ -10,8 +10,8 @@ from pages import Page, words
 from small_runs import DATA, FEW
 
 from timm_zerosnet.robustness import SUITES
-from timm_zerosnet.robustness.cells import CLEAN
 from timm_zerosnet.robustness.models import Source
+from timm_zerosnet.robustness.plan import CLEAN
 from timm_zerosnet.robustness.report.files import table_md
 from timm_zerosnet.robustness.report.html import report_html
 from timm_zerosnet.robustness.report.markdown import summary_lines

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterable, Sequence
 
-from ..cells import CLEAN, Cell
+from ..plan import CLEAN, Cell
 from .grids import Grid, find_model, grids, missing_keys, some, suite_keys
 
 BASELINES = Path(__file__).parent / 'baselines'

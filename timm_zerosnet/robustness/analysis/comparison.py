@@ -9,8 +9,8 @@ from typing import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from ..cells import CLEAN, Cell
-from .grids import CellKey, Grid, architecture, expected_keys, find_model, grids, some, training
+from ..plan import CLEAN, Cell, Condition
+from .grids import Grid, architecture, expected_keys, find_model, grids, some, training
 from .statistics import (
     RESAMPLES,
     bootstrap_means,
@@ -103,7 +103,7 @@ class Comparison:
     images_b: int
     cells: int
     expected: int
-    missing: tuple[tuple[CellKey, tuple[str, ...]], ...]
+    missing: tuple[tuple[Condition, tuple[str, ...]], ...]
     rows: tuple[Difference, ...]
     overall: Difference | None
     trainings: Trainings | None
@@ -122,6 +122,7 @@ def compare(
     *,
     classes: Mapping[str, Mapping[str, int]] | None = None,
     suite: str | None = None,
+    expected: Iterable[tuple[str, float, int | None]] | None = None,
     plan: Iterable[tuple[str, float, int | None]] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -138,8 +139,9 @@ def compare(
             differ. Without it, both saw the same images in the same order.
         classes: For each of the two models, its output by class name, where they number the classes differently.
         suite: Which suite; needed where there are several.
-        plan: (corruption, level, seed) of every cell that a model should have; default: what the runs planned that the
-            cells are of, as ``read_run`` gives them, otherwise the whole suite.
+        expected: (corruption, level, seed) of every cell that a model should have; default: what the runs planned that
+            the cells are of, as ``read_run`` gives them, otherwise the whole suite.
+        plan: The former name of ``expected``.
         resamples: Of the bootstrap.
         seed: Of the bootstrap, and of the sign flips where they are sampled.
 
@@ -152,7 +154,7 @@ def compare(
     if one is two:
         raise ValueError(f'{one.model} with itself: accepted are two models')
     keep = _common_images(one, two, image_ids)
-    expected = expected_keys([one, two], plan)
+    wanted = expected_keys([one, two], plan if expected is None else expected)
     pairs = {
         level: seeds
         for level in one.levels
@@ -171,7 +173,7 @@ def compare(
     if weights:
         rows.append(_overall(pairs, outcomes, weights, columns[-1].round(12), samples[:, -1], seed))
     rows = [replace(row, p_holm=float(p)) for row, p in zip(rows, holm([row.p for row in rows]), strict=True)]
-    lost = [(key, tuple(g.model for g in (one, two) if not _has(g, key))) for key in expected]
+    lost = [(key, tuple(g.model for g in (one, two) if not _has(g, key))) for key in wanted]
     missing = tuple((key, names) for key, names in lost if names)
     return Comparison(
         a=one.model,
@@ -180,8 +182,8 @@ def compare(
         images=len(keep[0]),
         images_a=one.images,
         images_b=two.images,
-        cells=len(expected) - len(missing),
-        expected=len(expected),
+        cells=len(wanted) - len(missing),
+        expected=len(wanted),
         missing=missing,
         rows=tuple(rows[: len(pairs)]),
         overall=rows[-1] if weights else None,
@@ -189,7 +191,7 @@ def compare(
     )
 
 
-def _has(grid: Grid, key: CellKey) -> bool:
+def _has(grid: Grid, key: Condition) -> bool:
     return grid.clean is not None if key.corruption == CLEAN else key.seed in grid.levels.get(key[:2], {})
 
 

@@ -11,9 +11,9 @@ from typing import Sequence
 
 import numpy as np
 
-from ..cells import CLEAN
+from ..plan import CLEAN, Condition
 from .baselines import Baseline, errors_of
-from .grids import CellKey, Grid, missing_keys, some
+from .grids import Grid, missing_keys, some
 from .statistics import BOOTSTRAP_IMAGES, bootstrap_means, percentiles
 
 Level = tuple[str, float]
@@ -44,7 +44,7 @@ class CorruptionError:
     def __init__(
         self,
         grid: Grid,
-        expected: Sequence[CellKey],
+        expected: Sequence[Condition],
         levels: dict[str, list[float]],
         baseline: Baseline,
         resamples: int,
@@ -106,12 +106,12 @@ class CorruptionError:
         needed = [*self.levels[name], *([(CLEAN, 0.0)] if relative else [])]
         names = {key[0] for key in needed}
         lost = [key for key in self.missing if key.corruption in names]
-        lost = lost or [CellKey(*key, None) for key in needed if key not in self.grid.levels]
+        lost = lost or [Condition(*key, None) for key in needed if key not in self.grid.levels]
         if lost:
             return f'missing: {some(lost)}'
         if other is not None and other.images != self.grid.images:
             return f'{base.name} saw {other.images} images, {self.grid.model} {self.grid.images}'
-        lost = [CellKey(*key, None) for key in needed if key not in base.errors]
+        lost = [Condition(*key, None) for key in needed if key not in base.errors]
         if other is not None:
             lost = lost or [key for key in missing_keys(other, self.expected) if key.corruption in names]
         if lost:

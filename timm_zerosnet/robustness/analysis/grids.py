@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Iterable, NamedTuple, Sequence
+from typing import Iterable, Sequence
 
 import numpy as np
 import timm
 
 from ..._errors import nearest
-from ..cells import CLEAN, Cell
 from ..evaluation import Evaluation
+from ..plan import CLEAN, Cell, Condition
 from ..suites import SUITES
 
 TRAINING = re.compile(r'(?P<weights>(?P<network>[^.]+)\.(?P<tag>.+?))(?:_seed(?P<seed>\d+))?')
-
-
-class CellKey(NamedTuple):
-    """What a model has at most one cell for."""
-
-    corruption: str
-    level: float
-    seed: int | None
-
-    def __str__(self) -> str:
-        if self.corruption == CLEAN:
-            return CLEAN
-        return f'{self.corruption} {self.level:g}' + ('' if self.seed is None else f' seed {self.seed}')
 
 
 @dataclass(frozen=True)
@@ -53,8 +40,8 @@ class Grid:
         return next(iter(self.levels.get((CLEAN, 0.0), {}).values()), None)
 
     @property
-    def keys(self) -> list[CellKey]:
-        return [CellKey(*level, seed) for level, seeds in self.levels.items() for seed in seeds]
+    def keys(self) -> list[Condition]:
+        return [Condition(*level, seed) for level, seeds in self.levels.items() for seed in seeds]
 
     def shares(self, levels: Sequence[tuple[str, float]]) -> np.ndarray:
         """(N, len(levels)) share of its noise seeds with which an image is right."""
@@ -102,7 +89,7 @@ def _grid(model: str, suite: str, cells: Sequence[Cell]) -> Grid:
     levels: dict[tuple[str, float], dict[int | None, Evaluation]] = {}
     counts: dict[int, Cell] = {}
     for cell in sorted(cells, key=place):
-        key = CellKey(cell.corruption, float(cell.level), cell.seed)
+        key = Condition(cell.corruption, float(cell.level), cell.seed)
         if cell.corruption == CLEAN and cell.level != 0:
             raise ValueError(f'{model}: a clean cell at level {cell.level:g}: accepted is 0')
         seeds = levels.setdefault(key[:2], {})
@@ -111,10 +98,14 @@ def _grid(model: str, suite: str, cells: Sequence[Cell]) -> Grid:
         seeds[cell.seed] = cell.result
         counts.setdefault(len(cell.result.correct), cell)
     if len(counts) > 1 or 0 in counts:
-        found = ', '.join(f'{n} in {CellKey(c.corruption, c.level, c.seed)}' for n, c in sorted(counts.items()))
+        found = ', '.join(f'{n} in {c.condition}' for n, c in sorted(counts.items()))
         raise ValueError(f'{model}: {found} images: accepted are cells on the same images, at least one')
     plans = [cell.plan for cell in cells if cell.suite == suite]
-    plan = None if None in plans or not plans else tuple(dict.fromkeys(point for own in plans for point in own or ()))
+    plan = (
+        None
+        if None in plans or not plans
+        else tuple(dict.fromkeys(condition for own in plans for condition in own or ()))
+    )
     return Grid(model, suite, next(iter(counts)), levels, plan)
 
 
@@ -135,44 +126,46 @@ def find_model(models: Iterable[str], name: str) -> str:
     raise ValueError(f'no cells of model {name!r}: {hint}the run has {", ".join(models)}')
 
 
-def expected_keys(models: Iterable[Grid], plan: Iterable[tuple[str, float, int | None]] | None = None) -> list[CellKey]:
+def expected_keys(
+    models: Iterable[Grid], expected: Iterable[tuple[str, float, int | None]] | None = None
+) -> list[Condition]:
     """The cells that a model of a finished run has.
 
     Args:
         models: All models of the run in one suite.
-        plan: (corruption, level, seed) of every cell of a model; default: what the runs planned that the cells are of,
-            otherwise every row and level of the suite with the noise seeds that are there, and whatever any of the
+        expected: (corruption, level, seed) of every cell of a model; default: what the runs planned that the cells are
+            of, otherwise every row and level of the suite with the noise seeds that are there, and whatever any of the
             models has.
 
     Raises:
-        ValueError: for a plan without a cell.
+        ValueError: if no cell is expected.
     """
     models = list(models)
-    if plan is None and all(grid.plan is not None for grid in models):
-        plan = [point for grid in models for point in grid.plan or ()]
-    if plan is not None:
-        whole = list(dict.fromkeys(CellKey(corruption, float(level), seed) for corruption, level, seed in plan))
+    if expected is None and all(grid.plan is not None for grid in models):
+        expected = [condition for grid in models for condition in grid.plan or ()]
+    if expected is not None:
+        whole = list(dict.fromkeys(Condition(corruption, float(level), seed) for corruption, level, seed in expected))
         if not whole:
             raise ValueError('expected a plan of at least one (corruption, level, seed), got none')
         return whole
     return suite_keys(models)
 
 
-def suite_keys(models: Sequence[Grid]) -> list[CellKey]:
+def suite_keys(models: Sequence[Grid]) -> list[Condition]:
     """Every row and level of the suite with the noise seeds that are there, and whatever any of the models has."""
     found = [key for grid in models for key in grid.keys]
     seeds: list[int | None] = [*sorted({key.seed for key in found if key.seed is not None})] or [None]
     whole = [
-        CellKey(row.name, float(level), seed)
+        Condition(row.name, float(level), seed)
         for row in SUITES.get(models[0].suite, {}).values()
         for level in row.levels
         for seed in (seeds if row.seeded else [None])
     ]
-    clean = [key for key in found if key.corruption == CLEAN][:1] or [CellKey(CLEAN, 0.0, None)]
+    clean = [key for key in found if key.corruption == CLEAN][:1] or [Condition(CLEAN, 0.0, None)]
     return list(dict.fromkeys([*clean, *whole, *(key for key in found if key.corruption != CLEAN)]))
 
 
-def missing_keys(grid: Grid, expected: Iterable[CellKey]) -> tuple[CellKey, ...]:
+def missing_keys(grid: Grid, expected: Iterable[Condition]) -> tuple[Condition, ...]:
     """Those of ``expected`` that a model lacks; the seed of a clean cell does not matter."""
     have = set(grid.keys)
     clean = grid.clean is not None

@@ -7,8 +7,8 @@ from typing import Sequence
 
 import numpy as np
 
-from ..cells import CLEAN, Cell
 from ..evaluation import Evaluation
+from ..plan import CLEAN, Cell
 from .grids import Grid, grids
 from .statistics import RESAMPLES, bootstrap_means, calibration_error, flip_rate, share_interval, wilson
 

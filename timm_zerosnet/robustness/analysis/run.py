@@ -10,13 +10,13 @@ from typing import Any, Callable, Sequence
 
 import numpy as np
 
-from ..cells import CLEAN, Cell
 from ..evaluation import view
 from ..origins import Origin, difference
-from ..store import Store, planned, read_cells
+from ..plan import CLEAN, Cell, Condition, RunPlan
+from ..store import Store, read_cells
 from .baselines import Baseline, check_baseline
 from .comparison import Comparison, compare
-from .grids import CellKey, architecture, find_model
+from .grids import architecture, find_model
 from .levels import LevelRow, accuracy_table
 from .pairing import pair_images
 from .statistics import reliability
@@ -70,19 +70,15 @@ def analyse(store: Store, **options: Any) -> Analysis:
         options: ``resamples`` and ``seed`` of the bootstrap.
     """
     plan = store.plan()
-    names = [model['name'] for model in plan['models']]
-    return analyse_cells(names, lambda name: read_cells(store, plan, name), plan, **options)
+    return analyse_cells(plan.names, lambda name: read_cells(store, plan, name), plan, **options)
 
 
-def analyse_cells(
-    names: Sequence[str], read: Callable[[str], list[Cell]], plan: dict[str, Any], **options: Any
-) -> Analysis:
+def analyse_cells(names: Sequence[str], read: Callable[[str], list[Cell]], plan: RunPlan, **options: Any) -> Analysis:
     """As ``analyse``, for models whose cells ``read`` gives by name."""
-    points = planned(plan)
-    entries = {model['name']: {**model, 'ids': ()} for model in plan['models']}
+    entries = {model['name']: {**model, 'ids': ()} for model in plan.models}
     classes = {name: entry['class_mapping'] for name, entry in entries.items()}
-    baseline = plan['baseline']
-    found: str | Baseline | None = baseline and check_baseline(names, plan['suite'], baseline)
+    baseline = plan.baseline
+    found: str | Baseline | None = baseline and check_baseline(names, plan.suite, baseline)
     inside = found if isinstance(found, str) else None
     beside = read(inside) if inside else []
     if inside and not beside:
@@ -93,7 +89,7 @@ def analyse_cells(
         if not own:
             continue
         cells = own if name == inside else [*own, *beside]
-        summaries[name] = summarise(cells, baseline, plan=points, only=[name], **options)[name]
+        summaries[name] = summarise(cells, baseline, expected=plan.conditions, only=[name], **options)[name]
         levels[name] = {(row.corruption, row.level): row for row in accuracy_table(own, **options)}
         tables[name] = _reliability(own)
     reference = inside if inside in summaries else next(iter(summaries), None)
@@ -103,7 +99,7 @@ def analyse_cells(
             kinds = {architecture(name), architecture(reference)}
             cells = [cell for other in summaries if architecture(other) in kinds for cell in read(other)]
             if _common(cells, name, reference):
-                pair = compare(cells, name, reference, classes=classes, plan=points, **options)
+                pair = compare(cells, name, reference, classes=classes, expected=plan.conditions, **options)
                 comparisons.append(replace(pair, notes=_notes(entries[name], entries[reference])))
     return Analysis(summaries, levels, tables, tuple(comparisons), reference, training_spread(summaries.values()))
 
@@ -130,8 +126,8 @@ def compare_run(folder: str | Path, a: str, b: str, other: str | Path | None = N
     ids = {model: own for side, own in zip(sides, paired, strict=True) for model in side.cells}
     classes = {side.name: side.entry['class_mapping'] for side in sides}
     cells = [cell for own in {**sides[0].cells, **sides[1].cells}.values() for cell in own]
-    plan = dict.fromkeys([*sides[0].points, *sides[1].points])
-    found = compare(cells, sides[0].name, sides[1].name, ids, classes=classes, plan=plan)
+    expected = dict.fromkeys([*sides[0].expected, *sides[1].expected])
+    found = compare(cells, sides[0].name, sides[1].name, ids, classes=classes, expected=expected)
     names = [side.name for side in sides]
     same = view(one['preprocessing']) == view(two['preprocessing']) and one['ids'] == two['ids']
     measured = difference(names, [side.origins for side in sides], same)
@@ -142,33 +138,32 @@ def compare_run(folder: str | Path, a: str, b: str, other: str | Path | None = N
 class _Side:
     name: str
     entry: dict[str, Any]
-    points: tuple[tuple[str, float, int | None], ...]
+    expected: tuple[Condition, ...]
     cells: dict[str, list[Cell]]
-    origins: dict[CellKey, Origin]
+    origins: dict[Condition, Origin]
 
 
 def _side(folder: str | Path, wanted: str, alone: bool) -> _Side:
     """A model with the further trainings of its architecture, or ``alone`` and named after its run, too."""
     with closing(Store(folder)) as store:
         plan = store.plan()
-        models = {model['name']: model for model in plan['models']}
+        models = {model['name']: model for model in plan.models}
         name = find_model(models, wanted)
         entry = {
             **models[name],
-            'suite': plan['suite'],
-            'ids': plan['image_ids'],
-            'labels': plan.get('labels'),  # not in a run of the first releases
-            'data_sha256': plan['data']['sha256'],
+            'suite': plan.suite,
+            'ids': plan.image_ids,
+            'labels': plan.labels,
+            'data_sha256': plan.data['sha256'],
         }
         found = store.origins()
-        own_cells = [cell for cell in plan['cells'] if cell['model'] == name and cell['key'] in found]
-        origins = {CellKey(c['corruption'], c['level'], c['seed']): found[c['key']] for c in own_cells}
+        origins = {cell.condition: found[cell.key] for cell in plan.cells if cell.model == name and cell.key in found}
         if alone:
             full = f'{name} ({folder})'
             own = {full: [replace(cell, model=full) for cell in read_cells(store, plan, name)]}
-            return _Side(full, entry, planned(plan), own, origins)
+            return _Side(full, entry, plan.conditions, own, origins)
         kept = [model for model in models if architecture(model) == architecture(name)]
-        return _Side(name, entry, planned(plan), {model: read_cells(store, plan, model) for model in kept}, origins)
+        return _Side(name, entry, plan.conditions, {model: read_cells(store, plan, model) for model in kept}, origins)
 
 
 def _notes(*entries: dict[str, Any]) -> tuple[str, ...]:
@@ -184,7 +179,7 @@ def _notes(*entries: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _common(cells: Sequence[Cell], one: str, two: str) -> bool:
-    places = [{(c.corruption, c.level, c.seed) for c in cells if c.model == model} for model in (one, two)]
+    places = [{c.condition for c in cells if c.model == model} for model in (one, two)]
     return bool(places[0] & places[1])
 
 
@@ -203,7 +198,7 @@ def plain(value: Any) -> Any:
     """Rows of tables as plain values, for JSON."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, CellKey):
+    if isinstance(value, Condition):
         return str(value)
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}

@@ -8,10 +8,10 @@ from typing import Iterable, Sequence
 
 import numpy as np
 
-from ..cells import CLEAN, Cell
+from ..plan import CLEAN, Cell, Condition
 from .baselines import BASELINES, Baseline, baseline_of
 from .corruption_error import CorruptionError, Estimate, Level
-from .grids import CellKey, Grid, architecture, expected_keys, grids, missing_keys, some, training
+from .grids import Grid, architecture, expected_keys, grids, missing_keys, some, training
 from .levels import LevelRow, level_row
 from .statistics import RESAMPLES, area_weights, bootstrap_means, share_interval
 
@@ -66,7 +66,7 @@ class ModelSummary:
     seeds: tuple[int, ...]
     cells: int
     expected: int
-    missing: tuple[CellKey, ...]
+    missing: tuple[Condition, ...]
     clean: Estimate
     mean_error: Estimate
     area: Estimate
@@ -107,6 +107,7 @@ def summarise(
     baseline: str | None = None,
     *,
     suite: str | None = None,
+    expected: Iterable[tuple[str, float, int | None]] | None = None,
     plan: Iterable[tuple[str, float, int | None]] | None = None,
     folder: Path = BASELINES,
     only: Iterable[str] | None = None,
@@ -119,9 +120,10 @@ def summarise(
         cells: Of a run, in any order.
         baseline: What mCE is relative to: a model of the run, or one with a packaged error table; None leaves it out.
         suite: Which suite; needed where there are several.
-        plan: (corruption, level, seed) of every cell that a model should have, clean included; default: what the runs
-            planned that the cells are of, as ``read_run`` gives them, otherwise the whole suite with the noise seeds
-            that are there, and whatever any of the models has.
+        expected: (corruption, level, seed) of every cell that a model should have, clean included; default: what the
+            runs planned that the cells are of, as ``read_run`` gives them, otherwise the whole suite with the noise
+            seeds that are there, and whatever any of the models has.
+        plan: The former name of ``expected``.
         folder: Where packaged error tables are.
         only: Models to sum up; default: all.
         resamples: Of the bootstrap by image.
@@ -132,11 +134,11 @@ def summarise(
     """
     models = grids(cells, suite)
     suite = next(iter(models.values())).suite
-    expected = expected_keys(models.values(), plan)
+    conditions = expected_keys(models.values(), plan if expected is None else expected)
     against = None if baseline is None else baseline_of(models, suite, baseline, folder)
     wanted = set(models if only is None else only)
     return {
-        name: _Summary(grid, expected, against, resamples, seed).build()
+        name: _Summary(grid, conditions, against, resamples, seed).build()
         for name, grid in models.items()
         if name in wanted
     }
@@ -171,7 +173,7 @@ class _Summary:
     """Works out one model's summary: each figure is a weighted mean of the columns, one for each level."""
 
     def __init__(
-        self, grid: Grid, expected: Sequence[CellKey], baseline: Baseline | None, resamples: int, seed: int
+        self, grid: Grid, expected: Sequence[Condition], baseline: Baseline | None, resamples: int, seed: int
     ) -> None:
         self.grid, self.expected, self.baseline = grid, expected, baseline
         self.missing = missing_keys(grid, expected)
@@ -285,7 +287,7 @@ class _Summary:
     def _nothing(self, names: Sequence[str]) -> Estimate:
         lost = [key for key in self.missing if key.corruption in names]
         if not lost and CLEAN in names and not self.grid.clean:
-            lost = [CellKey(CLEAN, 0.0, None)]
+            lost = [Condition(CLEAN, 0.0, None)]
         return Estimate(None, reason=f'missing: {some(lost)}' if lost else 'no such levels')
 
     def _noise_sd(self, weights: dict[Level, float]) -> float | None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..analysis.comparison import Comparison, Difference
 from ..analysis.levels import LevelRow
-from ..cells import CLEAN
+from ..plan import CLEAN
 from ..suites import SUITES
 from .comparison_markdown import ALPHA, decision_text, signed
 

@@ -15,11 +15,10 @@ from typing import Any, Iterable
 
 from ..._files import make_folder, replacing
 from ..analysis.run import Analysis, analyse
-from ..cells import CLEAN
-from ..draws import GENERATOR
+from ..corruptions import GENERATOR
 from ..origins import PACKAGES, measured_with, versions_of
-from ..rows import FIGURES, Row, mixture_notes, number, origins_of, read_rows
-from ..store import Store
+from ..plan import CLEAN, RunPlan, number
+from ..store import FIGURES, Row, Store, mixture_notes, origins_of, read_rows
 from ..suites import SUITES
 from .html import report_html
 from .markdown import data_notes, markdown, suite_text, summary_lines
@@ -61,7 +60,7 @@ def export(folder: Path, store: Store, samples: Samples | None = None) -> tuple[
     for old in (folder / RESULTS).glob('results-*.csv'):  # of an earlier plan
         if f'{RESULTS}/{old.name}' not in texts:
             old.unlink()
-    failed = [f'{row.label}: {row.error}' for row in rows if row.status == 'failed']
+    failed = [f'{row.cell}: {row.error}' for row in rows if row.status == 'failed']
     return [folder / name for name in texts], failed
 
 
@@ -75,9 +74,9 @@ def write(path: Path, text: str) -> None:
         partial.write_text(text, encoding='utf-8', errors='backslashreplace', newline='')
 
 
-def cells_csv(plan: dict[str, Any], rows: list[Row]) -> str:
+def cells_csv(plan: RunPlan, rows: list[Row]) -> str:
     """One row for each model, corruption, level and seed; accuracies in percent, loss in nats."""
-    data = plan['data']
+    data = plan.data
     return _csv(
         [*CELLS, 'images', 'subset', 'status', *FIGURES, 'error'],
         (
@@ -97,9 +96,9 @@ def cells_csv(plan: dict[str, Any], rows: list[Row]) -> str:
     )
 
 
-def timings_csv(plan: dict[str, Any], rows: list[Row]) -> str:
+def timings_csv(plan: RunPlan, rows: list[Row]) -> str:
     """How long each cell took, where and with what; the one file that two runs do not share."""
-    images = plan['data']['images']
+    images = plan.data['images']
     return _csv(
         [*CELLS, 'seconds', 'images_per_second', 'device', 'device_name', *PACKAGES],
         (
@@ -119,28 +118,28 @@ def timings_csv(plan: dict[str, Any], rows: list[Row]) -> str:
     )
 
 
-def summary_json(plan: dict[str, Any], rows: list[Row], analysis: Analysis) -> str:
+def summary_json(plan: RunPlan, rows: list[Row], analysis: Analysis) -> str:
     """All that the numbers depend on, how many cells there are, and the statistics."""
     count = {status: sum(row.status == status for row in rows) for status in ('ok', 'failed', 'missing')}
-    document = {key: value for key, value in plan.items() if key not in ('cells', 'image_ids', 'labels')}
+    document = {key: value for key, value in plan.document().items() if key not in ('cells', 'image_ids', 'labels')}
     origins = origins_of(rows)
     if origins:  # the plan's are those of the latest run, which may have measured a part
         document['versions'] = versions_of(origins)
     document['measured_with'] = measured_with(origins)
     document['notes'] = mixture_notes(plan, rows)
     document['noise'] = GENERATOR
-    document['sources'] = {name: SUITES[plan['suite']][name].source for name in plan['levels']}
+    document['sources'] = {name: SUITES[plan.suite][name].source for name in plan.levels}
     document['cells'] = {'planned': len(rows), **count}
-    document['failed'] = [{**row.cell, 'error': row.error} for row in rows if row.status == 'failed']
+    document['failed'] = [{**row.cell.document(), 'error': row.error} for row in rows if row.status == 'failed']
     document['statistics'] = analysis.document()
     return json.dumps(document, indent=2, ensure_ascii=False, sort_keys=True, allow_nan=False) + '\n'
 
 
-def table_md(plan: dict[str, Any], rows: list[Row], analysis: Analysis) -> str:
+def table_md(plan: RunPlan, rows: list[Row], analysis: Analysis) -> str:
     """What sums up each model, pairs of them, and top-1 by corruption and level, means over the seeds."""
-    names = [model['name'] for model in plan['models']]
+    names = plan.names
     cells = _by_point(rows)
-    data, seeds = plan['data'], ', '.join(map(str, plan['seeds']))
+    data, seeds = plan.data, ', '.join(map(str, plan.seeds))
     subset = f' **A subset: the {data["subset"]} images.**' if data['subset'] else ''
     notes = data_notes(plan)
     lines = [
@@ -160,18 +159,18 @@ def table_md(plan: dict[str, Any], rows: list[Row], analysis: Analysis) -> str:
     failed = [row for row in rows if row.status == 'failed']
     if failed:
         lines += ['', f'{len(failed)} of {len(rows)} cells failed:', '']
-        lines += [f'- {markdown(f"{row.label}: {row.error}")}' for row in failed]
+        lines += [f'- {markdown(f"{row.cell}: {row.error}")}' for row in failed]
     return '\n'.join(lines) + '\n'
 
 
-def results_csvs(plan: dict[str, Any], rows: list[Row]) -> dict[str, str]:
+def results_csvs(plan: RunPlan, rows: list[Row]) -> dict[str, str]:
     """Text by name, in the format of the files in timm's ``results/``: one for each corruption and level."""
-    subset = plan['data']['subset']
+    subset = plan.data['subset']
     suffix = f'-{subset.replace(" ", "-")}' if subset else ''
     texts = {}
     for (corruption, level), found in _by_point(rows).items():
         lines = []
-        for model in plan['models']:
+        for model in plan.models:
             cells = found[model['name']]
             if any(row.status != 'ok' for row in cells):  # the format has no place for them
                 continue
@@ -182,20 +181,21 @@ def results_csvs(plan: dict[str, Any], rows: list[Row]) -> dict[str, str]:
             lines.append((-top1, [model['name'], *accuracies, *size, seen['interpolation'], *[subset] * bool(subset)]))
         header = 'model top1 top1_err top5 top5_err param_count img_size crop_pct interpolation'.split()
         where = CLEAN if corruption == CLEAN else f'{corruption}-{number(level)}'
-        name = f'results-{plan["suite"]}-{where}{suffix}.csv'
+        name = f'results-{plan.suite}-{where}{suffix}.csv'
         texts[name] = _csv([*header, *['subset'] * bool(subset)], (line for _, line in sorted(lines)))
     return texts
 
 
 def _place(row: Row) -> list[Any]:
-    return [number(row.cell[key]) if key == 'level' else row.cell[key] for key in CELLS]
+    corruption, level, seed = row.cell.condition
+    return [row.cell.model, row.cell.suite, corruption, number(level), seed]
 
 
 def _by_point(rows: list[Row]) -> dict[tuple[str, float], dict[str, list[Row]]]:
     found: dict[tuple[str, float], dict[str, list[Row]]] = {}
     for row in rows:
-        point = found.setdefault((row.cell['corruption'], row.cell['level']), defaultdict(list))
-        point[row.cell['model']].append(row)
+        point = found.setdefault(row.cell.condition[:2], defaultdict(list))
+        point[row.cell.model].append(row)
     return found
 
 

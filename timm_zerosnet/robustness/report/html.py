@@ -7,13 +7,13 @@ from typing import Any, Iterable, Mapping, Sequence
 
 from ..analysis.comparison import Difference
 from ..analysis.corruption_error import Estimate
-from ..analysis.grids import CellKey, some
+from ..analysis.grids import some
 from ..analysis.levels import LevelRow
 from ..analysis.run import Analysis
-from ..cells import CLEAN
-from ..draws import GENERATOR
+from ..corruptions import GENERATOR
 from ..origins import versions_of
-from ..rows import Row, mixture_notes, number, origins_of
+from ..plan import CLEAN, Condition, RunPlan, number
+from ..store import Row, mixture_notes, origins_of
 from ..suites import SUITES
 from .charts import at_level, curves, difference_text, forest, heat, place, reliability_diagram, swatch
 from .comparison_markdown import ALPHA, decision_text, p_text, signed, trainings_verdict
@@ -24,7 +24,7 @@ TEMPLATE = Path(__file__).with_name('report.html.jinja')
 MOST = 40  # cells that are named for each reason
 
 
-def report_html(plan: dict[str, Any], rows: Sequence[Row], analysis: Analysis, samples: Samples | None = None) -> str:
+def report_html(plan: RunPlan, rows: Sequence[Row], analysis: Analysis, samples: Samples | None = None) -> str:
     """The page.
 
     Args:
@@ -37,11 +37,11 @@ def report_html(plan: dict[str, Any], rows: Sequence[Row], analysis: Analysis, s
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(number=number, signed=signed, p=p_text)
-    names = [model['name'] for model in plan['models']]
+    names = plan.names
     bottom = _bottom(analysis)
     limits = _limits([row for found in analysis.comparisons for row in (found.overall, *found.rows) if row])
     origins = origins_of(rows)
-    chosen = [row for name, row in SUITES[plan['suite']].items() if name in plan['levels']]
+    chosen = [row for name, row in SUITES[plan.suite].items() if name in plan.levels]
     overall = {found.a: found.overall for found in analysis.comparisons if found.overall}
     reach = max(map(abs, _limits(overall.values())))
     return environment.from_string(TEMPLATE.read_text(encoding='utf-8')).render(
@@ -51,7 +51,7 @@ def report_html(plan: dict[str, Any], rows: Sequence[Row], analysis: Analysis, s
         names=names,
         suite=suite_text(plan),
         data_notes=data_notes(plan),
-        versions=versions_of(origins) if origins else plan['versions'],
+        versions=versions_of(origins) if origins else plan.versions,
         notes=mixture_notes(plan, rows),
         generator=GENERATOR,
         sources={row.name: row.source for row in chosen},
@@ -66,8 +66,8 @@ def report_html(plan: dict[str, Any], rows: Sequence[Row], analysis: Analysis, s
         summary_header=SUMMARY[1:],
         swatches={name: swatch(i) for i, name in enumerate(names)},
         curves={
-            corruption: curves(f'c{i}', plan['suite'], corruption, levels, analysis.levels, names, bottom)
-            for i, (corruption, levels) in enumerate(plan['levels'].items())
+            corruption: curves(f'c{i}', plan.suite, corruption, levels, analysis.levels, names, bottom)
+            for i, (corruption, levels) in enumerate(plan.levels.items())
             if analysis.summaries
         },
         heats=_heats(plan, analysis, bottom) if analysis.summaries else {},
@@ -135,11 +135,10 @@ def training_findings(analysis: Analysis) -> list[str]:
 
 def gone(rows: Sequence[Row]) -> dict[tuple[str, str, str], tuple[int, str]]:
     """How many cells have no result, and which, by model, status and reason."""
-    found: dict[tuple[str, str, str], list[CellKey]] = {}
+    found: dict[tuple[str, str, str], list[Condition]] = {}
     for row in rows:
         if row.status != 'ok':
-            cell = CellKey(row.cell['corruption'], row.cell['level'], row.cell['seed'])
-            found.setdefault((row.cell['model'], row.status, row.error), []).append(cell)
+            found.setdefault((row.cell.model, row.status, row.error), []).append(row.cell.condition)
     return {key: (len(cells), some(cells, MOST)) for key, cells in found.items()}
 
 
@@ -169,15 +168,15 @@ def _strip(row: Difference, reach: float) -> dict[str, str]:
     return {**{key: f'{50 + 50 * value / reach:.2f}' for key, value in places.items()}, 'kind': kind}
 
 
-def _heats(plan: dict[str, Any], analysis: Analysis, bottom: float) -> dict[str, dict[str, Any]]:
+def _heats(plan: RunPlan, analysis: Analysis, bottom: float) -> dict[str, dict[str, Any]]:
     """By corruption its levels, and by model a cell for each."""
-    blocks = {CLEAN: [0.0], **plan['levels']}
+    blocks = {CLEAN: [0.0], **plan.levels}
     return {
         corruption: {
             'levels': levels,
             'models': {
                 model: [_heat(analysis.levels.get(model, {}), corruption, level, bottom) for level in levels]
-                for model in (m['name'] for m in plan['models'])
+                for model in plan.names
             },
         }
         for corruption, levels in blocks.items()

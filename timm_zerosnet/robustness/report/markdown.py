@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import html
 import re
-from typing import Any
 
 from ..analysis.comparison import Comparison
 from ..analysis.corruption_error import Estimate
 from ..analysis.grids import some
 from ..analysis.run import Analysis
 from ..models import mapping_note
+from ..plan import RunPlan
 from ..suites import SUITES
 from .comparison_markdown import ALPHA, p_text
 
 SUMMARY = ('model', 'clean', 'mean error', 'area', 'worst level', 'ECE clean', 'ECE mean', 'flips', 'noise sd')
 
 
-def summary_lines(plan: dict[str, Any], analysis: Analysis) -> list[str]:
+def summary_lines(plan: RunPlan, analysis: Analysis) -> list[str]:
     """Two tables with their legends: each model summed up, and pairs; nothing where no cell has a result."""
     if not analysis.summaries:
         return []
@@ -40,27 +40,27 @@ def summary_lines(plan: dict[str, Any], analysis: Analysis) -> list[str]:
     return [*lines, '', legend, '', *_pairs(analysis)]
 
 
-def data_notes(plan: dict[str, Any]) -> list[str]:
+def data_notes(plan: RunPlan) -> list[str]:
     """What was chosen, passed over or lost of the images, and classes that map by their order."""
-    return [*plan['data'].get('notes', ()), *filter(None, map(mapping_note, plan['models']))]
+    return [*plan.data.get('notes', ()), *filter(None, map(mapping_note, plan.models))]
 
 
-def suite_text(plan: dict[str, Any]) -> str:
+def suite_text(plan: RunPlan) -> str:
     """The suite of a run, and which of its corruptions where they are not all."""
-    chosen, every = list(plan['levels']), SUITES[plan['suite']]
+    chosen, every = list(plan.levels), SUITES[plan.suite]
     if len(chosen) == len(every):
-        return str(plan['suite'])
+        return plan.suite
     if not chosen:
-        return f'{plan["suite"]}, clean images alone'
-    return f'{plan["suite"]}, {len(chosen)} of its {len(every)} corruptions ({some(chosen, 6)})'
+        return f'{plan.suite}, clean images alone'
+    return f'{plan.suite}, {len(chosen)} of its {len(every)} corruptions ({some(chosen, 6)})'
 
 
-def mce_legend(plan: dict[str, Any], analysis: Analysis) -> str:
+def mce_legend(plan: RunPlan, analysis: Analysis) -> str:
     """What the two kinds of mCE average: a baseline that a corruption helps has no relative one under it."""
     found = analysis.summaries.values()
     baseline = next((s.baseline for s in found if s.baseline), None)
     if baseline is None:
-        return f'No mCE: the baseline {plan["baseline"]} has no result.' if plan['baseline'] else ''
+        return f'No mCE: the baseline {plan.baseline} has no result.' if plan.baseline else ''
     over, relative = (
         ', '.join(sorted({name for _, names in pairs for name in names}))
         or f'nothing ({"; ".join(dict.fromkeys(estimate.reason for estimate, _ in pairs))})'

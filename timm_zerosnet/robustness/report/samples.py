@@ -11,9 +11,8 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from ..cells import CLEAN
 from ..evaluation import as_floats, resize
-from ..plan import Point
+from ..plan import CLEAN, Condition
 from ..suites import perturb
 
 SIDE = 80  # px shown: 55 noisy pictures of 224 px would be 10 MB
@@ -38,25 +37,29 @@ class Samples:
 
 
 def sample_pictures(
-    images: np.ndarray | Sequence[Image.Image], preprocessing: dict[str, Any], points: Sequence[Point]
+    images: np.ndarray | Sequence[Image.Image],
+    preprocessing: dict[str, Any],
+    suite: str,
+    conditions: Sequence[Condition],
 ) -> Samples:
-    """The first image of a data set at the points of a plan.
+    """The first image of a data set under the conditions of a plan.
 
     Args:
         images: uint8 (N, H, W, 1 or 3) or PIL images.
         preprocessing: Of the model whose view it is.
-        points: Of ``plan.points``. Of several seeds the first is taken, of many levels a few evenly spread ones.
+        suite: Name of the suite.
+        conditions: What the run measures. Of several seeds the first is taken, of many levels a few evenly spread ones.
     """
     pixels = as_floats(resize(images[:1], preprocessing))
-    chosen: dict[str, dict[float, Point]] = {}
-    for point in points:
-        if point.corruption != CLEAN and point.level:
-            chosen.setdefault(point.corruption, {}).setdefault(point.level, point)
+    chosen: dict[str, dict[float, Condition]] = {}
+    for condition in conditions:
+        if condition.corruption != CLEAN and condition.level:
+            chosen.setdefault(condition.corruption, {}).setdefault(condition.level, condition)
     perturbed: dict[str, dict[float, str]] = {}
     for name, at in chosen.items():
         for level in spread(list(at)):
             try:
-                picture = perturb(pixels, name, level, at[level].seed or 0, [0], at[level].suite)
+                picture = perturb(pixels, name, level, at[level].seed or 0, [0], suite)
             except ValueError:  # too small for the suite: the cells say so
                 continue
             perturbed.setdefault(name, {})[level] = _png(picture)
