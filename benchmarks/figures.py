@@ -23,7 +23,7 @@ from records import read_csv
 from timm_zerosnet import METHODS, MultistepMethod, parse_method
 from timm_zerosnet.maintain.tables import NOISES
 from timm_zerosnet.methods import zerosnet_coefficients
-from timm_zerosnet.robustness.analysis.grids import architecture
+from timm_zerosnet.robustness.analysis.grids import architecture_of
 from timm_zerosnet.weights import sha256
 
 DOCS = Path(__file__).resolve().parent.parent / 'docs'
@@ -92,7 +92,7 @@ def accuracies(part: str) -> dict[str, list[float]]:
     for row in read_csv(ROBUSTNESS):
         values = {f'{row["data"]}-clean': float(row['clean']), row['part']: 100 - float(row['mean_error'])}
         if part in values:
-            found.setdefault(architecture(row['model']), {})[row['model']] = values[part]
+            found.setdefault(architecture_of(row['model']), {})[row['model']] = values[part]
     return {name: list(values.values()) for name, values in found.items()}
 
 

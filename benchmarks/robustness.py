@@ -30,11 +30,11 @@ from timm_zerosnet.maintain import tables
 from timm_zerosnet.robustness import SUITES
 from timm_zerosnet.robustness.analysis.baselines import write_baseline
 from timm_zerosnet.robustness.analysis.comparison import Comparison, Trainings, compare_trainings
-from timm_zerosnet.robustness.analysis.grids import architecture
+from timm_zerosnet.robustness.analysis.grids import architecture_of
 from timm_zerosnet.robustness.analysis.run import analyse, compare_run
 from timm_zerosnet.robustness.analysis.summary import ModelSummary
 from timm_zerosnet.robustness.data import load_data
-from timm_zerosnet.robustness.report.markdown import decided
+from timm_zerosnet.robustness.report.comparison_markdown import count_significant
 from timm_zerosnet.robustness.run import run
 from timm_zerosnet.robustness.store import Store, read_cells
 from timm_zerosnet.weights import manifest
@@ -96,8 +96,8 @@ def clean_trainings(data: str) -> list[dict[str, Any]]:
     """Rows as ``trainings_row`` makes them, for the clean top-1 of the manifest."""
     groups: dict[str, dict[str, float]] = {}
     for name in models_of(data):
-        groups.setdefault(architecture(name), {})[name] = manifest()[name]['top1']
-    ours = architecture(f'zerosnet20.{data}')
+        groups.setdefault(architecture_of(name), {})[name] = manifest()[name]['top1']
+    ours = architecture_of(f'zerosnet20.{data}')
     rows = []
     for other in [name for name in groups if ours in groups and name != ours]:
         images = manifest()[next(iter(groups[other]))]['test_images']
@@ -158,7 +158,7 @@ def model_row(found: ModelSummary) -> dict[str, Any]:
 
 def pair_row(found: Comparison) -> dict[str, Any]:
     """The columns of a pair in robustness-pairs.csv."""
-    row, (better, worse) = found.overall, decided(found)
+    row, (better, worse) = found.overall, count_significant(found)
     assert row is not None
     return {
         'a': found.a,

@@ -13,7 +13,7 @@ from typing import Any, Callable
 from .._errors import few
 from .._files import check_folder
 from ..class_folders import SPLITS
-from ..robustness.analysis.run import compare_run, plain
+from ..robustness.analysis.run import compare_run, plain_values
 from ..robustness.corrupt import LAYOUTS, corrupt
 from ..robustness.data import TORCHVISION, LabelledImages, load_data
 from ..robustness.models import Source, read_class_map
@@ -198,7 +198,7 @@ def _data_name(data: str) -> str:
 def _compare(args: argparse.Namespace) -> None:
     a, b = args.a, args.b
     found = compare_run(args.folder, a, b, args.other)
-    print(json.dumps(plain(found), indent=2) if args.json else comparison_markdown(found), end='\n' * args.json)
+    print(json.dumps(plain_values(found), indent=2) if args.json else comparison_markdown(found), end='\n' * args.json)
 
 
 def _corrupt(args: argparse.Namespace) -> None:

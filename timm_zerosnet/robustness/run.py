@@ -24,7 +24,7 @@ from tqdm import tqdm
 from .._errors import few, one_line
 from .._files import need
 from .analysis.baselines import check_baseline
-from .analysis.grids import architecture, training
+from .analysis.grids import architecture_of, training_of
 from .arguments import integer, selection
 from .data import LabelledImages, ahead
 from .evaluation import (
@@ -251,10 +251,10 @@ def _sources(models: Sequence[str | Source]) -> list[Source]:
             raise ValueError(f'two different models are called {source.name!r}: accepted is one name for each')
     own = [name for name, source in sources.items() if source.module is not None or source.checkpoint is not None]
     for name in own:
-        kind, seed = training(name)
+        kind, seed = training_of(name)
         for other in sources:
-            same = other != name and training(other) == (kind, seed)
-            if same or not seed and other not in own and architecture(other) == kind:
+            same = other != name and training_of(other) == (kind, seed)
+            if same or not seed and other not in own and architecture_of(other) == kind:
                 raise ValueError(
                     f'weights of yours are called {name!r} beside {other!r}, so that they would count as a training of '
                     "the same network: accepted is another name, as in Source('mine', module)"

@@ -1,4 +1,4 @@
-"""Two models compared image by image: ties, pairs, ids, missing cells, and what the report says of them."""
+"""Two models compared image by image: ties, pairs, ids, missing cells, and what the Markdown says of them."""
 
 import itertools
 import math
@@ -42,7 +42,7 @@ def single(counts, images=100):
 
 
 def test_two_models_from_one_weight():
-    """Two equal models would be put in an order."""
+    """Two equal models must not be put in an order."""
     cells = whole_run('a')
     found = compare(cells + renamed(cells, 'b'), 'a', 'b', **FAST)
     assert found.complete and len(found.rows) == 41 and found.cells == CELLS
@@ -52,7 +52,7 @@ def test_two_models_from_one_weight():
 
 
 def test_three_discordant_images():
-    """Three images of difference would be put in an order: p = 0.25."""
+    """Three discordant images, p = 0.25, must not put two models in an order."""
     (row,) = compare(single((80, 3, 0)), 'a', 'b', **FAST).rows
     assert (row.p, row.p_holm, row.test) == (pytest.approx(0.25), pytest.approx(0.25), 'exact McNemar')
     assert (row.only_a, row.only_b, row.difference) == (3, 0, pytest.approx(3))
@@ -135,14 +135,14 @@ def test_order_of_cells_and_images_changes_nothing(pair):
 
 
 def test_different_numbers_of_images_are_refused_without_ids():
-    """Figures of a part would be compared with figures of the whole."""
+    """Figures of some images must not be compared with figures of all."""
     cells = whole_run('a', images=200) + chosen_images(whole_run('b', images=200), np.arange(50))
     with pytest.raises(ValueError, match='a saw 200 images, b 50: .* ids'):
         compare(cells, 'a', 'b')
 
 
 def test_ids_restrict_the_comparison_to_common_images(pair):
-    """Figures of a part would be compared with figures of the whole."""
+    """Figures of some images must not be compared with figures of all."""
     kept = np.random.default_rng(1).permutation(200)[:50]
     part = [c for c in pair if c.model == 'a'] + chosen_images([c for c in pair if c.model == 'b'], kept)
     ids = {'a': [f'image {i}' for i in range(200)], 'b': [f'image {i}' for i in kept]}
@@ -160,7 +160,7 @@ def test_ids_restrict_the_comparison_to_common_images(pair):
     [
         ({'a': range(200)}, '0 ids for the 200 images of b'),
         ({'a': range(199), 'b': range(200)}, '199 ids for the 200 images of a'),
-        ({'a': range(200), 'b': [*range(199), 5]}, '1 ids of b are there twice'),
+        ({'a': range(200), 'b': [*range(199), 5]}, 'expected unique ids, got 1 ids of b twice'),
         ({'a': range(200), 'b': range(200, 400)}, 'a and b share no image'),
     ],
 )
@@ -182,7 +182,7 @@ def test_other_labels_are_noticed():
 
 
 def test_the_same_prediction_is_right_for_both_or_for_neither():
-    """Labels that are shifted by one make no image right for both, which hid them."""
+    """With labels shifted by one no image is right for both models, which once hid the shift."""
     one = cell('a', CLEAN, 0, np.arange(20) < 12)
     two = cell('b', CLEAN, 0, np.zeros(20), labels=(np.arange(20) - 1) % 10)  # predicts what the labels of a are
     with pytest.raises(ValueError, match='contradict each other about the labels of 12 images'):
@@ -198,7 +198,7 @@ def test_the_same_prediction_is_right_for_both_or_for_neither():
     'a, b, message',
     [
         ('a', 'c', "no cells of model 'c'.*the run has a, b"),
-        ('a', 'a', 'a with itself'),
+        ('a', 'a', 'expected two models, got a twice'),
     ],
 )
 def test_models_that_cannot_be_compared(pair, a, b, message):
@@ -209,7 +209,7 @@ def test_models_that_cannot_be_compared(pair, a, b, message):
 
 
 def test_missing_cells_are_listed(pair):
-    """An average over what happens to be there would pass for the whole."""
+    """An average over the cells that happen to be there must not pass for the whole."""
     cells = [c for c in pair if (c.model, c.corruption, c.level) != ('b', 'randn', 0.2)]
     cells = [c for c in cells if c.corruption != 'uniform']
     found = compare(cells, 'a', 'b', **FAST)
@@ -235,7 +235,7 @@ def test_one_training_decides_nothing_about_architectures():
     assert found.trainings.p is None and found.trainings.sds == (None, None)
     report = comparison_markdown(compare(cells, 'one', 'two', **FAST))
     assert 'one training seed: nothing can be decided about the architecture' in report
-    assert 'Overall one.x is better by' in report
+    assert 'Overall, one.x is better by' in report
 
 
 def test_a_name_without_its_default_tag_is_a_training_like_the_others():
@@ -295,12 +295,12 @@ def test_trainings_without_spread_decide_nothing():
 
 
 def test_a_tie_is_not_an_order():
-    """A ranking without intervals shows ties as an order."""
+    """A tie must not be shown as an order."""
     report = comparison_markdown(compare(single((80, 3, 0)), 'a', 'b', **FAST))
-    assert 'A is better in 0 and B in 0 of 1 rows; the other 1 show no difference, which is no order' in report
+    assert 'A is better in 0 and B in 0 of 1 rows. In the other 1 no difference is shown, which does not mean' in report
     cells = whole_run('a')
     report = comparison_markdown(compare(cells + renamed(cells, 'b'), 'a', 'b', **FAST))
-    assert 'Overall no difference is shown: 0.00 (p 1.0000 after' in report and '+0.00' not in report
+    assert 'Overall, no difference is shown: 0.00 (p 1.0000 after' in report and '+0.00' not in report
 
 
 def test_report_is_a_markdown_table(pair):

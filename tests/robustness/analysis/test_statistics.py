@@ -41,7 +41,7 @@ def test_wilson_is_its_formula(trials, data):
 
 
 def test_wilson_has_a_width_at_the_ends():
-    """An interval of no width at 0 and 100 % would claim to be certain."""
+    """An interval without a width at 0 and 100 % would claim certainty."""
     z2 = stats.norm.ppf(0.975) ** 2
     assert wilson(0, 10_000) == pytest.approx((0, z2 / (10_000 + z2)))
     assert wilson(10_000, 10_000) == pytest.approx((10_000 / (10_000 + z2), 1))
@@ -260,7 +260,7 @@ def test_calibration_error_is_the_sum_over_its_bins(images, bins):
 
 
 def test_two_classes():
-    """Measures that assume five classes or more fail with two."""
+    """Measures must not assume five classes."""
     assert calibration_error(np.array([0.5, 0.9]), np.array([True, True])) == pytest.approx(0.3)
     assert flip_rate(np.array([0, 1, 1, 0]), np.array([0, 1, 0, 0])) == 0.25
 

@@ -1,4 +1,4 @@
-"""What sums up a run: tables, areas, corruption errors, spreads; what is missing is said."""
+"""Summaries of a run: tables, areas, corruption errors and spreads by hand, and what becomes of missing cells."""
 
 import dataclasses
 import math
@@ -10,7 +10,7 @@ from made_cells import LEVELS, cell, chosen_images, evaluation, renamed, whole_r
 
 from timm_zerosnet.robustness import SUITES
 from timm_zerosnet.robustness.analysis.baselines import BASELINES, check_baseline, read_baseline, write_baseline
-from timm_zerosnet.robustness.analysis.grids import architecture
+from timm_zerosnet.robustness.analysis.grids import architecture_of
 from timm_zerosnet.robustness.analysis.levels import accuracy_table
 from timm_zerosnet.robustness.analysis.statistics import wilson
 from timm_zerosnet.robustness.analysis.summary import summarise, training_spread
@@ -91,7 +91,7 @@ def test_accuracy_table_keeps_noise_and_cells_apart():
 
 @pytest.mark.parametrize('count', [0, 20])
 def test_intervals_at_the_ends_have_a_width(count):
-    """An interval of no width at 0 and 100 % would claim to be certain."""
+    """An interval without a width at 0 and 100 % would claim certainty."""
     cells = [cell('m', *key[:2], first(count), key[2]) for key in SOME]
     for row in accuracy_table(cells, **FAST):
         assert row.accuracy == 5 * count and row.high - row.low > 10
@@ -101,7 +101,7 @@ def test_intervals_at_the_ends_have_a_width(count):
 
 
 def test_two_classes():
-    """Measures that assume five classes or more fail with two."""
+    """Measures such as top-5 must not assume five classes."""
     cells = whole_run('m', images=60, classes=2)
     for row in accuracy_table(cells, **FAST):
         assert 0 <= row.ece <= 100 and 0 <= row.flip_rate <= 100 and row.top5 == 100
@@ -142,7 +142,7 @@ def test_mce_by_hand():
 
 @pytest.mark.parametrize('name', ['preresnet20.cifar10', 'preresnet20'])
 def test_baseline_of_the_run_is_100(name):
-    """mCE would be defined with the errors of an ImageNet baseline alone."""
+    """mCE was once defined with the errors of an ImageNet baseline alone."""
     cells = whole_run('zerosnet20.cifar10', seed=1) + whole_run('preresnet20.cifar10', seed=2)
     found = summarise(cells, name, **FAST)
     base, other = found['preresnet20.cifar10'], found['zerosnet20.cifar10']
@@ -153,7 +153,7 @@ def test_baseline_of_the_run_is_100(name):
 
 
 def test_no_baseline_leaves_mce_out_with_a_reason():
-    """mCE without a baseline would fail, or be left out without a word."""
+    """mCE without a baseline must neither fail nor be left out without a reason."""
     summary = summarise(whole_run('m'), **FAST)['m']
     assert summary.baseline is None and summary.mce_over == ()
     for estimate in (summary.mce, summary.relative_mce, summary.corruptions[0].ce):
@@ -161,7 +161,7 @@ def test_no_baseline_leaves_mce_out_with_a_reason():
 
 
 def test_unknown_baseline_is_an_error(tmp_path):
-    """A baseline that is not there would leave mCE undefined without a word."""
+    """An unknown baseline must not leave mCE undefined without a word."""
     with pytest.raises(ValueError, match="baseline 'vgg'.*the run has a, b.*packaged for suite zerosnet: none"):
         summarise(small_run('a') + small_run('b'), 'vgg', folder=tmp_path)
     cells = small_run('net.x') + small_run('net.y')
@@ -170,7 +170,7 @@ def test_unknown_baseline_is_an_error(tmp_path):
 
 
 def test_baseline_without_errors_gives_no_infinity():
-    """Division by the errors of a perfect baseline: that corruption is left out, and mCE names the others."""
+    """A corruption under which the baseline makes no errors is left out, and mCE names the others."""
     cells = small_run('m') + small_run('base', clean=20, low=20, high=20, noise=(12, 14))
     found = summarise(cells, 'base', plan=SOME, **FAST)
     for name, value in (('m', 100 * 8 / 7), ('base', 100)):
@@ -234,13 +234,13 @@ def test_packaged_baseline_without_a_level(tmp_path):
 @pytest.mark.parametrize(
     'text, message',
     [
-        ('a,b\n1,2\n', 'has columns'),
-        ('corruption,level,error\nclean,0,x\n', 'line 3 is .*accepted are a name and two numbers'),
-        ('corruption,level,error\nclean,0\n', 'line 3 is'),
-        ('corruption,level,error\nclean,0,101\n', 'its error from 0 to 100'),
-        ('corruption,level,error\nclean,0,nan\n', 'its error from 0 to 100'),
-        ('corruption,level,error\nclean,0,9\nclean,0.0,9\n', 'line 4.*each level once'),
-        ('corruption,level,error\nconst,0.1,9\n', 'lacks the clean error'),
+        ('a,b\n1,2\n', 'expected columns corruption, level, error, got'),
+        ('corruption,level,error\nclean,0,x\n', 'line 3: expected a name and two numbers'),
+        ('corruption,level,error\nclean,0\n', 'line 3: expected'),
+        ('corruption,level,error\nclean,0,101\n', 'an error from 0 to 100'),
+        ('corruption,level,error\nclean,0,nan\n', 'an error from 0 to 100'),
+        ('corruption,level,error\nclean,0,9\nclean,0.0,9\n', 'line 4: expected each level once'),
+        ('corruption,level,error\nconst,0.1,9\n', 'expected a row clean,0,ERROR'),
     ],
 )
 def test_damaged_baseline_is_refused(tmp_path, text, message):
@@ -254,7 +254,7 @@ def test_damaged_baseline_is_refused(tmp_path, text, message):
 def test_a_baseline_without_its_images_is_refused(tmp_path, first):
     path = tmp_path / 'm.zerosnet.csv'
     path.write_text(f'{first}\nclean,0,9\n', encoding='utf-8')
-    with pytest.raises(ValueError, match='begins with .* the sha256 of the images'):
+    with pytest.raises(ValueError, match="expected '# images ' and the sha256 of the images"):
         read_baseline(path)
 
 
@@ -281,7 +281,7 @@ def test_a_baseline_is_not_written_from_a_part(tmp_path):
 
 
 def test_a_missing_cell_is_listed_and_stops_what_needs_it():
-    """An average over what happens to be there would pass for the whole."""
+    """An average over the cells that happen to be there must not pass for the whole."""
     cells = whole_run('m') + whole_run('base', seed=1)
     cells = [c for c in cells if (c.model, c.corruption, c.level, c.seed) != ('m', 'randn', 0.2, 1)]
     found = summarise(cells, 'base', **FAST)
@@ -298,7 +298,7 @@ def test_a_missing_cell_is_listed_and_stops_what_needs_it():
 
 
 def test_a_missing_corruption_is_listed():
-    """A corruption would be missing from the average without a word, also where no model has it."""
+    """A corruption must not be missing from the average without a word, even if no model has it."""
     cells = [c for c in whole_run('m') if c.corruption != 'uniform']
     summary = summarise(cells, 'm', **FAST)['m']
     assert (summary.cells, summary.expected) == (55, 67)
@@ -334,8 +334,11 @@ def test_a_baseline_that_lacks_cells_is_said():
         ([], 'no cells'),
         (small_run('m') + small_run('m'), 'm: the cell clean is there twice'),
         (small_run('m') + [cell('m', 'const', 0.2, first(3))], 'm: the cell const 0.2 is there twice'),
-        (small_run('m') + [cell('m', 'const', 0.3, first(3, 10))], 'm: 10 in const 0.3, 20 in clean images'),
-        ([cell('m', CLEAN, 0.1, first(3))], 'a clean cell at level 0.1'),
+        (
+            small_run('m') + [cell('m', 'const', 0.3, first(3, 10))],
+            'm: expected cells on the same images, .* got 10 in const 0.3, 20 in clean images',
+        ),
+        ([cell('m', CLEAN, 0.1, first(3))], 'expected a clean cell at level 0, got one at level 0.1'),
         (small_run('m') + [cell('m', 'contrast', 1, first(3), suite='cifar-c')], 'suites cifar-c, zerosnet: name one'),
     ],
 )
@@ -369,7 +372,7 @@ def test_suites_are_kept_apart():
     ],
 )
 def test_training_seed_is_part_of_the_tag(model, name):
-    assert architecture(model) == name
+    assert architecture_of(model) == name
 
 
 def test_training_spread_is_not_noise_spread():

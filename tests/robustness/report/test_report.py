@@ -1,4 +1,4 @@
-"""The HTML report: whole, safe, the numbers of the analysis, the same bytes each time."""
+"""The HTML report is complete and safe, has the numbers of the analysis, and is the same bytes each time."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from PIL import Image
 from small_runs import DATA, FEW, IMAGES, plain
 
 from timm_zerosnet.robustness.data import LabelledImages
-from timm_zerosnet.robustness.report.charts import COLOURS, at_level, curves, series
+from timm_zerosnet.robustness.report.charts import COLOURS, curves, line_style, row_at
+from timm_zerosnet.robustness.report.comparison_markdown import count_significant
 from timm_zerosnet.robustness.report.html import report_html
-from timm_zerosnet.robustness.report.markdown import decided
-from timm_zerosnet.robustness.report.samples import LEVELS, SIDE, spread
+from timm_zerosnet.robustness.report.samples import MAX_LEVELS, MAX_SIDE, evenly_spaced
 from timm_zerosnet.robustness.run import run
 from timm_zerosnet.robustness.suites import perturb
 
@@ -86,7 +86,7 @@ def test_every_part_is_there(case):
         'trainings': known,
         'empty': not known,
         'samples': pictures is not None,
-        'gone': any(row.status != 'ok' for row in rows),
+        'without-result': any(row.status != 'ok' for row in rows),
         'method': True,
     }
     assert set(found.sections) == {name for name, there in expected.items() if there}
@@ -126,7 +126,7 @@ def test_numbers_are_those_of_the_analysis(case):
             f'{row.accuracy:.1f}' for (corruption, _), row in analysis.levels[name].items() if corruption == 'clean'
         ]
         for corruption, level in analysis.levels[name]:
-            row = at_level(analysis.levels[name], corruption, level)
+            row = row_at(analysis.levels[name], corruption, level)
             assert f'{name}, {corruption} {level:g}: {row.accuracy:.2f} % ({row.low:.2f} to {row.high:.2f})' in {
                 attributes.get('title') for attributes in found.all('td')
             }
@@ -134,12 +134,12 @@ def test_numbers_are_those_of_the_analysis(case):
     for pair in analysis.comparisons:
         if pair.overall:
             start = cells['pairs'].index(('th', words(pair.a))) + 1
-            shown = [content for _, content in cells['pairs'][start : start + 5]]
+            shown = [content for _, content in cells['pairs'][start : start + 4]]
             row = pair.overall
             partly = ' (incomplete)' if pair.missing else ''
             assert shown[0] == f'{row.difference:+.2f}{partly} {row.low:+.2f} to {row.high:+.2f}'
-            assert shown[3] == f'{row.smallest:.2f}' and shown[4] == '{} : {} of {}'.format(
-                *decided(pair), len(pair.rows)
+            assert shown[2] == f'{row.smallest:.2f}' and shown[3] == '{} : {} of {}'.format(
+                *count_significant(pair), len(pair.rows)
             )
 
 
@@ -151,10 +151,10 @@ def test_findings_claim_what_the_intervals_allow():
     assert row.p_holm < 0.05 and row.difference < 0
     figures = f"p < 0.0001 after Holm's correction; {row.low:.2f} to {row.high:.2f}, not corrected"
     assert f'{-row.difference:.2f} points less accurate than a over all corruptions ({figures}).' in text
-    assert 'one training seed decides nothing about an architecture, and there is one of each' in text
+    assert 'One training seed shows nothing about an architecture, and each has only one.' in text
     text = words(Page(report_html(*equal)).texts['findings'])
     assert equal[2].comparisons[0].overall.p_holm > 0.05
-    assert 'no difference to x is shown over all corruptions' in text and 'accurate than' not in text
+    assert 'no difference from x is shown over all corruptions' in text and 'accurate than' not in text
     assert "after Holm's correction; " in text and 'not corrected).' in text
 
 
@@ -163,7 +163,7 @@ def test_findings_about_architectures_need_several_trainings():
     models = {name: whole_run(name, skill=1 if name[0] == 'a' else 0.7, seed=i) for i, name in enumerate(names)}
     plan = [('clean', 0, None), ('const', 0.1, None), ('const', 0.2, None)]
     text = words(Page(report_html(*made(models, plan))).texts['findings'])
-    assert 'Over their trainings b.d and a.d ' in text and 'Welch' in text and 'decides nothing' not in text
+    assert 'Over their trainings b.d and a.d ' in text and 'Welch' in text and 'shows nothing' not in text
 
 
 def test_a_model_without_a_result(case):
@@ -171,15 +171,17 @@ def test_a_model_without_a_result(case):
     found = Page(text)
     for model in plan.models:
         if model['name'] not in analysis.summaries:
-            assert f'{model["name"]}: no cell of it has a result.' in words(found.texts['findings'])
+            assert f'{model["name"]}: no cell has a result.' in words(found.texts['findings'])
     failed = [row for row in rows if row.status == 'failed']
     if failed:
         assert f'{len(failed)} cells failed' in text
-        assert words(found.texts['gone']).count('no <b>failed</b>') == len({row.cell['model'] for row in failed})
+        assert words(found.texts['without-result']).count('no <b>failed</b>') == len(
+            {row.cell['model'] for row in failed}
+        )
 
 
 def test_missing_cells_leave_gaps():
-    """A line has a break where a level is missing, and what needs it is called incomplete."""
+    """A line has a gap where a level is missing, and figures that need the level are called incomplete."""
     cells = [c for c in whole_run('a') if (c.corruption, c.level) != ('randn', 0.03)]
     plan = [('clean', 0, None), *(('randn', level, seed) for level in (0.01, 0.03, 0.1) for seed in (0, 1))]
     made_of = made({'a': cells, 'b': whole_run('b', skill=0.8)}, plan)
@@ -188,7 +190,7 @@ def test_missing_cells_leave_gaps():
     assert 'incomplete' in found.texts['summary'] and 'only 5 of 7 cells have a result' in words(
         found.texts['findings']
     )
-    listed = [content for section, _, content in found.cells if section == 'gone'][-4:]
+    listed = [content for section, _, content in found.cells if section == 'without-result'][-4:]
     assert listed == ['a', '2 missing', 'randn 0.03 seed 0, randn 0.03 seed 1', 'no <b>missing</b>']
     assert 'accurate than a where both have results' in words(found.texts['findings'])
     assert '(incomplete)' in found.texts['pairs']
@@ -200,7 +202,7 @@ def test_missing_cells_leave_gaps():
 
 
 def test_same_bytes():
-    """Whatever the user's settings are, which stay as they are."""
+    """Equal whatever matplotlib's settings are, and these are left as they are."""
     first = page('three models')
     with matplotlib.rc_context({'lines.linewidth': 9, 'font.size': 30, 'svg.hashsalt': None, 'axes.grid': False}):
         before = dict(matplotlib.rcParams)
@@ -219,7 +221,7 @@ def test_level_0_of_a_corruption_is_shown():
 
 
 def test_styles_differ():
-    looks = [tuple(map(str, series(i).values())) for i in range(COLOURS * 7)]
+    looks = [tuple(map(str, line_style(i).values())) for i in range(COLOURS * 7)]
     assert len(set(looks)) == len(looks)
 
 
@@ -248,7 +250,7 @@ def out(tmp_path_factory):
 
 
 def test_report_of_a_run(out):
-    """Beside the other files, with the numbers of summary.json, and the pixels that the model saw."""
+    """The page of a real run has the numbers of summary.json and shows the pixels that the model saw."""
     text = (out / 'report.html').read_text()
     found = Page(text)
     assert 'Robustness to noise on &lt;i&gt;data' in text and '<i>data' not in text and '<script' not in text
@@ -265,16 +267,22 @@ def test_report_of_a_run(out):
 
 
 def test_samples_are_few_and_small():
-    assert spread([1, 2, 3], 4) == [1, 2, 3] and spread(list(range(14)), 4) == [0, 4, 9, 13]
+    assert evenly_spaced([1, 2, 3], 4) == [1, 2, 3] and evenly_spaced(list(range(14)), 4) == [0, 4, 9, 13]
     found = samples('imagenet-c', side=224, corruptions=['contrast'])
-    assert (found.size, found.shown) == ((224, 224), (SIDE, SIDE))
-    assert decoded(found.clean).shape == (SIDE, SIDE, 3) and list(found.perturbed['contrast']) == [1, 2, 3, 4, 5]
-    assert max(map(len, samples().perturbed.values())) == LEVELS
+    assert (found.size, found.shown) == ((224, 224), (MAX_SIDE, MAX_SIDE))
+    assert decoded(found.clean).shape == (MAX_SIDE, MAX_SIDE, 3) and list(found.perturbed['contrast']) == [
+        1,
+        2,
+        3,
+        4,
+        5,
+    ]
+    assert max(map(len, samples().perturbed.values())) == MAX_LEVELS
     assert decoded(samples(channels=1).clean).shape == (32, 32)
 
 
 def test_pictures_too_small_for_a_suite_are_left_out():
-    """The cells of a model that takes any size fail with the reason; the report does not."""
+    """Images that are too small make cells fail, but not the report."""
     assert samples('imagenet-c', side=32).perturbed.keys() == set()
 
 

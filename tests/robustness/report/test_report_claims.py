@@ -1,4 +1,4 @@
-"""What report.html, table.md and summary.json say besides the numbers: no more than the cells hold."""
+"""The sentences of report.html, table.md and summary.json claim no more than the cells show."""
 
 import json
 
@@ -45,8 +45,8 @@ def test_each_mce_names_what_it_averages():
 def test_an_interval_may_end_at_0_or_100():
     findings = made({'right': model('right', 40, 40, 40), 'wrong': model('wrong', 0, 0, 0)}, PLAN)
     text, _ = said(findings)
-    assert 'on 100.00 % (91.24 to 100.00) over all corruptions' in text
-    assert 'on 0.00 % (0.00 to 8.76) over all corruptions' in text
+    assert '100.00 % (91.24 to 100.00) on average over all corruptions' in text
+    assert '0.00 % (0.00 to 8.76) on average over all corruptions' in text
 
 
 def test_a_pair_that_lacks_cells_is_marked():
@@ -69,7 +69,7 @@ def test_a_pair_of_two_sizes_did_not_see_the_same_noise(tmp_path):
     table = (tmp_path / 'table.md').read_text()
     for text in (page, table):
         assert '(other noise) ' in text and note in text
-    assert 'with the same noise where nothing else is said' in page
+    assert 'with the same noise unless noted otherwise' in page
     (pair,) = json.loads((tmp_path / 'summary.json').read_text())['statistics']['comparisons']
     assert pair['notes'] == [note]
 
@@ -99,7 +99,7 @@ def test_no_mce_has_its_reason():
 def test_a_part_of_a_suite_is_named_in_the_heads():
     for chosen, seeds, suite in (
         (['const', 'randn'], '0, 1', 'suite zerosnet, 2 of its 4 corruptions (const, randn)'),
-        ([CLEAN], '', 'suite zerosnet, clean images alone'),
+        ([CLEAN], '', 'suite zerosnet, only clean images'),
         (list(SUITES['zerosnet']), '0, 1', 'suite zerosnet'),
     ):
         report = whole(['a'], corruptions=chosen)

@@ -1,4 +1,4 @@
-"""Paired comparison of two models on the images they share."""
+"""Paired comparison of two models on the images that both saw."""
 
 from __future__ import annotations
 
@@ -9,8 +9,19 @@ from typing import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from ..plan import CLEAN, Cell, Condition
-from .grids import Grid, architecture, expected_keys, find_model, grids, some, training
+from ..._errors import few
+from ..plan import Cell, Condition
+from .grids import (
+    Grid,
+    Level,
+    architecture_of,
+    common_seeds,
+    expected_conditions,
+    find_model,
+    grids_by_model,
+    mean_weights,
+    training_of,
+)
 from .statistics import (
     RESAMPLES,
     bootstrap_means,
@@ -23,25 +34,29 @@ from .statistics import (
 
 OVERALL = 'overall'
 
+Pairs = dict[Level, list[int | None]]  # the noise seeds that both models have at each level
+
 
 @dataclass(frozen=True)
 class Difference:
-    """Accuracy of one model less that of another on the same images, levels and noise, in percent.
+    """The accuracy of model A minus that of model B on the same images, levels and noise, in percent.
 
     Args:
-        corruption, level: Which; ``overall`` is the mean over corruptions of the mean over levels, clean left out, and
-            has no level.
-        seeds: Noise seeds that both have; empty where nothing is random.
-        accuracy_a, accuracy_b: Top-1.
-        difference: The first less the second.
-        low, high: 95 % interval of it, over images (and their noise).
-        interval: Its method.
-        only_a, only_b: Outcomes, images times cells, in which only one of them is right.
-        noise_sd: Standard deviation of the difference over noise seeds; None below two.
-        p: Two-sided, of no difference.
-        test: Which test it is.
+        corruption: Name of the corruption, ``'clean'``, or ``'overall'`` for the mean over corruptions of the mean over
+            levels without clean.
+        level: Strength or severity; None for ``'overall'``.
+        seeds: Noise seeds that both models have; empty if nothing is random.
+        accuracy_a, accuracy_b: Top-1 accuracy of each.
+        difference: ``accuracy_a - accuracy_b``.
+        low, high: 95 % interval of the difference over images and their noise.
+        interval: Name of the method of the interval.
+        only_a, only_b: Number of outcomes, images times cells, in which only that model is right.
+        noise_sd: Standard deviation of the difference over noise seeds; None for fewer than two.
+        p: Two-sided p value of no difference.
+        test: Name of the test.
         p_holm: ``p`` corrected for all rows of the comparison.
-        smallest: The difference that these images and seeds show with 80 % power at 5 %, as a single comparison.
+        smallest: Smallest difference that these images and seeds can show, with 80 % power at a level of 5 %, if this
+            were the only comparison.
     """
 
     corruption: str
@@ -64,9 +79,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class Trainings:
-    """Several trainings of two architectures: overall accuracy of each, percent, and the difference of their means.
+    """Two architectures compared over several trainings of each, in percent.
 
-    ``low``, ``high`` and ``p`` are Welch's; None where an architecture has one training, or no training differs.
+    Args:
+        architectures: Names of both.
+        accuracies: Overall accuracy of each training of both, by model.
+        sds: Standard deviation over the trainings of both; None for a single training.
+        difference: Difference of the mean accuracies.
+        low, high, p: 95 % interval and p value of Welch's test; None if an architecture has a single training, or if
+            the trainings of both are all equal.
     """
 
     architectures: tuple[str, str]
@@ -80,19 +101,19 @@ class Trainings:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What ``compare`` finds.
+    """The result of ``compare``.
 
     Args:
-        a, b: The models.
-        suite: Of the cells.
-        images: How many both saw and the comparison rests on.
-        images_a, images_b: How many each saw.
-        cells, expected: Cells that both have, and those of a finished run.
-        missing: Cells that one or both lack, with the models that lack them.
-        rows: Clean first, then each corruption and level that both have.
-        overall: Over all levels of the rows; None if there are none.
-        trainings: On the images of the comparison; None if both are trainings of one architecture.
-        notes: What a reader must know besides.
+        a, b: Names of the models.
+        suite: Name of the suite.
+        images: Number of images that both models saw; the comparison rests on these.
+        images_a, images_b: Number of images that each model saw.
+        cells, expected: Number of cells that both models have, and that each has in a finished run.
+        missing: Conditions that a model lacks, each with the names of the models that lack it.
+        rows: Clean first, then each corruption and level that both models have.
+        overall: Mean over the rows; None if no level of a corruption is among them.
+        trainings: The architectures compared on the same images; None if both models are of one architecture.
+        notes: Sentences about what makes the comparison less than exact.
     """
 
     a: str
@@ -129,42 +150,44 @@ def compare(
 ) -> Comparison:
     """Compare two models of a run image by image.
 
-    A difference is decided on pairs: the same image, level and noise seed. Bootstrap and tests move an image with all
-    its cells. What is compared are two sets of weights; ``trainings`` is about their architectures.
+    Outcomes are paired: the same image, level and noise seed. The bootstrap and the tests always move an image together
+    with all its cells. The comparison is one of two sets of weights; only ``trainings`` is about their architectures.
 
     Args:
-        cells: Of a run or of several, in any order.
-        a, b: Models of it; a name without its tag will do where only one model has it.
-        image_ids: For each of the two models, an id for each of its images in their order; needed where their numbers
-            differ. Without it, both saw the same images in the same order.
-        classes: For each of the two models, its output by class name, where they number the classes differently.
-        suite: Which suite; needed where there are several.
-        expected: (corruption, level, seed) of every cell that a model should have; default: what the runs planned that
-            the cells are of, as ``read_run`` gives them, otherwise the whole suite.
+        cells: Cells of one run or of several, in any order.
+        a, b: Names of two models among the cells; a tag may be left out if that leaves no doubt.
+        image_ids: For each of the two models, the id of each of its images in their order; needed if the models saw
+            different numbers of images. Without it, both must have seen the same images in the same order.
+        classes: For each of the two models, its output index by class name; needed if they number the classes
+            differently.
+        suite: Name of the suite; needed if there are cells of several.
+        expected: (corruption, level, seed) of every cell that a model should have. The default is what the runs of the
+            cells planned, and the whole suite for cells of no run.
         plan: The former name of ``expected``.
-        resamples: Of the bootstrap.
-        seed: Of the bootstrap, and of the sign flips where they are sampled.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the bootstrap and of sampled sign flips.
 
     Raises:
-        ValueError: for a model that is not there, the same model twice, different numbers of images without ids, ids
-            of another number or that are there twice, no image or cell in common, labels that contradict each other.
+        ValueError: if a model is not there, if both are the same, if they saw different numbers of images and there are
+            no ids, if the ids are not one for each image or not unique, if there is no image or cell in common, if the
+            models contradict each other about the labels.
     """
-    models = grids(cells, suite)
+    models = grids_by_model(cells, suite)
     one, two = (models[find_model(models, name)] for name in (a, b))
     if one is two:
-        raise ValueError(f'{one.model} with itself: accepted are two models')
+        raise ValueError(f'expected two models, got {one.model} twice')
     keep = _common_images(one, two, image_ids)
-    wanted = expected_keys([one, two], plan if expected is None else expected)
-    pairs = {
+    wanted = expected_conditions([one, two], plan if expected is None else expected)
+    pairs: Pairs = {
         level: seeds
         for level in one.levels
         if (seeds := [s for s in one.levels[level] if s in two.levels.get(level, {})])
     }
     if not pairs:
         raise ValueError(f'{one.model} and {two.model} have no cell in common')
-    _same_labels(one, two, pairs, keep, classes or {})
+    _check_labels(one, two, pairs, keep, classes or {})
     outcomes = {level: _outcomes(one, two, level, seeds, keep) for level, seeds in pairs.items()}
-    weights = _weights(pairs)
+    weights = mean_weights(pairs)
     columns = [(right[0] - right[1]).mean(1) for right in outcomes.values()]
     if weights:
         columns.append(sum(weight * columns[list(pairs).index(level)] for level, weight in weights.items()))
@@ -173,8 +196,8 @@ def compare(
     if weights:
         rows.append(_overall(pairs, outcomes, weights, columns[-1].round(12), samples[:, -1], seed))
     rows = [replace(row, p_holm=float(p)) for row, p in zip(rows, holm([row.p for row in rows]), strict=True)]
-    lost = [(key, tuple(g.model for g in (one, two) if not _has(g, key))) for key in wanted]
-    missing = tuple((key, names) for key, names in lost if names)
+    lacking = [(condition, tuple(g.model for g in (one, two) if not g.has(condition))) for condition in wanted]
+    missing = tuple((condition, names) for condition, names in lacking if names)
     return Comparison(
         a=one.model,
         b=two.model,
@@ -191,45 +214,49 @@ def compare(
     )
 
 
-def _has(grid: Grid, key: Condition) -> bool:
-    return grid.clean is not None if key.corruption == CLEAN else key.seed in grid.levels.get(key[:2], {})
-
-
 def _common_images(one: Grid, two: Grid, image_ids: Mapping[str, Sequence] | None) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of the images that both have, in each."""
+    """The positions, in each model's images, of those that both models saw."""
     if image_ids is None:
         if one.images != two.images:
             raise ValueError(
-                f'{one.model} saw {one.images} images, {two.model} {two.images}: accepted is one number, or the ids of '
-                'the images, to compare those that both saw'
+                f'{one.model} saw {one.images} images, {two.model} {two.images}: expected the same number, or the ids '
+                'of the images, to compare those that both saw'
             )
         return np.arange(one.images), np.arange(one.images)
     ids = []
     for grid in (one, two):
         given = [id.item() if isinstance(id, np.generic) else id for id in image_ids.get(grid.model, ())]
         if len(given) != grid.images:
-            raise ValueError(f'{len(given)} ids for the {grid.images} images of {grid.model}: accepted is one for each')
+            raise ValueError(
+                f'expected an id for each image, got {len(given)} ids for the {grid.images} images of {grid.model}'
+            )
         ids.append(given)
     if ids[0] == ids[1]:
         return np.arange(one.images), np.arange(one.images)
     places = [{id: i for i, id in enumerate(given)} for given in ids]
     for grid, given, place in zip((one, two), ids, places, strict=True):
         if len(place) < len(given):
-            raise ValueError(f'{len(given) - len(place)} ids of {grid.model} are there twice: accepted are unique ids')
+            raise ValueError(f'expected unique ids, got {len(given) - len(place)} ids of {grid.model} twice')
     common = [id for id in ids[0] if id in places[1]]
     if not common:
-        raise ValueError(f'{one.model} and {two.model} share no image: accepted are models with ids in common')
+        raise ValueError(f'{one.model} and {two.model} share no image: expected ids in common')
     return np.array([places[0][id] for id in common]), np.array([places[1][id] for id in common])
 
 
-def _same_labels(
-    one: Grid, two: Grid, pairs: dict, keep: tuple[np.ndarray, np.ndarray], classes: Mapping[str, Mapping[str, int]]
+def _check_labels(
+    one: Grid, two: Grid, pairs: Pairs, keep: tuple[np.ndarray, np.ndarray], classes: Mapping[str, Mapping[str, int]]
 ) -> None:
-    """What is right says what the label is: where two models contradict each other, they did not see the same."""
-    names = [_names(classes.get(grid.model, {})) for grid in (one, two)]
+    """Refuse models that contradict each other about the label of an image.
+
+    Labels are not stored with a cell, but a right prediction tells the label and a wrong one tells what it is not. If
+    both models are right with different classes, or one is right and the other wrong with the same class, they did not
+    see the same labels.
+    """
+    names = [_names_by_output(classes.get(grid.model, {})) for grid in (one, two)]
     shared = set().union(*names[0].values()) & set().union(*names[1].values())
 
     def meaning(side: int, output: int) -> set:
+        """Names of the class of an output; the output itself if the models share no class name."""
         return names[side].get(output, {output}) if shared else {output}
 
     for level, seeds in pairs.items():
@@ -250,7 +277,7 @@ def _same_labels(
             )
 
 
-def _names(outputs: Mapping[str, int]) -> dict[int, set[str]]:
+def _names_by_output(outputs: Mapping[str, int]) -> dict[int, set[str]]:
     names: dict[int, set[str]] = {}
     for name, output in outputs.items():
         names.setdefault(output, set()).add(name)
@@ -258,24 +285,26 @@ def _names(outputs: Mapping[str, int]) -> dict[int, set[str]]:
 
 
 def _outcomes(
-    one: Grid, two: Grid, level: tuple[str, float], seeds: Sequence[int | None], keep: tuple[np.ndarray, np.ndarray]
+    one: Grid, two: Grid, level: Level, seeds: Sequence[int | None], keep: tuple[np.ndarray, np.ndarray]
 ) -> np.ndarray:
-    """(2, N, S) whether each model is right on each image with each noise seed."""
+    """(2, N, S) integers: whether each model is right on each image with each noise seed."""
     return np.stack(
         [np.stack([g.levels[level][s].correct[k] for s in seeds], 1) for g, k in zip((one, two), keep, strict=True)]
     ).astype(np.int64)
 
 
-def _weights(pairs: Iterable[tuple[str, float]]) -> dict[tuple[str, float], float]:
-    """Of the mean over corruptions of the mean over levels."""
-    levels = [(name, level) for name, level in pairs if name != CLEAN and level != 0]
-    names = [name for name, _ in levels]
-    return {(name, level): 1 / len(set(names)) / names.count(name) for name, level in levels}
-
-
 def _difference(
-    level: tuple[str, float], seeds: Sequence[int | None], right: np.ndarray, samples: np.ndarray, seed: int
+    level: Level, seeds: Sequence[int | None], right: np.ndarray, samples: np.ndarray, seed: int
 ) -> Difference:
+    """The row of one level.
+
+    Args:
+        level: The corruption and its level.
+        seeds: Noise seeds that both models have.
+        right: (2, N, S) outcomes of both models.
+        samples: (R,) bootstrap means of the difference.
+        seed: Seed of sampled sign flips.
+    """
     less = right[0] - right[1]
     over_seeds = 100 * less.mean(0)
     accuracies = 100 * right.mean((1, 2))
@@ -292,10 +321,24 @@ def _difference(
 
 
 def _overall(
-    pairs: dict, outcomes: dict, weights: dict, column: np.ndarray, samples: np.ndarray, seed: int
+    pairs: Pairs,
+    outcomes: dict[Level, np.ndarray],
+    weights: dict[Level, float],
+    column: np.ndarray,
+    samples: np.ndarray,
+    seed: int,
 ) -> Difference:
-    random = [set(pairs[level]) for level in weights if None not in pairs[level]]
-    common = sorted(set.intersection(*random)) if random else []
+    """The row over all levels.
+
+    Args:
+        pairs: Noise seeds that both models have at each level.
+        outcomes: (2, N, S) outcomes of both models at each level.
+        weights: Weight of each level in the mean.
+        column: (N,) weighted mean of the differences on each image.
+        samples: (R,) bootstrap means of ``column``.
+        seed: Seed of sampled sign flips.
+    """
+    common = common_seeds(pairs[level] for level in weights)
     less = {level: outcomes[level][0] - outcomes[level][1] for level in weights}
     over_seeds = [
         sum(
@@ -304,10 +347,10 @@ def _overall(
         )
         for s in common
     ]
-    # weights are 1 / (corruptions levels seeds): over their common denominator the differences are integers
+    # each weight is 1 / (corruptions * levels * seeds): over their common denominator the differences are integers
     parts = {level: round(1 / weight) * len(pairs[level]) for level, weight in weights.items()}
-    whole = math.lcm(*parts.values())
-    total = sum(whole // parts[level] * values.sum(1) for level, values in less.items())
+    denominator = math.lcm(*parts.values())
+    total = np.sum([denominator // parts[level] * values.sum(1) for level, values in less.items()], axis=0)
     accuracies = [100 * sum(w * outcomes[level][i].mean() for level, w in weights.items()) for i in (0, 1)]
     return _row(
         OVERALL,
@@ -360,19 +403,19 @@ def _trainings(
     sides: tuple[Grid, Grid],
     keep: tuple[np.ndarray, np.ndarray],
     image_ids: Mapping[str, Sequence] | None,
-    weights: dict,
-    pairs: dict,
+    weights: dict[Level, float],
+    pairs: Pairs,
 ) -> Trainings | None:
-    """The further trainings of both architectures that have every image and every cell of the comparison."""
-    names = architecture(sides[0].model), architecture(sides[1].model)
+    """Compare the architectures over all their trainings that have every image and every cell of the comparison."""
+    names = architecture_of(sides[0].model), architecture_of(sides[1].model)
     if names[0] == names[1] or not weights:
         return None
     accuracies: list[dict[str, float]] = []
     for name, own, kept in zip(names, sides, keep, strict=True):
         fit = {
-            training(grid.model): grid  # one that stands under two names counts once
+            training_of(grid.model): grid  # a training with two names counts once
             for grid in [*models.values(), own]
-            if architecture(grid.model) == name
+            if architecture_of(grid.model) == name
             and _same_images(grid, own, image_ids)
             and all(set(pairs[level]) <= set(grid.levels.get(level, {})) for level in weights)
         }
@@ -385,8 +428,8 @@ def _same_images(grid: Grid, own: Grid, image_ids: Mapping[str, Sequence] | None
     return grid.images == own.images and (grid.model not in ids or list(ids[grid.model]) == list(ids[own.model]))
 
 
-def _accuracy(grid: Grid, kept: np.ndarray, weights: dict, pairs: dict) -> float:
-    """Overall, in percent, on the images of the comparison."""
+def _accuracy(grid: Grid, kept: np.ndarray, weights: dict[Level, float], pairs: Pairs) -> float:
+    """The overall accuracy of a model, in percent, on the images of the comparison."""
     means = {level: np.mean([grid.levels[level][s].correct[kept].mean() for s in pairs[level]]) for level in weights}
     return float(100 * sum(weight * means[level] for level, weight in weights.items()))
 
@@ -394,12 +437,17 @@ def _accuracy(grid: Grid, kept: np.ndarray, weights: dict, pairs: dict) -> float
 def compare_trainings(
     architectures: tuple[str, str], accuracies: tuple[Mapping[str, float], Mapping[str, float]]
 ) -> Trainings:
-    """Compare two architectures by the accuracies, percent, of their trainings, at least one of each."""
+    """Compare two architectures by Welch's test.
+
+    Args:
+        architectures: Names of both.
+        accuracies: Accuracy in percent of each training of both, by model; at least one of each.
+    """
     values = [list(found.values()) for found in accuracies]
     sds = [float(np.std(v, ddof=1)) if len(v) > 1 else None for v in values]
     decides = None not in sds and any(sds)
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # scipy's, where the trainings of one of the two are all alike
+        warnings.simplefilter('ignore')  # scipy's, if the trainings of one architecture are all equal
         welch = scipy_stats().ttest_ind(*values, equal_var=False) if decides else None
     interval = welch.confidence_interval() if welch is not None else None
     return Trainings(
@@ -414,5 +462,5 @@ def compare_trainings(
 
 
 def missing_text(comparison: Comparison, most: int = 8) -> str:
-    """The missing cells in words."""
-    return some([f'{key} ({", ".join(names)})' for key, names in comparison.missing], most)
+    """The first missing cells in words, each with the models that lack it."""
+    return few([f'{condition} ({", ".join(names)})' for condition, names in comparison.missing], most)

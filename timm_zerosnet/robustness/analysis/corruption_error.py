@@ -1,7 +1,8 @@
 """mCE and relative mCE against a baseline (Hendrycks and Dietterich 2019).
 
-For a corruption, the errors of the model are summed over its levels and divided by the same sum of the baseline; mCE is
-the mean of these ratios over corruptions, in percent. Relative mCE takes the clean error off every term of both sums.
+For each corruption, the errors of the model are summed over its levels and divided by the same sum of the baseline; mCE
+is the mean of these ratios over corruptions, in percent. For relative mCE the clean error is subtracted from each error
+of both sums first.
 """
 
 from __future__ import annotations
@@ -11,17 +12,16 @@ from typing import Sequence
 
 import numpy as np
 
+from ..._errors import few
 from ..plan import CLEAN, Condition
-from .baselines import Baseline, errors_of
-from .grids import Grid, missing_keys, some
+from .baselines import Baseline, mean_errors
+from .grids import Grid, missing_conditions
 from .statistics import BOOTSTRAP_IMAGES, bootstrap_means, percentiles
-
-Level = tuple[str, float]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its 95 % interval; a reason says why one or the other is None."""
+    """A figure with its 95 % interval; if the figure or its interval is None, ``reason`` says why."""
 
     value: float | None
     low: float | None = None
@@ -32,13 +32,17 @@ class Estimate:
 class CorruptionError:
     """The corruption errors of one model.
 
+    Both sums of a corruption error, that of the model and that of the baseline, are linear functionals of the errors at
+    all levels: one vector of weights gives them for the measured errors and for each bootstrap resample.
+
     Args:
-        grid: Of the model.
-        expected: Cells of a finished run.
-        levels: Levels of each corruption that are summed over.
-        baseline: What they are relative to. One from the run is resampled along with the model, image by image; a
-            packaged table is taken as it is.
-        resamples, seed: Of the bootstrap by image.
+        grid: The cells of the model.
+        expected: The conditions of a finished run.
+        levels: The levels of each corruption that are summed over.
+        baseline: What the errors are relative to. A baseline that is a model of the run is resampled together with the
+            model, image by image; a packaged table is taken as exact.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the bootstrap.
     """
 
     def __init__(
@@ -51,77 +55,88 @@ class CorruptionError:
         seed: int,
     ) -> None:
         self.grid, self.expected, self.baseline = grid, expected, baseline
-        self.missing = missing_keys(grid, expected)
-        self.levels = {name: [(name, level) for level in rows] for name, rows in levels.items()}
-        self.columns = [key for key in grid.levels if key in baseline.errors]
+        self.missing = missing_conditions(grid, expected)
+        self.levels = {name: [(name, level) for level in own] for name, own in levels.items()}
+        self.columns = [level for level in grid.levels if level in baseline.errors]
         shares = grid.shares(self.columns)
         self.wrong = shares < 1
-        errors = errors_of(grid)
-        self.errors = np.array([errors[key] for key in self.columns])
-        self.under = np.array([baseline.errors[key] for key in self.columns])
+        errors = mean_errors(grid)
+        self.errors = np.array([errors[level] for level in self.columns])
+        self.baseline_errors = np.array([baseline.errors[level] for level in self.columns])
         other = baseline.grid
         if other is None or other.images != grid.images:
-            self.sampled = 100 * (1 - bootstrap_means(shares, resamples, seed))
-            self.sampled_under = self.under[None]
+            self.resampled = 100 * (1 - bootstrap_means(shares, resamples, seed))
+            self.baseline_resampled = self.baseline_errors[None]
         else:
             both = 100 * (1 - bootstrap_means(np.hstack([shares, other.shares(self.columns)]), resamples, seed))
-            self.sampled, self.sampled_under = np.hsplit(both, 2)
+            self.resampled, self.baseline_resampled = np.hsplit(both, 2)
 
-    def of(self, name: str, relative: bool = False) -> Estimate:
-        """CE or relative CE of one corruption; without a value where it cannot be formed."""
+    def of_corruption(self, name: str, relative: bool = False) -> Estimate:
+        """CE or relative CE of one corruption; its value is None if it is not defined."""
         if reason := self._obstacle(name, relative):
             return Estimate(None, reason=reason)
-        return _estimate([self._ratio(name, relative)])
+        return _mean_estimate([self._ratio(name, relative)])
 
     def mean(self, relative: bool = False) -> tuple[Estimate, tuple[str, ...]]:
-        """mCE or relative mCE, and the corruptions it averages; none where the model lacks cells."""
-        lost = [key for key in self.missing if relative or key.corruption != CLEAN]
+        """mCE or relative mCE, and the corruptions that it averages; these are none if the model lacks cells."""
+        lost = [condition for condition in self.missing if relative or condition.corruption != CLEAN]
         if lost:
-            return Estimate(None, reason=f'missing: {some(lost)}'), ()
+            return Estimate(None, reason=f'missing: {few(lost, 8)}'), ()
         obstacles = {name: self._obstacle(name, relative) for name in self.levels}
         names = tuple(name for name, reason in obstacles.items() if not reason)
         if not names:
             return Estimate(None, reason=next(iter(obstacles.values()), 'no corruption')), ()
-        return _estimate([self._ratio(name, relative) for name in names]), names
+        return _mean_estimate([self._ratio(name, relative) for name in names]), names
 
-    def _form(self, name: str, relative: bool) -> np.ndarray:
-        """Weights of the sum over levels."""
-        form = np.zeros(len(self.columns))
-        for key in self.levels[name]:
-            form[self.columns.index(key)] += 1
+    def _functional(self, name: str, relative: bool) -> np.ndarray:
+        """The linear functional, as (columns,) weights, that sums the errors over the levels of a corruption.
+
+        The relative one subtracts the clean error from each of them.
+        """
+        weights = np.zeros(len(self.columns))
+        for level in self.levels[name]:
+            weights[self.columns.index(level)] += 1
             if relative:
-                form[self.columns.index((CLEAN, 0.0))] -= 1
-        return form
+                weights[self.columns.index((CLEAN, 0.0))] -= 1
+        return weights
 
     def _ratio(self, name: str, relative: bool) -> tuple[float, np.ndarray | None]:
-        form = self._form(name, relative)
-        under = self.sampled_under @ form
-        value = 100 * (float(self.errors @ form) / float(self.under @ form))
-        few = np.count_nonzero(self.wrong[:, form > 0].any(1)) < BOOTSTRAP_IMAGES
-        return value, None if few or (under <= 1e-9).any() else 100 * (self.sampled @ form) / under
+        """A corruption error, the ratio of the functional for model and baseline, and its bootstrap samples.
+
+        There are no samples, and hence no interval, if too few images are ever wrong or if a resampled baseline makes
+        no errors.
+        """
+        functional = self._functional(name, relative)
+        resampled = self.baseline_resampled @ functional
+        value = 100 * (float(self.errors @ functional) / float(self.baseline_errors @ functional))
+        ever_wrong = np.count_nonzero(self.wrong[:, functional > 0].any(1))
+        if ever_wrong < BOOTSTRAP_IMAGES or (resampled <= 1e-9).any():
+            return value, None
+        return value, 100 * (self.resampled @ functional) / resampled
 
     def _obstacle(self, name: str, relative: bool) -> str:
-        """Why a corruption has no CE; empty if it has."""
+        """Why a corruption error is not defined; empty if it is."""
         base, other = self.baseline, self.baseline.grid
         needed = [*self.levels[name], *([(CLEAN, 0.0)] if relative else [])]
-        names = {key[0] for key in needed}
-        lost = [key for key in self.missing if key.corruption in names]
-        lost = lost or [Condition(*key, None) for key in needed if key not in self.grid.levels]
+        corruptions = {corruption for corruption, _ in needed}
+        lost = [condition for condition in self.missing if condition.corruption in corruptions]
+        lost = lost or [Condition(*level, None) for level in needed if level not in self.grid.levels]
         if lost:
-            return f'missing: {some(lost)}'
+            return f'missing: {few(lost, 8)}'
         if other is not None and other.images != self.grid.images:
             return f'{base.name} saw {other.images} images, {self.grid.model} {self.grid.images}'
-        lost = [Condition(*key, None) for key in needed if key not in base.errors]
+        lost = [Condition(*level, None) for level in needed if level not in base.errors]
         if other is not None:
-            lost = lost or [key for key in missing_keys(other, self.expected) if key.corruption in names]
+            lost = lost or [c for c in missing_conditions(other, self.expected) if c.corruption in corruptions]
         if lost:
-            return f'{base.name} lacks {some(lost)}'
-        if float(self.under @ self._form(name, relative)) <= 1e-9:
+            return f'{base.name} lacks {few(lost, 8)}'
+        if float(self.baseline_errors @ self._functional(name, relative)) <= 1e-9:
             return f'{base.name} {"makes no further errors" if relative else "makes no errors"} under it'
         return ''
 
 
-def _estimate(ratios: Sequence[tuple[float, np.ndarray | None]]) -> Estimate:
+def _mean_estimate(ratios: Sequence[tuple[float, np.ndarray | None]]) -> Estimate:
+    """The mean of ratios as ``CorruptionError._ratio`` gives them."""
     value = float(np.mean([value for value, _ in ratios]))
     samples = [sample for _, sample in ratios if sample is not None]
     if len(samples) < len(ratios):

@@ -1,10 +1,10 @@
-"""The cells of a run by model, corruption and level, which of them are missing, and which models share a training."""
+"""The cells of a run grouped by model, the conditions that are missing, and the architectures of models."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Iterable, Sequence
+from typing import Collection, Iterable, Sequence
 
 import numpy as np
 import timm
@@ -14,6 +14,8 @@ from ..evaluation import Evaluation
 from ..plan import CLEAN, Cell, Condition
 from ..suites import SUITES
 
+Level = tuple[str, float]  # a corruption and its level
+
 TRAINING = re.compile(r'(?P<weights>(?P<network>[^.]+)\.(?P<tag>.+?))(?:_seed(?P<seed>\d+))?')
 
 
@@ -22,98 +24,109 @@ class Grid:
     """The cells of one model in one suite.
 
     Args:
-        model: Its name in the run.
+        model: Name of the model in the run.
         suite: Name of the suite.
-        images: N.
-        levels: For each corruption and level, clean first, the evaluation of each noise seed.
-        plan: Every cell that its runs measure a model at; None unless all its cells are of a run.
+        images: Number of images, the same in each cell.
+        levels: For each corruption and level, clean first, the evaluation with each noise seed.
+        planned: Every (corruption, level, seed) that its runs measure a model at; None if a cell is of no run.
     """
 
     model: str
     suite: str
     images: int
-    levels: dict[tuple[str, float], dict[int | None, Evaluation]]
-    plan: tuple[tuple[str, float, int | None], ...] | None = None
+    levels: dict[Level, dict[int | None, Evaluation]]
+    planned: tuple[tuple[str, float, int | None], ...] | None = None
 
     @property
     def clean(self) -> Evaluation | None:
+        """The evaluation on clean images."""
         return next(iter(self.levels.get((CLEAN, 0.0), {}).values()), None)
 
     @property
-    def keys(self) -> list[Condition]:
+    def conditions(self) -> list[Condition]:
+        """The conditions that the model was measured under."""
         return [Condition(*level, seed) for level, seeds in self.levels.items() for seed in seeds]
 
-    def shares(self, levels: Sequence[tuple[str, float]]) -> np.ndarray:
-        """(N, len(levels)) share of its noise seeds with which an image is right."""
+    def has(self, condition: Condition) -> bool:
+        """Whether there is a cell for a condition; the seed of a clean one does not matter."""
+        if condition.corruption == CLEAN:
+            return self.clean is not None
+        return condition.seed in self.levels.get(condition[:2], {})
+
+    def shares(self, levels: Sequence[Level]) -> np.ndarray:
+        """(N, len(levels)) share of noise seeds with which each image is right at each level."""
         columns = [np.mean([e.correct for e in self.levels[level].values()], axis=0) for level in levels]
         return np.stack(columns, axis=1) if columns else np.empty((self.images, 0))
 
 
-def grids(cells: Sequence[Cell], suite: str | None = None) -> dict[str, Grid]:
-    """The models of one suite, in the order of their names.
+def suites_of(cells: Sequence[Cell]) -> list[str]:
+    """The suites of the cells, sorted; a suite with a clean cell alone counts only if there is no other."""
+    return sorted({cell.suite for cell in cells if cell.corruption != CLEAN} or {cell.suite for cell in cells})
+
+
+def grids_by_model(cells: Sequence[Cell], suite: str | None = None) -> dict[str, Grid]:
+    """Group the cells of one suite by model, in the order of the models' names.
 
     Args:
-        cells: Of a run, in any order.
-        suite: Which suite; needed where there are several. A model whose clean cell is in another suite keeps it.
+        cells: Cells of a run, in any order.
+        suite: Name of the suite; needed if there are cells of several. A model without a clean cell in this suite takes
+            that of another.
 
     Raises:
-        ValueError: for no cells, several suites and none named, a cell that is there twice, cells of one model on
-            different numbers of images, clean cells that are not at level 0.
+        ValueError: if there are no cells, if there are several suites and none is named, if a cell is there twice, if
+            cells of one model are on different numbers of images, if a clean cell is not at level 0.
     """
     if not cells:
-        raise ValueError('no cells: accepted is a run with at least one')
-    suites = sorted({cell.suite for cell in cells if cell.corruption != CLEAN} or {cell.suite for cell in cells})
+        raise ValueError('expected a run with at least one cell, got no cells')
+    suites = suites_of(cells)
     if suite is None and len(suites) > 1:
         raise ValueError(f'cells of suites {", ".join(suites)}: name one with suite=')
     if suite is not None and suite not in suites:
-        raise ValueError(f'no cells of suite {suite!r}: accepted is {", ".join(suites)}')
+        raise ValueError(f'no cells of suite {suite!r}: expected {" or ".join(suites)}')
     suite = suite or suites[0]
-    out = {}
+    grids = {}
     for model in sorted({cell.model for cell in cells}):
         own = [cell for cell in cells if cell.model == model]
         chosen = [cell for cell in own if cell.suite == suite]
         if all(cell.corruption != CLEAN for cell in chosen):
             chosen += sorted((c for c in own if c.corruption == CLEAN), key=lambda cell: cell.suite)[:1]
         if chosen:
-            out[model] = _grid(model, suite, chosen)
-    return out
+            grids[model] = _make_grid(model, suite, chosen)
+    return grids
 
 
-def _grid(model: str, suite: str, cells: Sequence[Cell]) -> Grid:
+def _make_grid(model: str, suite: str, cells: Sequence[Cell]) -> Grid:
     rows = list(SUITES.get(suite, ()))
 
-    def place(cell: Cell) -> tuple:
+    def order(cell: Cell) -> tuple:
         known = rows.index(cell.corruption) if cell.corruption in rows else len(rows)
         return cell.corruption != CLEAN, known, cell.corruption, cell.level, cell.seed is not None, cell.seed or 0
 
-    levels: dict[tuple[str, float], dict[int | None, Evaluation]] = {}
-    counts: dict[int, Cell] = {}
-    for cell in sorted(cells, key=place):
-        key = Condition(cell.corruption, float(cell.level), cell.seed)
+    levels: dict[Level, dict[int | None, Evaluation]] = {}
+    first_of: dict[int, Cell] = {}  # the first cell on each number of images
+    for cell in sorted(cells, key=order):
         if cell.corruption == CLEAN and cell.level != 0:
-            raise ValueError(f'{model}: a clean cell at level {cell.level:g}: accepted is 0')
-        seeds = levels.setdefault(key[:2], {})
+            raise ValueError(f'{model}: expected a clean cell at level 0, got one at level {cell.level:g}')
+        seeds = levels.setdefault((cell.corruption, float(cell.level)), {})
         if cell.seed in seeds or (cell.corruption == CLEAN and seeds):
-            raise ValueError(f'{model}: the cell {key} is there twice')
+            raise ValueError(f'{model}: the cell {cell.condition} is there twice')
         seeds[cell.seed] = cell.result
-        counts.setdefault(len(cell.result.correct), cell)
-    if len(counts) > 1 or 0 in counts:
-        found = ', '.join(f'{n} in {c.condition}' for n, c in sorted(counts.items()))
-        raise ValueError(f'{model}: {found} images: accepted are cells on the same images, at least one')
+        first_of.setdefault(len(cell.result.correct), cell)
+    if len(first_of) > 1 or 0 in first_of:
+        found = ', '.join(f'{count} in {cell.condition}' for count, cell in sorted(first_of.items()))
+        raise ValueError(f'{model}: expected cells on the same images, at least one, got {found} images')
     plans = [cell.plan for cell in cells if cell.suite == suite]
-    plan = (
-        None
-        if None in plans or not plans
-        else tuple(dict.fromkeys(condition for own in plans for condition in own or ()))
-    )
-    return Grid(model, suite, next(iter(counts)), levels, plan)
+    planned = None
+    if plans and None not in plans:
+        planned = tuple(dict.fromkeys(condition for plan in plans for condition in plan or ()))
+    return Grid(model, suite, next(iter(first_of)), levels, planned)
 
 
 def find_model(models: Iterable[str], name: str) -> str:
-    """The model of that name; a name without its tag will do where only one model has it.
+    """The name of a model of the run, in full; its tag may be left out if only one model has the name before it.
 
     Raises:
-        ValueError: if there is none, or several; names them.
+        ValueError: if there is no such model, or several; names them.
     """
     models = list(models)
     found = [model for model in models if model == name] or [m for m in models if m.partition('.')[0] == name]
@@ -126,56 +139,67 @@ def find_model(models: Iterable[str], name: str) -> str:
     raise ValueError(f'no cells of model {name!r}: {hint}the run has {", ".join(models)}')
 
 
-def expected_keys(
-    models: Iterable[Grid], expected: Iterable[tuple[str, float, int | None]] | None = None
+def expected_conditions(
+    grids: Iterable[Grid], expected: Iterable[tuple[str, float, int | None]] | None = None
 ) -> list[Condition]:
-    """The cells that a model of a finished run has.
+    """The conditions that a model has been measured under when its run is finished.
 
     Args:
-        models: All models of the run in one suite.
-        expected: (corruption, level, seed) of every cell of a model; default: what the runs planned that the cells are
-            of, otherwise every row and level of the suite with the noise seeds that are there, and whatever any of the
-            models has.
+        grids: All models of the run in one suite.
+        expected: (corruption, level, seed) of every cell of a model. The default is what the runs of the cells planned;
+            for cells of no run, see ``suite_conditions``.
 
     Raises:
-        ValueError: if no cell is expected.
+        ValueError: if ``expected`` is empty.
     """
-    models = list(models)
-    if expected is None and all(grid.plan is not None for grid in models):
-        expected = [condition for grid in models for condition in grid.plan or ()]
-    if expected is not None:
-        whole = list(dict.fromkeys(Condition(corruption, float(level), seed) for corruption, level, seed in expected))
-        if not whole:
-            raise ValueError('expected a plan of at least one (corruption, level, seed), got none')
-        return whole
-    return suite_keys(models)
+    grids = list(grids)
+    if expected is None and all(grid.planned is not None for grid in grids):
+        expected = [condition for grid in grids for condition in grid.planned or ()]
+    if expected is None:
+        return suite_conditions(grids)
+    whole = list(dict.fromkeys(Condition(corruption, float(level), seed) for corruption, level, seed in expected))
+    if not whole:
+        raise ValueError('expected a plan of at least one (corruption, level, seed), got none')
+    return whole
 
 
-def suite_keys(models: Sequence[Grid]) -> list[Condition]:
-    """Every row and level of the suite with the noise seeds that are there, and whatever any of the models has."""
-    found = [key for grid in models for key in grid.keys]
-    seeds: list[int | None] = [*sorted({key.seed for key in found if key.seed is not None})] or [None]
+def suite_conditions(grids: Sequence[Grid]) -> list[Condition]:
+    """Every row and level of the suite with the noise seeds that any model has, and every further cell of a model."""
+    found = [condition for grid in grids for condition in grid.conditions]
+    seeds: list[int | None] = [*sorted({c.seed for c in found if c.seed is not None})] or [None]
     whole = [
         Condition(row.name, float(level), seed)
-        for row in SUITES.get(models[0].suite, {}).values()
+        for row in SUITES.get(grids[0].suite, {}).values()
         for level in row.levels
         for seed in (seeds if row.seeded else [None])
     ]
-    clean = [key for key in found if key.corruption == CLEAN][:1] or [Condition(CLEAN, 0.0, None)]
-    return list(dict.fromkeys([*clean, *whole, *(key for key in found if key.corruption != CLEAN)]))
+    clean = [c for c in found if c.corruption == CLEAN][:1] or [Condition(CLEAN, 0.0, None)]
+    return list(dict.fromkeys([*clean, *whole, *(c for c in found if c.corruption != CLEAN)]))
 
 
-def missing_keys(grid: Grid, expected: Iterable[Condition]) -> tuple[Condition, ...]:
-    """Those of ``expected`` that a model lacks; the seed of a clean cell does not matter."""
-    have = set(grid.keys)
-    clean = grid.clean is not None
-    return tuple(key for key in expected if key not in have and not (key.corruption == CLEAN and clean))
+def missing_conditions(grid: Grid, expected: Iterable[Condition]) -> tuple[Condition, ...]:
+    """The expected conditions that a model has no cell for."""
+    return tuple(condition for condition in expected if not grid.has(condition))
 
 
-def training(model: str) -> tuple[str, str]:
-    """Architecture and training seed, '' without: ``zerosnet20.cifar10_seed1`` is seed 1 of ``zerosnet20``.
+def mean_weights(levels: Iterable[Level]) -> dict[Level, float]:
+    """The weight of each level in the mean over corruptions of the mean over levels; clean and level 0 have none."""
+    chosen = [(name, level) for name, level in levels if name != CLEAN and level != 0]
+    names = [name for name, _ in chosen]
+    return {(name, level): 1 / len(set(names)) / names.count(name) for name, level in chosen}
 
-    A tag that timm takes by default says nothing more than the name without it.
+
+def common_seeds(levels: Iterable[Collection[int | None]]) -> list[int]:
+    """The noise seeds that all random levels share, of the seeds of each level; a level that is not random has None."""
+    random = [{seed for seed in seeds if seed is not None} for seeds in levels if None not in seeds]
+    return sorted(set.intersection(*random)) if random else []
+
+
+def training_of(model: str) -> tuple[str, str]:
+    """Architecture and training seed of a model: ``zerosnet20.cifar10_seed1`` is seed ``'1'`` of ``zerosnet20``.
+
+    The seed of a name without one is ``''``. A tag that timm takes by default is left out of the architecture, because
+    the name without a tag means the same weights.
     """
     found = TRAINING.fullmatch(model)
     if not found:
@@ -185,11 +209,6 @@ def training(model: str) -> tuple[str, str]:
     return network if default and default.tag == found['tag'] else found['weights'], found['seed'] or ''
 
 
-def architecture(model: str) -> str:
-    """The model without its training seed, see ``training``."""
-    return training(model)[0]
-
-
-def some(keys: Sequence[object], most: int = 8) -> str:
-    """The first few of a list, and how many more there are."""
-    return ', '.join(map(str, keys[:most])) + (f' and {len(keys) - most} more' if len(keys) > most else '')
+def architecture_of(model: str) -> str:
+    """The architecture of a model, see ``training_of``."""
+    return training_of(model)[0]

@@ -1,4 +1,4 @@
-"""Accuracy against level: a row for each cell, or for each level over its noise seeds."""
+"""Accuracy against level: a row for each level, averaged over its noise seeds."""
 
 from __future__ import annotations
 
@@ -8,27 +8,30 @@ from typing import Sequence
 import numpy as np
 
 from ..evaluation import Evaluation
-from ..plan import CLEAN, Cell
-from .grids import Grid, grids
+from ..plan import Cell
+from .grids import Grid, Level, grids_by_model, suites_of
 from .statistics import RESAMPLES, bootstrap_means, calibration_error, flip_rate, share_interval, wilson
 
 
 @dataclass(frozen=True)
 class LevelRow:
-    """Accuracy of a model at one level, in percent.
+    """The accuracy of a model at one level, in percent.
 
     Args:
-        model, suite, corruption, level: Which.
-        images: N.
-        seeds: Noise seeds that are averaged over; empty where nothing is random.
-        accuracy: Top-1.
-        low, high: 95 % interval of it, over images (and their noise).
+        model: Name of the model in the run.
+        suite: Name of the suite.
+        corruption: Name of the corruption, or ``'clean'``.
+        level: Strength or severity; 0 for clean.
+        images: Number of images.
+        seeds: Noise seeds that are averaged over; empty if nothing is random.
+        accuracy: Top-1 accuracy.
+        low, high: 95 % interval of ``accuracy`` over images and their noise.
         interval: Method of the interval: Wilson for one cell, bootstrap by image for several.
-        noise_sd: Standard deviation of the accuracy over noise seeds; None below two.
+        noise_sd: Standard deviation of the accuracy over noise seeds; None for fewer than two.
         top5: Top-5 accuracy.
-        loss: Mean cross entropy, nats.
+        loss: Mean cross entropy in nats.
         ece: Expected calibration error of a cell, averaged over noise seeds.
-        flip_rate: Images whose prediction is not the clean one; None without a clean cell.
+        flip_rate: Share of images whose prediction differs from the clean one; None without a clean cell.
     """
 
     model: str
@@ -49,16 +52,16 @@ class LevelRow:
 
 
 def accuracy_table(cells: Sequence[Cell], resamples: int = RESAMPLES, seed: int = 0) -> list[LevelRow]:
-    """A row for each model, corruption and level, over its noise seeds.
+    """A row for each model, corruption and level, averaged over noise seeds.
 
     Args:
-        cells: Of a run, in any order; of several suites if there are.
-        resamples: Of the bootstrap by image, for levels with several noise seeds.
-        seed: Of the bootstrap.
+        cells: Cells of a run, in any order and of any number of suites.
+        resamples: Number of bootstrap resamples by image, for levels with several noise seeds.
+        seed: Seed of the bootstrap.
     """
     rows = []
-    for suite in _suites(cells):
-        for grid in grids(cells, suite).values():
+    for suite in suites_of(cells):
+        for grid in grids_by_model(cells, suite).values():
             several = [level for level, seeds in grid.levels.items() if len(seeds) > 1]
             shares = grid.shares(several)
             samples = bootstrap_means(shares, resamples, seed)
@@ -67,17 +70,20 @@ def accuracy_table(cells: Sequence[Cell], resamples: int = RESAMPLES, seed: int 
     return rows
 
 
-def _suites(cells: Sequence[Cell]) -> list[str]:
-    return sorted({cell.suite for cell in cells if cell.corruption != CLEAN} or {cell.suite for cell in cells})
-
-
 def level_row(
     grid: Grid,
-    level: tuple[str, float],
+    level: Level,
     seeds: dict[int | None, Evaluation],
     interval: tuple[float, float, str] | None = None,
 ) -> LevelRow:
-    """The row of one level; without an interval it is Wilson's of the first seed, the only one."""
+    """The row of one level.
+
+    Args:
+        grid: The cells of the model.
+        level: The corruption and its level.
+        seeds: The evaluation with each noise seed.
+        interval: Low end, high end and name of the interval, for several seeds; default: Wilson's, for one seed.
+    """
     results = list(seeds.values())
     accuracies = [result.top1 for result in results]
     clean = grid.clean

@@ -1,4 +1,4 @@
-"""Which images of two runs are the same, and whether both runs give them the same labels."""
+"""Finds the images that two runs share, and checks that both runs give them the same labels."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ Label = int | str  # a class name, or a bare number
 
 
 def pair_images(one: dict[str, Any], two: dict[str, Any], runs: Sequence[str]) -> tuple[list[Any], list[Any], str]:
-    """Ids that are equal for the same image with the same label, for each of two runs.
+    """Make ids for the images of two runs that are equal for the same image with the same label.
 
-    Equal images are told apart by their labels, wherever they stand.
+    The order of the images does not matter. A picture that a run has several times, with different labels, gives as
+    many ids.
 
     Args:
-        one, two: ``ids`` and ``labels`` of each image of a run (labels None where it was made before they were stored),
-            ``class_mapping`` of the model that is compared, ``data_sha256`` of images and labels.
-        runs: What to call the two in messages.
+        one, two: For each run, the ``ids`` and ``labels`` of its images (labels are None in runs made before labels
+            were stored), the ``class_mapping`` of the model that is compared, and ``data_sha256``, the hash of images
+            and labels.
+        runs: Names of the two runs for messages.
 
     Returns:
-        The ids of each, and a note where labels could not be checked.
+        The ids of both runs, and a note if the labels could not be checked, otherwise ``''``.
 
     Raises:
-        ValueError: if common images have other labels.
+        ValueError: if images that both runs have differ in their labels.
     """
     ids = one['ids'], two['ids']
     if one['data_sha256'] == two['data_sha256']:
@@ -34,27 +36,32 @@ def pair_images(one: dict[str, Any], two: dict[str, Any], runs: Sequence[str]) -
         verb = 'stores none, it was' if len(unknown) == 1 else 'store none, they were'
         return *ids, f'the labels could not be checked: {" and ".join(unknown)} {verb} made before runs stored them'
     pictures = [[id.partition('-')[0] for id in own] for own in ids]
-    found = []
-    for labels in _readings(one, two):
-        groups = [_groups(*side) for side in zip(pictures, labels, strict=True)]
-        other = {
-            picture: _differing(groups[0][picture], groups[1][picture]) for picture in groups[0].keys() & groups[1]
+    failed = []
+    for labels in _comparable_labels(one, two):
+        groups = [_labels_by_picture(*side) for side in zip(pictures, labels, strict=True)]
+        differing = {
+            picture: _count_differing(groups[0][picture], groups[1][picture])
+            for picture in groups[0].keys() & groups[1]
         }
-        if not sum(other.values()):
-            return _numbered(pictures[0], labels[0]), _numbered(pictures[1], labels[1]), ''
-        found.append((groups, other))
-    groups, other = found[0]
-    first = next(picture for picture in pictures[0] if other.get(picture))
+        if not sum(differing.values()):
+            return _numbered_ids(pictures[0], labels[0]), _numbered_ids(pictures[1], labels[1]), ''
+        failed.append((groups, differing))
+    groups, differing = failed[0]
+    first = next(picture for picture in pictures[0] if differing.get(picture))
     values = ' and '.join(few(sorted(map(repr, set(side[first])))) for side in groups)
-    common = sum(min(len(groups[0][picture]), len(groups[1][picture])) for picture in other)
+    common = sum(min(len(groups[0][picture]), len(groups[1][picture])) for picture in differing)
     raise ValueError(
-        f'{sum(other.values())} of {common} common images have other labels in {runs[0]} than in {runs[1]}, the first '
-        f'of them {values}: expected runs on the same labels; measure both on the same data'
+        f'{sum(differing.values())} of {common} common images have other labels in {runs[0]} than in {runs[1]}, the '
+        f'first of them {values}: expected runs on the same labels; measure both on the same data'
     )
 
 
-def _readings(one: dict[str, Any], two: dict[str, Any]) -> list[tuple[Sequence[Label], Sequence[Label]]]:
-    """Labels of both, in each way that they can be compared: class names decide where both runs have them."""
+def _comparable_labels(one: dict[str, Any], two: dict[str, Any]) -> list[tuple[Sequence[Label], Sequence[Label]]]:
+    """The labels of both runs, in each way that they can be compared.
+
+    If both runs have class names, these are compared. Otherwise two runs agree if their bare numbers do, or the outputs
+    of the compared models that the labels stand for.
+    """
     names = [{label for label in entry['labels'] if isinstance(label, str)} for entry in (one, two)]
     if names[0] & names[1]:
         return [(one['labels'], two['labels'])]
@@ -63,20 +70,21 @@ def _readings(one: dict[str, Any], two: dict[str, Any]) -> list[tuple[Sequence[L
     return [*bare, (outputs[0], outputs[1])]
 
 
-def _groups(pictures: Sequence[str], labels: Sequence[Label]) -> dict[str, list[Label]]:
+def _labels_by_picture(pictures: Sequence[str], labels: Sequence[Label]) -> dict[str, list[Label]]:
     groups: dict[str, list[Label]] = {}
     for picture, label in zip(pictures, labels, strict=True):
         groups.setdefault(picture, []).append(label)
     return groups
 
 
-def _differing(one: list[Label], two: list[Label]) -> int:
-    """How many of the equal images that both have differ in their label."""
+def _count_differing(one: list[Label], two: list[Label]) -> int:
+    """The number of equal images that differ in their label, of those that both runs have."""
     shared = collections.Counter(one) & collections.Counter(two)
     return min(len(one), len(two)) - shared.total()
 
 
-def _numbered(pictures: Sequence[str], labels: Sequence[Label]) -> list[tuple[str, Label, int]]:
+def _numbered_ids(pictures: Sequence[str], labels: Sequence[Label]) -> list[tuple[str, Label, int]]:
+    """Picture, label, and how often both came before, for each image."""
     seen: collections.Counter[tuple[str, Label]] = collections.Counter()
     ids = []
     for key in zip(pictures, labels, strict=True):

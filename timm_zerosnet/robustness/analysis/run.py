@@ -1,4 +1,4 @@
-"""What the statistics say of a run: models are read one at a time, so that the cells of all need not fit the memory."""
+"""The statistics of a run. Models are read one at a time, so that the cells of all need not fit in memory."""
 
 from __future__ import annotations
 
@@ -16,57 +16,57 @@ from ..plan import CLEAN, Cell, Condition, RunPlan
 from ..store import Store, read_cells
 from .baselines import Baseline, check_baseline
 from .comparison import Comparison, compare
-from .grids import architecture, find_model
+from .grids import Level, architecture_of, find_model
 from .levels import LevelRow, accuracy_table
 from .pairing import pair_images
 from .statistics import reliability
 from .summary import ModelSummary, TrainingSpread, summarise, training_spread
 
 BINS = 15
-DIGITS = 6  # the last ones depend on the machine
+DIGITS = 6  # further ones depend on the machine
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """The statistics of a run; models without a single cell are in none of them.
+    """The statistics of a run; models without any cell are left out.
 
     Args:
-        summaries: By model, in the order of the run.
-        levels: Accuracy with its interval by model, corruption and level, over the noise seeds; clean is level 0.
-        reliability: By model the table of ``statistics.reliability`` of its clean cell (None where it has none), and of
-            all its noisy cells together.
-        comparisons: Every other model with ``reference``, paired by image.
-        reference: The baseline where it is a model of the run, otherwise the first one.
-        trainings: Spread over the training seeds of each architecture.
+        summaries: The summary of each model, in the order of the run.
+        levels: For each model, its accuracy at each corruption and level; clean has level 0.
+        reliability: For each model, the table of ``statistics.reliability`` for its clean cell, None without one, and
+            the table for all its other cells together.
+        comparisons: The comparison of every other model with ``reference``, paired by image.
+        reference: The baseline if it is a model of the run with a result, otherwise the first model with one.
+        trainings: The spread over the trainings of each architecture.
     """
 
     summaries: dict[str, ModelSummary]
-    levels: dict[str, dict[tuple[str, float], LevelRow]]
+    levels: dict[str, dict[Level, LevelRow]]
     reliability: dict[str, tuple[np.ndarray | None, np.ndarray]]
     comparisons: tuple[Comparison, ...]
     reference: str | None
     trainings: dict[str, TrainingSpread]
 
     def document(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return plain(
+        """The statistics as plain values, for JSON."""
+        return plain_values(
             {
                 'models': {
-                    name: {**plain(found), 'complete': found.complete} for name, found in self.summaries.items()
+                    name: {**plain_values(found), 'complete': found.complete} for name, found in self.summaries.items()
                 },
                 'levels': [row for rows in self.levels.values() for row in rows.values()],
                 'reference': self.reference,
-                'comparisons': [{**plain(found), 'complete': found.complete} for found in self.comparisons],
+                'comparisons': [{**plain_values(found), 'complete': found.complete} for found in self.comparisons],
                 'trainings': self.trainings,
             }
         )
 
 
 def analyse(store: Store, **options: Any) -> Analysis:
-    """The statistics of the latest run of a store.
+    """Compute the statistics of the latest run of a store.
 
     Args:
-        store: Of the run.
+        store: The store of the run.
         options: ``resamples`` and ``seed`` of the bootstrap.
     """
     plan = store.plan()
@@ -74,54 +74,63 @@ def analyse(store: Store, **options: Any) -> Analysis:
 
 
 def analyse_cells(names: Sequence[str], read: Callable[[str], list[Cell]], plan: RunPlan, **options: Any) -> Analysis:
-    """As ``analyse``, for models whose cells ``read`` gives by name."""
+    """Compute the statistics of a run, see ``analyse``.
+
+    Args:
+        names: Names of the models.
+        read: Returns the cells of a model, given its name.
+        plan: The plan of the run.
+        options: ``resamples`` and ``seed`` of the bootstrap.
+    """
     entries = {model['name']: {**model, 'ids': ()} for model in plan.models}
     classes = {name: entry['class_mapping'] for name, entry in entries.items()}
     baseline = plan.baseline
     found: str | Baseline | None = baseline and check_baseline(names, plan.suite, baseline)
-    inside = found if isinstance(found, str) else None
-    beside = read(inside) if inside else []
-    if inside and not beside:
+    baseline_model = found if isinstance(found, str) else None  # None for a packaged table
+    baseline_cells = read(baseline_model) if baseline_model else []
+    if baseline_model and not baseline_cells:
         baseline = None
     summaries, levels, tables = {}, {}, {}
     for name in names:
-        own = beside if name == inside else read(name)
+        own = baseline_cells if name == baseline_model else read(name)
         if not own:
             continue
-        cells = own if name == inside else [*own, *beside]
+        cells = own if name == baseline_model else [*own, *baseline_cells]
         summaries[name] = summarise(cells, baseline, expected=plan.conditions, only=[name], **options)[name]
         levels[name] = {(row.corruption, row.level): row for row in accuracy_table(own, **options)}
-        tables[name] = _reliability(own)
-    reference = inside if inside in summaries else next(iter(summaries), None)
+        tables[name] = _reliability_tables(own)
+    reference = baseline_model if baseline_model in summaries else next(iter(summaries), None)
     comparisons = []
     for name in summaries:
         if reference and name != reference:
-            kinds = {architecture(name), architecture(reference)}
-            cells = [cell for other in summaries if architecture(other) in kinds for cell in read(other)]
-            if _common(cells, name, reference):
+            kinds = {architecture_of(name), architecture_of(reference)}
+            cells = [cell for other in summaries if architecture_of(other) in kinds for cell in read(other)]
+            if _share_a_condition(cells, name, reference):
                 pair = compare(cells, name, reference, classes=classes, expected=plan.conditions, **options)
-                comparisons.append(replace(pair, notes=_notes(entries[name], entries[reference])))
+                comparisons.append(replace(pair, notes=_noise_notes(entries[name], entries[reference])))
     return Analysis(summaries, levels, tables, tuple(comparisons), reference, training_spread(summaries.values()))
 
 
 def compare_run(folder: str | Path, a: str, b: str, other: str | Path | None = None) -> Comparison:
-    """Compare two models of the run in a folder, or one of it with one of another run, see ``compare``.
+    """Compare two models of a run, or one of it with one of another run, see ``compare``.
 
     Args:
-        folder: Of the run.
-        a: A model of it.
-        b: A model of it, or of ``other``.
-        other: Folder of another run of the same suite. Images are paired by their pixels, wherever they stand.
+        folder: Folder of the run.
+        a: Name of a model of this run.
+        b: Name of a model of this run, or of the other one.
+        other: Folder of another run of the same suite. Images are paired by their pixels, whatever their order.
 
     Raises:
         StoreError: if there is no run.
-        ValueError: for a model that the run has not, runs without an image or cell in common, runs of two suites, runs
-            that give common images other labels.
+        ValueError: if a run does not have the model, if the runs have no image or no cell in common, if they are of two
+            suites, if they give common images different labels.
     """
     sides = [_side(folder, a, bool(other)), _side(other or folder, b, bool(other))]
     one, two = (side.entry for side in sides)
     if one['suite'] != two['suite']:
-        raise ValueError(f'{folder} is a run of suite {one["suite"]}, {other} of {two["suite"]}: accepted is one suite')
+        raise ValueError(
+            f'expected two runs of one suite, got {one["suite"]} in {folder} and {two["suite"]} in {other}'
+        )
     *paired, unchecked = pair_images(one, two, [str(folder), str(other or folder)])
     ids = {model: own for side, own in zip(sides, paired, strict=True) for model in side.cells}
     classes = {side.name: side.entry['class_mapping'] for side in sides}
@@ -131,11 +140,21 @@ def compare_run(folder: str | Path, a: str, b: str, other: str | Path | None = N
     names = [side.name for side in sides]
     same = view(one['preprocessing']) == view(two['preprocessing']) and one['ids'] == two['ids']
     measured = difference(names, [side.origins for side in sides], same)
-    return replace(found, notes=(*_notes(one, two), *measured, *[unchecked] * bool(unchecked)))
+    return replace(found, notes=(*_noise_notes(one, two), *measured, *[unchecked] * bool(unchecked)))
 
 
 @dataclass(frozen=True)
 class _Side:
+    """One of the two models of a comparison.
+
+    Args:
+        name: Name of the model in the comparison.
+        entry: The entry of the model in the plan, with suite, image ids, labels and hash of its run.
+        expected: Conditions of a finished run.
+        cells: Cells of the model, and of further trainings of its architecture.
+        origins: What each of its cells was measured with.
+    """
+
     name: str
     entry: dict[str, Any]
     expected: tuple[Condition, ...]
@@ -144,7 +163,13 @@ class _Side:
 
 
 def _side(folder: str | Path, wanted: str, alone: bool) -> _Side:
-    """A model with the further trainings of its architecture, or ``alone`` and named after its run, too."""
+    """Read one side of a comparison.
+
+    Args:
+        folder: Folder of the run.
+        wanted: Name of the model.
+        alone: Leave out further trainings of the architecture, and add the folder to the name of the model.
+    """
     with closing(Store(folder)) as store:
         plan = store.plan()
         models = {model['name']: model for model in plan.models}
@@ -162,12 +187,12 @@ def _side(folder: str | Path, wanted: str, alone: bool) -> _Side:
             full = f'{name} ({folder})'
             own = {full: [replace(cell, model=full) for cell in read_cells(store, plan, name)]}
             return _Side(full, entry, plan.conditions, own, origins)
-        kept = [model for model in models if architecture(model) == architecture(name)]
+        kept = [model for model in models if architecture_of(model) == architecture_of(name)]
         return _Side(name, entry, plan.conditions, {model: read_cells(store, plan, model) for model in kept}, origins)
 
 
-def _notes(*entries: dict[str, Any]) -> tuple[str, ...]:
-    """Whether the two saw the same noise: it is drawn by the index of an image, for pixels of the model's size."""
+def _noise_notes(*entries: dict[str, Any]) -> tuple[str, ...]:
+    """A sentence if two models did not see the same noise, which depends on index and size of an image."""
     sizes = [entry['preprocessing']['input_size'] for entry in entries]
     places = [{id: i for i, id in enumerate(entry['ids'])} for entry in entries]
     if sizes[0] != sizes[1]:
@@ -178,12 +203,13 @@ def _notes(*entries: dict[str, Any]) -> tuple[str, ...]:
     return ()
 
 
-def _common(cells: Sequence[Cell], one: str, two: str) -> bool:
+def _share_a_condition(cells: Sequence[Cell], one: str, two: str) -> bool:
     places = [{c.condition for c in cells if c.model == model} for model in (one, two)]
     return bool(places[0] & places[1])
 
 
-def _reliability(cells: Sequence[Cell]) -> tuple[np.ndarray | None, np.ndarray]:
+def _reliability_tables(cells: Sequence[Cell]) -> tuple[np.ndarray | None, np.ndarray]:
+    """The table of the clean cell, and that of all cells with a level other than 0 together."""
     clean, other = None, np.zeros((BINS, 3))
     for cell in cells:
         table = reliability(cell.result.confidence, cell.result.correct, BINS)
@@ -194,14 +220,14 @@ def _reliability(cells: Sequence[Cell]) -> tuple[np.ndarray | None, np.ndarray]:
     return clean, other
 
 
-def plain(value: Any) -> Any:
-    """Rows of tables as plain values, for JSON."""
+def plain_values(value: Any) -> Any:
+    """Dataclasses, conditions and numbers as plain values with rounded numbers, for JSON."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: plain_values(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Condition):
         return str(value)
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: plain_values(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [plain_values(item) for item in value]
     return round(value, DIGITS) if isinstance(value, float) else value

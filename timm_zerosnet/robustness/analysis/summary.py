@@ -1,4 +1,4 @@
-"""What sums up a model over the levels and corruptions of a run."""
+"""Figures that summarise a model over the levels and corruptions of a run."""
 
 from __future__ import annotations
 
@@ -8,10 +8,21 @@ from typing import Iterable, Sequence
 
 import numpy as np
 
+from ..._errors import few
 from ..plan import CLEAN, Cell, Condition
-from .baselines import BASELINES, Baseline, baseline_of
-from .corruption_error import CorruptionError, Estimate, Level
-from .grids import Grid, architecture, expected_keys, grids, missing_keys, some, training
+from .baselines import BASELINES, Baseline, load_baseline
+from .corruption_error import CorruptionError, Estimate
+from .grids import (
+    Grid,
+    Level,
+    architecture_of,
+    common_seeds,
+    expected_conditions,
+    grids_by_model,
+    mean_weights,
+    missing_conditions,
+    training_of,
+)
 from .levels import LevelRow, level_row
 from .statistics import RESAMPLES, area_weights, bootstrap_means, share_interval
 
@@ -21,7 +32,17 @@ ONE_TRAINING = 'one training seed: nothing can be decided about the architecture
 
 @dataclass(frozen=True)
 class CorruptionSummary:
-    """One corruption, in percent. The area is that under accuracy against level from clean on, divided by the range."""
+    """One model under one corruption, in percent.
+
+    Args:
+        corruption: Name of the corruption.
+        levels: Its levels, without 0.
+        error: Mean error over the levels.
+        area: Area under accuracy against level, clean included, divided by the range of the levels.
+        area_negative, area_positive: The same for the levels on either side of clean.
+        worst_level, worst_accuracy: The level with the lowest accuracy.
+        ce, relative_ce: Corruption errors relative to the baseline.
+    """
 
     corruption: str
     levels: tuple[float, ...]
@@ -40,23 +61,25 @@ class ModelSummary:
     """One model in one suite, in percent.
 
     Args:
-        model, suite: Which.
-        architecture: The model without its training seed.
-        images: N.
+        model: Name of the model in the run.
+        suite: Name of the suite.
+        architecture: Name of the model without its training seed, see ``grids.training_of``.
+        images: Number of images.
         seeds: Noise seeds.
-        cells, expected: How many there are and how many a finished run has.
-        missing: The cells that are not there; figures that need them are None.
+        cells, expected: Number of cells that there are, and that a finished run has.
+        missing: Conditions without a cell; figures that need them are None.
         clean: Accuracy on clean images.
-        mean_error: Mean over corruptions of the mean error over levels: the unnormalised mCE of CIFAR papers.
-        area: Mean over corruptions of their areas under the curve.
-        worst_corruption, worst_level, worst_accuracy: Where accuracy is lowest. Being the lowest of many, it is a
-            little too low.
-        clean_ece, mean_ece, mean_flip_rate: Calibration error, and share of changed predictions.
-        noise_sd: Standard deviation of ``mean_error`` over noise seeds; None below two.
-        mce, relative_mce: Of Hendrycks and Dietterich 2019; 100 is the baseline.
-        mce_over, relative_mce_over: The corruptions they average.
-        baseline: What they are relative to.
-        corruptions: One row each.
+        mean_error: Mean over corruptions of the mean error over levels, the unnormalised mCE of CIFAR papers.
+        area: Mean over corruptions of their area under accuracy against level.
+        worst_corruption, worst_level, worst_accuracy: The condition with the lowest accuracy. As the minimum of many
+            estimates, this accuracy is biased slightly downwards.
+        clean_ece, mean_ece: Calibration error on clean images, and its mean over corruptions of the mean over levels.
+        mean_flip_rate: Share of predictions that differ from the clean one, averaged in the same way.
+        noise_sd: Standard deviation of ``mean_error`` over noise seeds; None for fewer than two.
+        mce, relative_mce: Corruption errors of Hendrycks and Dietterich 2019, averaged; the baseline is at 100.
+        mce_over, relative_mce_over: The corruptions that they average.
+        baseline: Name of the baseline.
+        corruptions: A summary of each corruption.
     """
 
     model: str
@@ -91,7 +114,7 @@ class ModelSummary:
 
 @dataclass(frozen=True)
 class TrainingSpread:
-    """Trainings of one architecture, each with its own seed: mean and standard deviation over them, in percent."""
+    """Mean and standard deviation, in percent, over the trainings of one architecture, each with its own seed."""
 
     architecture: str
     models: tuple[str, ...]
@@ -114,28 +137,29 @@ def summarise(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, ModelSummary]:
-    """Sum up each model of a run in one suite.
+    """Summarise each model of a run in one suite.
 
     Args:
-        cells: Of a run, in any order.
-        baseline: What mCE is relative to: a model of the run, or one with a packaged error table; None leaves it out.
-        suite: Which suite; needed where there are several.
-        expected: (corruption, level, seed) of every cell that a model should have, clean included; default: what the
-            runs planned that the cells are of, as ``read_run`` gives them, otherwise the whole suite with the noise
-            seeds that are there, and whatever any of the models has.
+        cells: Cells of a run, in any order.
+        baseline: The model that mCE is relative to: one of the run, or one with a packaged error table. Without a
+            baseline there is no mCE.
+        suite: Name of the suite; needed if there are cells of several.
+        expected: (corruption, level, seed) of every cell that a model should have, clean included. The default is what
+            the runs of the cells planned; for cells of no run, see ``grids.suite_conditions``.
         plan: The former name of ``expected``.
-        folder: Where packaged error tables are.
-        only: Models to sum up; default: all.
-        resamples: Of the bootstrap by image.
-        seed: Of the bootstrap.
+        folder: Folder of the packaged error tables.
+        only: Names of the models to summarise; default: all.
+        resamples: Number of bootstrap resamples by image.
+        seed: Seed of the bootstrap.
 
     Raises:
-        ValueError: for cells that ``grids`` refuses, a baseline that is neither in the run nor packaged.
+        ValueError: for cells that ``grids_by_model`` refuses, and for a baseline that is neither in the run nor
+            packaged.
     """
-    models = grids(cells, suite)
+    models = grids_by_model(cells, suite)
     suite = next(iter(models.values())).suite
-    conditions = expected_keys(models.values(), plan if expected is None else expected)
-    against = None if baseline is None else baseline_of(models, suite, baseline, folder)
+    conditions = expected_conditions(models.values(), plan if expected is None else expected)
+    against = None if baseline is None else load_baseline(models, suite, baseline, folder)
     wanted = set(models if only is None else only)
     return {
         name: _Summary(grid, conditions, against, resamples, seed).build()
@@ -145,11 +169,11 @@ def summarise(
 
 
 def training_spread(summaries: Iterable[ModelSummary]) -> dict[str, TrainingSpread]:
-    """Spread over training seeds for each architecture, each training averaged over its noise seeds."""
+    """The spread over training seeds of each architecture; each training is averaged over its noise seeds first."""
     groups: dict[str, dict[str, ModelSummary]] = {}
     for summary in summaries:
-        name, seed = training(summary.model)
-        groups.setdefault(name, {}).setdefault(seed, summary)  # one that stands under two names counts once
+        name, seed = training_of(summary.model)
+        groups.setdefault(name, {}).setdefault(seed, summary)  # a training with two names counts once
     return {
         name: TrainingSpread(
             name,
@@ -170,48 +194,48 @@ def _mean_and_sd(values: Sequence[float | None]) -> tuple[float | None, float | 
 
 
 class _Summary:
-    """Works out one model's summary: each figure is a weighted mean of the columns, one for each level."""
+    """Computes the summary of one model; each figure is a weighted mean over the levels, the columns of ``shares``."""
 
     def __init__(
         self, grid: Grid, expected: Sequence[Condition], baseline: Baseline | None, resamples: int, seed: int
     ) -> None:
         self.grid, self.expected, self.baseline = grid, expected, baseline
-        self.missing = missing_keys(grid, expected)
-        self.lacking = {key.corruption for key in self.missing} | (set() if grid.clean else {CLEAN})
+        self.missing = missing_conditions(grid, expected)
+        self.incomplete = {condition.corruption for condition in self.missing} | (set() if grid.clean else {CLEAN})
         self.levels: dict[str, list[float]] = {}
-        for name, level in dict.fromkeys(key[:2] for key in expected):
+        for name, level in dict.fromkeys(condition[:2] for condition in expected):
             if name != CLEAN and level != 0:
                 self.levels[name] = sorted([*self.levels.get(name, []), level])
-        self.names = list(grid.levels)
-        self.shares = grid.shares(self.names)
+        self.columns = list(grid.levels)
+        self.shares = grid.shares(self.columns)
         self.samples = bootstrap_means(self.shares, resamples, seed)
         self.ce = baseline and CorruptionError(grid, expected, self.levels, baseline, resamples, seed)
-        self.rows = {key: self._row(i, key) for i, key in enumerate(self.names)}
+        self.rows = {key: self._row(i, key) for i, key in enumerate(self.columns)}
 
     def build(self) -> ModelSummary:
         grid, names = self.grid, list(self.levels)
         clean = self.rows.get((CLEAN, 0.0))
-        mean = self._mean(names)
-        whole = bool(mean) and not self.lacking & set(names)
+        mean = mean_weights((name, level) for name in names for level in self.levels[name])
+        whole = bool(mean) and not self.incomplete & set(names)
         worst = self._worst(names)
         mce, over = self.ce.mean() if self.ce else (NO_BASELINE, ())
         relative, relative_over = self.ce.mean(relative=True) if self.ce else (NO_BASELINE, ())
         return ModelSummary(
             model=grid.model,
             suite=grid.suite,
-            architecture=architecture(grid.model),
+            architecture=architecture_of(grid.model),
             images=grid.images,
-            seeds=tuple(sorted({key.seed for key in grid.keys if key.seed is not None})),
+            seeds=tuple(sorted({c.seed for c in grid.conditions if c.seed is not None})),
             cells=len(self.expected) - len(self.missing),
             expected=len(self.expected),
             missing=self.missing,
             clean=self._accuracy(clean, [CLEAN]),
             mean_error=self._share(mean, names, error=True),
             area=self._share(self._areas(names), [*names, CLEAN]),
-            worst_corruption=worst and worst.corruption,
-            worst_level=worst and worst.level,
+            worst_corruption=worst.corruption if worst else None,
+            worst_level=worst.level if worst else None,
             worst_accuracy=self._accuracy(worst, names),
-            clean_ece=clean and clean.ece,
+            clean_ece=clean.ece if clean else None,
             mean_ece=self._average(mean, 'ece') if whole else None,
             mean_flip_rate=self._average(mean, 'flip_rate') if whole and clean else None,
             noise_sd=self._noise_sd(mean) if whole else None,
@@ -219,7 +243,7 @@ class _Summary:
             relative_mce=relative,
             mce_over=over,
             relative_mce_over=relative_over,
-            baseline=self.baseline and self.baseline.name,
+            baseline=self.baseline.name if self.baseline else None,
             corruptions=tuple(map(self._corruption, names)),
         )
 
@@ -229,14 +253,14 @@ class _Summary:
         return CorruptionSummary(
             name,
             tuple(self.levels[name]),
-            self._share(self._mean([name]), [name], error=True),
+            self._share(mean_weights((name, level) for level in self.levels[name]), [name], error=True),
             area,
             negative,
             positive,
-            worst and worst.level,
+            worst.level if worst else None,
             self._accuracy(worst, [name]),
-            self.ce.of(name) if self.ce else NO_BASELINE,
-            self.ce.of(name, relative=True) if self.ce else NO_BASELINE,
+            self.ce.of_corruption(name) if self.ce else NO_BASELINE,
+            self.ce.of_corruption(name, relative=True) if self.ce else NO_BASELINE,
         )
 
     def _row(self, i: int, key: Level) -> LevelRow:
@@ -245,7 +269,7 @@ class _Summary:
         return level_row(self.grid, key, seeds, several)
 
     def _worst(self, names: Sequence[str]) -> LevelRow | None:
-        if self.lacking & set(names):
+        if self.incomplete & set(names):
             return None
         rows = (self.rows[name, level] for name in names for level in self.levels[name])
         return min(rows, key=lambda row: row.accuracy, default=None)
@@ -253,12 +277,8 @@ class _Summary:
     def _average(self, weights: dict[Level, float], figure: str) -> float:
         return float(sum(weight * getattr(self.rows[key], figure) for key, weight in weights.items()))
 
-    def _mean(self, names: Sequence[str]) -> dict[Level, float]:
-        """Weights of the mean over corruptions of the mean over levels."""
-        return {(n, level): 1 / len(names) / len(self.levels[n]) for n in names for level in self.levels[n]}
-
     def _areas(self, names: Sequence[str], side: int = 0) -> dict[Level, float]:
-        """Weights of the mean area under the curve, on one side of clean (-1, 1) or over the whole range."""
+        """The weight of each level in the mean area under the curve; ``side`` is -1 or 1 for one side of clean."""
         total: dict[Level, float] = {}
         for name in names:
             levels = [level for level in self.levels[name] if side * level >= 0]
@@ -272,12 +292,12 @@ class _Summary:
         return Estimate(row.accuracy, row.low, row.high) if row else self._nothing(names)
 
     def _share(self, weights: dict[Level, float], names: Sequence[str], error: bool = False) -> Estimate:
-        """A mean of accuracies, or 100 less it; the weights sum to one."""
-        if not weights or self.lacking & set(names):
+        """A mean of accuracies with weights that sum to one, or, with ``error``, 100 minus that mean."""
+        if not weights or self.incomplete & set(names):
             return self._nothing(names)
-        vector = np.array([weights.get(name, 0.0) for name in self.names])
+        vector = np.array([weights.get(name, 0.0) for name in self.columns])
         shares = self.shares @ vector
-        # rounded, or the weights' last digits turn "always right" into "almost always"
+        # rounded, because a last digit of the weights would turn "always right" into "almost always right"
         low, high, _ = share_interval(shares.round(9), self.samples @ vector)
         value = float(shares.mean())
         if error:
@@ -285,20 +305,19 @@ class _Summary:
         return Estimate(100 * value, 100 * low, 100 * high)
 
     def _nothing(self, names: Sequence[str]) -> Estimate:
-        lost = [key for key in self.missing if key.corruption in names]
+        """A figure without a value, and the reason."""
+        lost = [condition for condition in self.missing if condition.corruption in names]
         if not lost and CLEAN in names and not self.grid.clean:
             lost = [Condition(CLEAN, 0.0, None)]
-        return Estimate(None, reason=f'missing: {some(lost)}' if lost else 'no such levels')
+        return Estimate(None, reason=f'missing: {few(lost, 8)}' if lost else 'no such levels')
 
     def _noise_sd(self, weights: dict[Level, float]) -> float | None:
-        """Over the noise seeds that all random levels share; what is not random is the same for each."""
-        cells = {key: self.grid.levels[key] for key in weights}
-        random = [set(seeds) for seeds in cells.values() if None not in seeds]
-        seeds = sorted(set.intersection(*random)) if random else []
+        """The standard deviation of the mean over noise seeds; levels without randomness are the same for each."""
+        cells = [self.grid.levels[level] for level in weights]
+        seeds = common_seeds(cells)
         if len(seeds) < 2:
             return None
         means = [
-            np.dot(list(weights.values()), [cells[key].get(seed, cells[key].get(None)).top1 for key in weights])
-            for seed in seeds
+            np.dot(list(weights.values()), [own[seed if seed in own else None].top1 for own in cells]) for seed in seeds
         ]
         return float(np.std(means, ddof=1))

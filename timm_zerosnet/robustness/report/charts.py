@@ -1,7 +1,8 @@
-"""The charts of the report: SVG that a page takes in, byte for byte the same for the same numbers.
+"""The charts of the HTML report, as SVG elements of the page. Equal numbers give equal bytes.
 
-Colours are the page's: a chart names them as CSS variables, so that it can be read on light and on dark ground. Names
-of models are in the page or in tooltips; drawn text comes from the suite alone.
+The page chooses the colours: a chart refers to them by CSS variables, so that it can be read on light and on dark
+ground. To that end it is drawn in placeholder colours, which ``_svg`` replaces. Names of models appear only in the page
+and in tooltips; the text in a chart comes from the suite.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
 import numpy as np
 
 from ..analysis.comparison import Comparison, Difference
+from ..analysis.grids import Level
 from ..analysis.levels import LevelRow
 from ..plan import CLEAN
 from ..suites import SUITES
-from .comparison_markdown import ALPHA, decision_text, signed
+from .comparison_markdown import ALPHA, interval_and_p, signed
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -25,14 +27,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = 6
-MARKERS = 'osD^vPX'  # as many as share no factor with the colours: 42 styles
+MARKERS = 'osD^vPX'  # 7 have no common factor with 6 colours, so 42 models differ in style
 DASHES = ('-', (0, (4, 1.5)), (0, (1, 1)))
+# placeholders for the colours of the page
 INK, GRID, BETTER, WORSE = (f'#0000{i:02x}' for i in range(1, 5))
 SERIES = [f'#0000{i:02x}' for i in range(16, 16 + COLOURS)]
 VARIABLES = {INK: '--ink', GRID: '--grid', BETTER: '--better', WORSE: '--worse'} | {
     colour: f'--s{i}' for i, colour in enumerate(SERIES)
 }
-STYLE = {
+STYLE: Any = {
     'svg.fonttype': 'none',
     'svg.hashsalt': 'timm-zerosnet',
     'font.sans-serif': ['DejaVu Sans'],
@@ -56,24 +59,24 @@ STYLE = {
 }
 
 
-def series(i: int) -> dict[str, Any]:
-    """Colour, marker and dashes of the line of model ``i``."""
+def line_style(i: int) -> dict[str, Any]:
+    """Colour, marker and dashes of the line of the i-th model."""
     return dict(
         color=SERIES[i % COLOURS], marker=MARKERS[i % len(MARKERS)], linestyle=DASHES[i // COLOURS % len(DASHES)]
     )
 
 
-def swatch(i: int) -> Markup:
-    """The line of model ``i``, for a legend."""
+def legend_line(i: int) -> Markup:
+    """A piece of the line of the i-th model, for a legend."""
     with _style():
         figure, (axes,) = _figure(0.5, 0.18, (0, 0, 0.5, 0.18))
         axes.set_axis_off()
-        axes.plot([0, 1, 2], [0, 0, 0], markevery=[1], markersize=5, linewidth=1.6, **series(i))
+        axes.plot([0, 1, 2], [0, 0, 0], markevery=[1], markersize=5, linewidth=1.6, **line_style(i))
         return _svg(figure, f'k{i}', '')
 
 
-def at_level(rows: Mapping[tuple[str, float], LevelRow], corruption: str, level: float) -> LevelRow | None:
-    """The row of a corruption at a level; clean is its level 0."""
+def row_at(rows: Mapping[Level, LevelRow], corruption: str, level: float) -> LevelRow | None:
+    """The row of a corruption at a level; without a row of its own, level 0 is clean."""
     return rows.get((corruption, level)) or (None if level else rows.get((CLEAN, 0.0)))
 
 
@@ -82,18 +85,20 @@ def curves(
     suite: str,
     corruption: str,
     levels: Sequence[float],
-    models: Mapping[str, Mapping[tuple[str, float], LevelRow]],
+    models: Mapping[str, Mapping[Level, LevelRow]],
     order: Sequence[str],
     bottom: float,
 ) -> Markup:
-    """Accuracy against level under one corruption, from clean on: a line with its 95 % band for each model.
+    """Draw accuracy against level under one corruption, clean included: a line with its 95 % band for each model.
 
     Args:
-        key: Sets the ids of this chart apart from those of others.
-        suite, corruption, levels: What was measured.
-        models: ``Analysis.levels``.
-        order: All models of the run, which decides their colours.
-        bottom: Of the axis, percent.
+        key: Prefix of the ids in this chart, different for each chart of a page.
+        suite: Name of the suite.
+        corruption: Name of the corruption.
+        levels: Levels that were measured.
+        models: The rows of each model, as ``Analysis.levels`` has them.
+        order: Names of all models of the run; their order decides the line styles.
+        bottom: Lower end of the accuracy axis, in percent.
     """
     row = SUITES.get(suite, {}).get(corruption)
     points = sorted({0.0, *levels})
@@ -102,12 +107,12 @@ def curves(
         titles = {}
         alpha = min(0.18, 0.6 / max(len(models), 1))
         for name, rows in models.items():
-            look = series(i := order.index(name))
-            found = [at_level(rows, corruption, level) for level in points]
+            look = line_style(i := order.index(name))
+            found = [row_at(rows, corruption, level) for level in points]
             values = np.array([(r.accuracy, r.low, r.high) if r else (np.nan,) * 3 for r in found]).T
             axes.fill_between(points, values[1], values[2], color=look['color'], alpha=alpha, linewidth=0)
             known = np.pad(np.isfinite(values[0]), 1)
-            lone = known[1:-1] & ~known[:-2] & ~known[2:]  # has no band
+            lone = known[1:-1] & ~known[:-2] & ~known[2:]  # points without a neighbour, which have no band
             axes.vlines(np.array(points)[lone], *values[1:, lone], color=look['color'], linewidth=1)
             (line,) = axes.plot(points, values[0], markersize=3.2, linewidth=1.4, **look)
             line.set_gid(f'line{i}')
@@ -119,13 +124,13 @@ def curves(
             axes.locator_params(axis='x', nbins=6)
         axes.set_xlabel('severity, 0 is clean' if row and row.severities else 'level, 0 is clean', labelpad=2)
         axes.set_ylabel('top-1, %', labelpad=2)
-        text = '; '.join(f'{name} {accuracies(rows, corruption, points)}' for name, rows in models.items())
+        text = '; '.join(f'{name} {accuracy_range(rows, corruption, points)}' for name, rows in models.items())
         return _svg(figure, key, f'Accuracy against level of {corruption}. {text}', titles)
 
 
-def accuracies(rows: Mapping[tuple[str, float], LevelRow], corruption: str, levels: Sequence[float]) -> str:
-    """From which accuracy to which, in words."""
-    found = [r for level in levels if (r := at_level(rows, corruption, level))]
+def accuracy_range(rows: Mapping[Level, LevelRow], corruption: str, levels: Sequence[float]) -> str:
+    """The highest and the lowest accuracy under a corruption, in words."""
+    found = [r for level in levels if (r := row_at(rows, corruption, level))]
     if not found:
         return 'has no result'
     best, worst = (pick(found, key=lambda r: r.accuracy) for pick in (max, min))
@@ -133,24 +138,24 @@ def accuracies(rows: Mapping[tuple[str, float], LevelRow], corruption: str, leve
 
 
 def forest(key: str, found: Comparison, limits: tuple[float, float]) -> Markup:
-    """Differences of a pair with their intervals, overall on top; filled where Holm's correction decides.
+    """Draw the differences of a pair with their intervals, overall on top; significant ones are filled.
 
     Args:
-        key: As for ``curves``.
-        found: Of ``compare``.
-        limits: Of the axis, percent.
+        key: Prefix of the ids in this chart, see ``curves``.
+        found: The comparison of the pair.
+        limits: Both ends of the axis, in percentage points.
     """
     rows = [*([found.overall] if found.overall else []), *found.rows]
     height = 0.165 * len(rows) + 0.1
-    left = 0.15 + 0.07 * max(len(place(row)) for row in rows)
+    left = 0.15 + 0.07 * max(len(level_text(row)) for row in rows)
     with _style():
         figure, (axes,) = _figure(4.6, height + 0.55, (left, 0.45, 4.5 - left, height))
         axes.grid(axis='y', visible=False)
         axes.axvline(0, color=INK, linewidth=0.8)
         titles = {}
         for i, row in enumerate(rows):
-            decided = row.p_holm <= ALPHA
-            colour = (BETTER if row.difference > 0 else WORSE) if decided else INK
+            significant = row.p_holm <= ALPHA
+            colour = (BETTER if row.difference > 0 else WORSE) if significant else INK
             overall = row is found.overall
             axes.plot([row.low, row.high], [i, i], color=colour, linewidth=2 if overall else 1.2, gid=f'interval{i}')
             axes.plot(
@@ -159,40 +164,41 @@ def forest(key: str, found: Comparison, limits: tuple[float, float]) -> Markup:
                 marker='D' if overall else 'o',
                 markersize=6 if overall else 4.5,
                 color=colour,
-                markerfacecolor=colour if decided else 'none',
+                markerfacecolor=colour if significant else 'none',
                 gid=f'point{i}',
             )
             titles[f'interval{i}'] = titles[f'point{i}'] = difference_text(row)
             if i and row.corruption != rows[i - 1].corruption:
                 axes.axhline(i - 0.5, color=GRID, linewidth=0.6)
-        axes.set_yticks(range(len(rows)), [place(row) for row in rows])
+        axes.set_yticks(range(len(rows)), [level_text(row) for row in rows])
         axes.tick_params(axis='y', length=0)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlim(*limits)
         axes.locator_params(axis='x', nbins=7)
         axes.set_xlabel('difference of top-1, percentage points', labelpad=2)
-        decided_rows = sum(row.p_holm <= ALPHA for row in rows)
-        label = f'Differences in {len(rows)} rows, of which {decided_rows} are decided. {difference_text(rows[0])}'
+        count = sum(row.p_holm <= ALPHA for row in rows)
+        label = f'Differences in {len(rows)} rows, {count} of them significant. {difference_text(rows[0])}'
         return _svg(figure, key, label, titles)
 
 
-def place(row: Difference) -> str:
-    """Such as ``'randn 0.1'``."""
+def level_text(row: Difference) -> str:
+    """Corruption and level of a row, such as ``'randn 0.1'``."""
     return row.corruption if row.level is None or row.corruption == CLEAN else f'{row.corruption} {row.level:g}'
 
 
 def difference_text(row: Difference) -> str:
-    """A difference in words."""
-    return f'{place(row)}: {signed(row.difference)} ({decision_text(row)})'
+    """A row of a comparison in words."""
+    return f'{level_text(row)}: {signed(row.difference)} ({interval_and_p(row)})'
 
 
 def reliability_diagram(key: str, name: str, clean: np.ndarray | None, noisy: np.ndarray) -> Markup:
-    """Share that is right against confidence, and below how many predictions have that confidence.
+    """Draw the share of right predictions against confidence, and below it the distribution of the confidence.
 
     Args:
-        key: As for ``curves``.
-        name: Of the model.
-        clean, noisy: Tables of ``statistics.reliability``.
+        key: Prefix of the ids in this chart, see ``curves``.
+        name: Name of the model.
+        clean: The table of ``statistics.reliability`` for clean images; None without a clean cell.
+        noisy: The table for all other cells together.
     """
     with _style():
         figure, (axes, counts) = _figure(3.2, 3.5, (0.48, 1.02, 2.62, 2.4), (0.48, 0.4, 2.62, 0.5))
@@ -228,18 +234,9 @@ def reliability_diagram(key: str, name: str, clean: np.ndarray | None, noisy: np
         return _svg(figure, key, f'Reliability of {name}. {"; ".join(texts)}')
 
 
-def heat(value: float, bottom: float) -> tuple[str, str]:
-    """Colour of the ground and of the text on it for an accuracy between ``bottom`` and 100."""
-    from matplotlib import colormaps
-
-    red, green, blue, _ = colormaps['viridis'](min(max((value - bottom) / (100 - bottom), 0), 1))
-    light = sum(w * v**2.2 for w, v in zip((0.2126, 0.7152, 0.0722), (red, green, blue), strict=True))
-    return '#' + ''.join(f'{round(255 * v):02x}' for v in (red, green, blue)), '#000' if light > 0.18 else '#fff'
-
-
 @contextmanager
 def _style() -> Iterator[None]:
-    """Matplotlib's own settings and ours, whatever the user's are; those are there again afterwards."""
+    """Use matplotlib's defaults and ``STYLE`` instead of the user's settings, which are restored afterwards."""
     import matplotlib
 
     with matplotlib.rc_context():
@@ -249,7 +246,7 @@ def _style() -> Iterator[None]:
 
 
 def _figure(width: float, height: float, *boxes: tuple[float, float, float, float]) -> tuple[Figure, list[Axes]]:
-    """A figure with axes at (left, bottom, width, height), all in inches."""
+    """Make a figure with axes in boxes of (left, bottom, width, height), all in inches."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), facecolor='none')
@@ -258,7 +255,14 @@ def _figure(width: float, height: float, *boxes: tuple[float, float, float, floa
 
 
 def _svg(figure: Figure, key: str, label: str, titles: Mapping[str, str] | None = None) -> Markup:
-    """The figure as an element of a page; ``titles`` are tooltips by gid. Without a label it is decoration."""
+    """Convert a figure to an SVG element of a page.
+
+    Args:
+        figure: The figure.
+        key: Prefix of all ids.
+        label: Text for screen readers; empty for a decoration.
+        titles: Tooltips by the gid of the artist.
+    """
     from markupsafe import Markup, escape
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -270,14 +274,14 @@ def _svg(figure: Figure, key: str, label: str, titles: Mapping[str, str] | None 
     assert view
     role = f'role="img" aria-label="{escape(label)}"' if label else 'aria-hidden="true"'
     body = text[text.index('>') + 1 :]
-    body = re.sub(r'<[^>]*>', lambda tag: _tidy(tag[0], key), re.sub(r'\n\s*', '\n', body))
+    body = re.sub(r'<[^>]*>', lambda tag: _adapt_tag(tag[0], key), re.sub(r'\n\s*', '\n', body))
     for gid, title in (titles or {}).items():
         body = body.replace(f'<g id="{key}-{gid}">', f'<g id="{key}-{gid}"><title>{escape(title)}</title>')
     return Markup(f'<svg {view.group()} {role}>{body}')
 
 
-def _tidy(tag: str, key: str) -> str:
-    """With ids of its own, the page's colours, and without the digits that depend on the machine."""
+def _adapt_tag(tag: str, key: str) -> str:
+    """Give a tag the prefix of its ids and the colours of the page, and drop digits that depend on the machine."""
     tag = re.sub(r'(\.\d\d)\d+', r'\1', tag)
     tag = re.sub(r'(\bid="|href="#|url\(#)', rf'\g<1>{key}-', tag)
     for colour, variable in VARIABLES.items():

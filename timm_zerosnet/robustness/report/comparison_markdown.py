@@ -1,15 +1,16 @@
-"""A comparison as Markdown."""
+"""A comparison of two models as Markdown, and the texts of differences and p values that all reports share."""
 
 from __future__ import annotations
 
 from typing import Sequence
 
+from ..._markdown import markdown_table
 from ..analysis.comparison import Comparison, Difference, Trainings, missing_text
-from ..analysis.grids import training
+from ..analysis.grids import training_of
 from ..analysis.summary import ONE_TRAINING
 
 ALPHA = 0.05
-HEADER = (
+COLUMNS = (
     'corruption',
     'level',
     'A',
@@ -25,18 +26,12 @@ HEADER = (
 
 
 def comparison_markdown(found: Comparison) -> str:
-    """A comparison as Markdown: what it rests on, its rows, and what they decide."""
+    """A comparison as Markdown: the data it rests on, its rows, and what they show."""
     rows = [*found.rows, *([found.overall] if found.overall else [])]
     parts = [
         f'# {found.a} (A) against {found.b} (B), suite {found.suite}',
         '\n'.join(f'- {line}' for line in _basis(found, rows)),
-        '\n'.join(
-            [
-                _line(HEADER),
-                _line(['---', *(['---:'] * (len(HEADER) - 1))]),
-                *(_line(_cells(row)) for row in rows),
-            ]
-        ),
+        markdown_table(COLUMNS, map(_cells, rows), '-' + 'r' * (len(COLUMNS) - 1)),
         _legend(rows),
         _verdict(found),
         _trainings(found),
@@ -45,14 +40,13 @@ def comparison_markdown(found: Comparison) -> str:
 
 
 def _basis(found: Comparison, rows: Sequence[Difference]) -> list[str]:
-    lines = [f'{found.images} images, {found.cells} of {found.expected} cells of each model']
+    """Lines on the images, cells and noise seeds that the comparison rests on."""
+    images = f'{found.images} images'
     if found.images != found.images_a or found.images != found.images_b:
-        lines[0] = (
-            f'**only the {found.images} images that both saw** ({found.images_a} of A, {found.images_b} of B), '
-            f'{found.cells} of {found.expected} cells of each model'
-        )
+        images = f'**only the {images} that both saw** ({found.images_a} of A, {found.images_b} of B)'
+    lines = [f'{images}, {found.cells} of {found.expected} cells of each model']
     if found.missing:
-        lines.append(f'**incomplete**: missing {missing_text(found, 40)}; the rows rest on what both have')
+        lines.append(f'**incomplete**: missing {missing_text(found, 40)}; the rows use only what both models have')
     seeds = sorted({seed for row in rows for seed in row.seeds})
     lines.append(f'noise seeds {", ".join(map(str, seeds))}' if seeds else 'no noise seeds: nothing here is random')
     return [*lines, *(f'**{note}**' for note in found.notes)]
@@ -78,47 +72,53 @@ def _legend(rows: Sequence[Difference]) -> str:
     tests = ', '.join(sorted({row.test for row in rows}))
     intervals = ', '.join(sorted({row.interval for row in rows}))
     return (
-        f'Accuracies and differences in percent. Intervals by image: {intervals}. Tests: {tests}. \\* marks p (Holm) '
-        f'of at most {ALPHA}, corrected for all {len(rows)} rows; intervals are not corrected. "noise sd" is the '
-        'spread of the difference over noise seeds. "needed" is the smallest difference that these images and seeds '
-        'show with 80 % power at 5 %, as the only comparison. "overall" is the mean over corruptions of the mean over '
-        'levels, without clean.'
+        f'Accuracies and differences are in percent. Intervals by image: {intervals}. Tests: {tests}. \\* marks rows '
+        f"with p (Holm) of at most {ALPHA}. Holm's correction is for all {len(rows)} rows; the intervals are not "
+        'corrected. "only A : B" counts the outcomes in which only that model is right. "noise sd" is the standard '
+        'deviation of the difference over noise seeds. "needed" is the smallest difference that these images and seeds '
+        'can show, with 80 % power at a level of 5 %, if it were the only comparison. "overall" is the mean over '
+        'corruptions of the mean over levels, without clean images.'
     )
 
 
 def _verdict(found: Comparison) -> str:
-    shown = [row for row in found.rows if row.p_holm <= ALPHA]
-    better = sum(row.difference > 0 for row in shown)
+    better, worse = count_significant(found)
     text = (
-        f'A is better in {better} and B in {len(shown) - better} of {len(found.rows)} rows; the other '
-        f'{len(found.rows) - len(shown)} show no difference, which is no order either.'
+        f'A is better in {better} and B in {worse} of {len(found.rows)} rows. In the other '
+        f'{len(found.rows) - better - worse} no difference is shown, which does not mean that there is none.'
     )
     row = found.overall
     if row is None:
         return text
-    figures = decision_text(row)
     if row.p_holm > ALPHA:
-        return f'Overall no difference is shown: {signed(row.difference)} ({figures}). {text}'
+        return f'Overall, no difference is shown: {signed(row.difference)} ({interval_and_p(row)}). {text}'
     winner = found.a if row.difference > 0 else found.b
-    return f'Overall {winner} is better by {abs(row.difference):.2f} (A - B: {figures}). {text}'
+    return f'Overall, {winner} is better by {abs(row.difference):.2f} points (A - B: {interval_and_p(row)}). {text}'
+
+
+def count_significant(found: Comparison) -> tuple[int, int]:
+    """The number of rows in which model A is better, and model B, after Holm's correction."""
+    rows = [row for row in found.rows if row.p_holm <= ALPHA]
+    better = sum(row.difference > 0 for row in rows)
+    return better, len(rows) - better
 
 
 def _trainings(found: Comparison) -> str:
     trainings = found.trainings
-    if training(found.a) == training(found.b):
+    if training_of(found.a) == training_of(found.b):
         return 'Both names mean the same weights.'
     if trainings is None:
-        return 'Two sets of weights are compared; about architectures nothing is decided.'
+        return 'This compares two sets of weights; it shows nothing about architectures.'
     lines = [_training(trainings, i) for i in (0, 1)]
     if trainings.p is None:
-        lines.append(f'Two sets of weights are compared; {ONE_TRAINING}.')
+        lines.append(f'This compares two sets of weights; {ONE_TRAINING}.')
     else:
         lines.append(trainings_verdict(trainings))
     return '## Trainings\n\n' + '\n'.join(f'- {line}' for line in lines)
 
 
 def trainings_verdict(trainings: Trainings) -> str:
-    """What trainings of both architectures, several of each, say of them."""
+    """A sentence on what several trainings of both architectures show about them."""
     assert trainings.p is not None
     one, two = trainings.architectures
     differ = f'{one} and {two} differ' if trainings.p <= ALPHA else f'no difference between {one} and {two} is shown'
@@ -135,19 +135,16 @@ def _training(trainings: Trainings, i: int) -> str:
     return f'{trainings.architectures[i]}, {len(values)} training seed{"s" * (len(values) > 1)}: {listed}{spread}'
 
 
-def _line(cells: Sequence[str]) -> str:
-    return f'| {" | ".join(cells)} |'
-
-
 def signed(value: float | None) -> str:
-    # a rounded zero has no sign
+    """A number with its sign and two digits; what rounds to zero has no sign."""
     return '' if value is None else f'{value:+.2f}' if abs(value) >= 0.005 else '0.00'
 
 
-def decision_text(row: Difference) -> str:
-    """Interval and p of a difference in words, which of them allows for the other rows and which does not."""
+def interval_and_p(row: Difference) -> str:
+    """Interval and p value of a difference in words, which say that only p is corrected for the other rows."""
     return f"p {p_text(row.p_holm)} after Holm's correction; {signed(row.low)} to {signed(row.high)}, not corrected"
 
 
 def p_text(value: float) -> str:
+    """A p value with four digits."""
     return f'{value:.4f}' if value >= 0.0001 else '< 0.0001'

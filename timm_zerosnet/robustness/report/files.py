@@ -1,6 +1,7 @@
-"""The files of a run, made from its store: sorted, with fixed digits, each whole or not there.
+"""Writes the files of a run from its store.
 
-Nothing in them depends on when or how often the run was started; ``timings.csv`` alone does.
+Rows are sorted and numbers have fixed digits, so that equal runs give equal files; only ``timings.csv`` depends on when
+and how often a run was started. Each file is replaced as a whole.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from statistics import fmean
 from typing import Any, Iterable
 
 from ..._files import make_folder, replacing
+from ..._markdown import escape, markdown_table
+from ..analysis.grids import Level
 from ..analysis.run import Analysis, analyse
 from ..corruptions import GENERATOR
 from ..origins import PACKAGES, measured_with, versions_of
@@ -21,7 +24,7 @@ from ..plan import CLEAN, RunPlan, number
 from ..store import FIGURES, Row, Store, mixture_notes, origins_of, read_rows
 from ..suites import SUITES
 from .html import report_html
-from .markdown import data_notes, markdown, suite_text, summary_lines
+from .markdown import data_notes, suite_text, summary_lines
 from .samples import Samples
 
 RESULTS = 'results'
@@ -32,15 +35,15 @@ def export(folder: Path, store: Store, samples: Samples | None = None) -> tuple[
     """Write the files of the latest run.
 
     Args:
-        folder: Where to.
-        store: Of the run.
-        samples: Pictures for the report.
+        folder: Folder that the files are written to.
+        store: The store of the run.
+        samples: Pictures for the HTML report; without them it shows none.
 
     Returns:
-        The files, and ``'model, corruption level, seed: reason'`` of each cell that failed.
+        The paths of the files, and ``'model, condition: reason'`` for each cell that failed.
 
     Raises:
-        OSError: if one cannot be written; then the old one is still there.
+        OSError: if a file cannot be written; the old one is then kept.
         StoreError: if the store cannot be read.
     """
     plan = store.plan()
@@ -57,7 +60,7 @@ def export(folder: Path, store: Store, samples: Samples | None = None) -> tuple[
     make_folder(folder / RESULTS)
     for name, text in texts.items():
         write(folder / name, text)
-    for old in (folder / RESULTS).glob('results-*.csv'):  # of an earlier plan
+    for old in (folder / RESULTS).glob('results-*.csv'):  # left from an earlier plan
         if f'{RESULTS}/{old.name}' not in texts:
             old.unlink()
     failed = [f'{row.cell}: {row.error}' for row in rows if row.status == 'failed']
@@ -65,10 +68,10 @@ def export(folder: Path, store: Store, samples: Samples | None = None) -> tuple[
 
 
 def write(path: Path, text: str) -> None:
-    """Replace a file by a whole one.
+    """Write a text file, replacing an old one as a whole.
 
     Raises:
-        OutputError: if that fails; then the old one is still there.
+        OutputError: if that fails; the old file is then kept.
     """
     with replacing(path) as partial:
         partial.write_text(text, encoding='utf-8', errors='backslashreplace', newline='')
@@ -97,7 +100,7 @@ def cells_csv(plan: RunPlan, rows: list[Row]) -> str:
 
 
 def timings_csv(plan: RunPlan, rows: list[Row]) -> str:
-    """How long each cell took, where and with what; the one file that two runs do not share."""
+    """One row for each cell: how long it took, on which device and with which versions."""
     images = plan.data['images']
     return _csv(
         [*CELLS, 'seconds', 'images_per_second', 'device', 'device_name', *PACKAGES],
@@ -119,11 +122,11 @@ def timings_csv(plan: RunPlan, rows: list[Row]) -> str:
 
 
 def summary_json(plan: RunPlan, rows: list[Row], analysis: Analysis) -> str:
-    """All that the numbers depend on, how many cells there are, and the statistics."""
+    """Everything that the numbers depend on, the number of cells, and the statistics, as JSON."""
     count = {status: sum(row.status == status for row in rows) for status in ('ok', 'failed', 'missing')}
     document = {key: value for key, value in plan.document().items() if key not in ('cells', 'image_ids', 'labels')}
     origins = origins_of(rows)
-    if origins:  # the plan's are those of the latest run, which may have measured a part
+    if origins:  # those of the plan are of the latest run, which may have measured only some of the cells
         document['versions'] = versions_of(origins)
     document['measured_with'] = measured_with(origins)
     document['notes'] = mixture_notes(plan, rows)
@@ -136,43 +139,45 @@ def summary_json(plan: RunPlan, rows: list[Row], analysis: Analysis) -> str:
 
 
 def table_md(plan: RunPlan, rows: list[Row], analysis: Analysis) -> str:
-    """What sums up each model, pairs of them, and top-1 by corruption and level, means over the seeds."""
+    """The summary of each model, the pairs, and top-1 at each level averaged over noise seeds, as Markdown."""
     names = plan.names
-    cells = _by_point(rows)
     data, seeds = plan.data, ', '.join(map(str, plan.seeds))
     subset = f' **A subset: the {data["subset"]} images.**' if data['subset'] else ''
     notes = data_notes(plan)
     lines = [
-        f'Top-1 in percent on {data["images"]} images of {markdown(data["name"]) or "a data set"}, suite '
+        f'Top-1 in percent on {data["images"]} images of {escape(data["name"]) or "a data set"}, suite '
         f'{suite_text(plan)}{f", mean over the seeds {seeds}" if seeds else ""}.{subset}',
         '',
-        *(f'- {markdown(note)}' for note in notes),
+        *(f'- {escape(note)}' for note in notes),
         *[''] * bool(notes),
-        *(line for note in mixture_notes(plan, rows) for line in (f'**{markdown(note[:1].upper() + note[1:])}.**', '')),
+        *(line for note in mixture_notes(plan, rows) for line in (f'**{escape(note[:1].upper() + note[1:])}.**', '')),
         *summary_lines(plan, analysis),
-        f'| corruption | level | {" | ".join(map(markdown, names))} |',
-        f'| --- | --- |{" ---: |" * len(names)}',
+        markdown_table(
+            ['corruption', 'level', *map(escape, names)],
+            (
+                [corruption, number(level), *(_mean_top1(found[name]) for name in names)]
+                for (corruption, level), found in _by_level(rows).items()
+            ),
+            '--' + 'r' * len(names),
+        ),
     ]
-    for (corruption, level), found in cells.items():
-        top1 = [_mean(found[name], 'top1', '.2f') for name in names]
-        lines.append(f'| {corruption} | {number(level)} | {" | ".join(top1)} |')
     failed = [row for row in rows if row.status == 'failed']
     if failed:
         lines += ['', f'{len(failed)} of {len(rows)} cells failed:', '']
-        lines += [f'- {markdown(f"{row.cell}: {row.error}")}' for row in failed]
+        lines += [f'- {escape(f"{row.cell}: {row.error}")}' for row in failed]
     return '\n'.join(lines) + '\n'
 
 
 def results_csvs(plan: RunPlan, rows: list[Row]) -> dict[str, str]:
-    """Text by name, in the format of the files in timm's ``results/``: one for each corruption and level."""
+    """The texts of files in the format of timm's ``results/``, by name: one for each corruption and level."""
     subset = plan.data['subset']
     suffix = f'-{subset.replace(" ", "-")}' if subset else ''
     texts = {}
-    for (corruption, level), found in _by_point(rows).items():
+    for (corruption, level), found in _by_level(rows).items():
         lines = []
         for model in plan.models:
             cells = found[model['name']]
-            if any(row.status != 'ok' for row in cells):  # the format has no place for them
+            if any(row.status != 'ok' for row in cells):  # the format cannot express that
                 continue
             top1, top5 = (fmean(row.figures[name] for row in cells) for name in ('top1', 'top5'))
             seen = model['preprocessing']
@@ -191,20 +196,20 @@ def _place(row: Row) -> list[Any]:
     return [row.cell.model, row.cell.suite, corruption, number(level), seed]
 
 
-def _by_point(rows: list[Row]) -> dict[tuple[str, float], dict[str, list[Row]]]:
-    found: dict[tuple[str, float], dict[str, list[Row]]] = {}
+def _by_level(rows: list[Row]) -> dict[Level, dict[str, list[Row]]]:
+    """The rows of each model at each corruption and level."""
+    found: dict[Level, dict[str, list[Row]]] = {}
     for row in rows:
-        point = found.setdefault(row.cell.condition[:2], defaultdict(list))
-        point[row.cell.model].append(row)
+        found.setdefault(row.cell.condition[:2], defaultdict(list))[row.cell.model].append(row)
     return found
 
 
-def _mean(rows: list[Row], figure: str, digits: str) -> str:
-    """The mean over the seeds, or what hinders it."""
+def _mean_top1(rows: list[Row]) -> str:
+    """Top-1 averaged over noise seeds, or why there is none."""
     for status in ('failed', 'missing'):
         if any(row.status == status for row in rows):
             return status
-    return format(fmean(row.figures[figure] for row in rows), digits)
+    return format(fmean(row.figures['top1'] for row in rows), '.2f')
 
 
 def _csv(header: list[str], lines: Iterable[list[Any]]) -> str:

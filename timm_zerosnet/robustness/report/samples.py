@@ -1,4 +1,4 @@
-"""What the perturbations look like: one image of the data set, clean and at each level."""
+"""Pictures of the perturbations for the report: one image of the data set, clean and at several levels."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from ..evaluation import as_floats, resize
 from ..plan import CLEAN, Condition
 from ..suites import perturb
 
-SIDE = 80  # px shown: 55 noisy pictures of 224 px would be 10 MB
-LEVELS = 7
+MAX_SIDE = 80  # pixels; 55 noisy pictures of 224 pixels would take 10 MB
+MAX_LEVELS = 7
 
 
 @dataclass(frozen=True)
 class Samples:
-    """One image as a model sees it before normalisation.
+    """An image as a model sees it before normalisation, clean and perturbed.
 
     Args:
-        size: Height and width of what the model sees, px.
-        shown: Height and width of its middle, which is all that the pictures show.
-        clean: PNG as a data URI.
-        perturbed: By corruption, at some of its levels with one seed, the same.
+        size: Height and width of the model's input, in pixels.
+        shown: Height and width of the part in the middle that the pictures show.
+        clean: The clean picture as a data URI of a PNG file.
+        perturbed: The same for some levels of each corruption, with one noise seed.
     """
 
     size: tuple[int, int]
@@ -42,13 +42,14 @@ def sample_pictures(
     suite: str,
     conditions: Sequence[Condition],
 ) -> Samples:
-    """The first image of a data set under the conditions of a plan.
+    """Perturb the first image of a data set under the conditions of a run.
 
     Args:
-        images: uint8 (N, H, W, 1 or 3) or PIL images.
-        preprocessing: Of the model whose view it is.
+        images: uint8 (N, H, W, 1 or 3), or PIL images.
+        preprocessing: The preprocessing of the model whose input is shown.
         suite: Name of the suite.
-        conditions: What the run measures. Of several seeds the first is taken, of many levels a few evenly spread ones.
+        conditions: The conditions of the run. The pictures show the first noise seed and at most seven levels of each
+            corruption, evenly spaced.
     """
     pixels = as_floats(resize(images[:1], preprocessing))
     chosen: dict[str, dict[float, Condition]] = {}
@@ -57,26 +58,26 @@ def sample_pictures(
             chosen.setdefault(condition.corruption, {}).setdefault(condition.level, condition)
     perturbed: dict[str, dict[float, str]] = {}
     for name, at in chosen.items():
-        for level in spread(list(at)):
+        for level in evenly_spaced(list(at)):
             try:
                 picture = perturb(pixels, name, level, at[level].seed or 0, [0], suite)
-            except ValueError:  # too small for the suite: the cells say so
+            except ValueError:  # the image is too small for the suite; the cells fail with this reason
                 continue
             perturbed.setdefault(name, {})[level] = _png(picture)
     height, width = pixels.shape[2:]
-    return Samples((height, width), (min(height, SIDE), min(width, SIDE)), _png(pixels), perturbed)
+    return Samples((height, width), (min(height, MAX_SIDE), min(width, MAX_SIDE)), _png(pixels), perturbed)
 
 
-def spread(levels: Sequence[float], most: int = LEVELS) -> list[float]:
-    """Up to so many of the levels, the first and the last among them."""
+def evenly_spaced(levels: Sequence[float], most: int = MAX_LEVELS) -> list[float]:
+    """At most ``most`` of the levels, evenly spaced from the first to the last."""
     if len(levels) <= most:
         return list(levels)
     return [levels[i] for i in np.linspace(0, len(levels) - 1, most).round().astype(int)]
 
 
 def _png(pixels: Tensor) -> str:
-    top, left = (max(0, side - SIDE) // 2 for side in pixels.shape[2:])
-    part = pixels[0, :, top : top + SIDE, left : left + SIDE]
+    top, left = (max(0, side - MAX_SIDE) // 2 for side in pixels.shape[2:])
+    part = pixels[0, :, top : top + MAX_SIDE, left : left + MAX_SIDE]
     array = (255 * part).round().byte().permute(1, 2, 0).numpy()
     file = BytesIO()
     Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array).save(file, 'PNG', optimize=True)
