@@ -15,9 +15,9 @@ from .comparison_markdown import ALPHA, count_significant, p_text
 SUMMARY_COLUMNS = ('model', 'clean', 'mean error', 'area', 'worst level', 'ECE clean', 'ECE mean', 'flips', 'noise sd')
 SUMMARY_LEGEND = (
     'All figures are in percent, with 95 % intervals by image. Mean error is the mean over corruptions of the mean '
-    'over levels. Area is the area under accuracy against level, clean included. ECE is the expected calibration error. '
-    'Flips are predictions that differ from the clean one. Noise sd is the standard deviation of the mean error over '
-    'noise seeds, not over trainings.'
+    'over levels. Area is the area under accuracy against level, clean included. ECE is the expected calibration '
+    'error. Flips are predictions that differ from the clean one. Noise sd is the standard deviation of the mean error '
+    'over noise seeds, not over trainings.'
 )
 
 
@@ -96,10 +96,10 @@ def _pair_lines(analysis: Analysis) -> list[str]:
     seeds = [f'{spread.architecture} {len(spread.models)}' for spread in analysis.trainings.values()]
     legend = (
         'The difference is that of the mean accuracy over all corruptions and levels. Its interval is not corrected; p '
-        "has Holm's correction for the rows of a pair. Needed is the smallest difference that these images and seeds can "
-        'show with 80 % power, if it were the only comparison. Rows are clean and each level, counted if p (Holm) is at '
-        f'most {ALPHA}. The pairs compare sets of weights; what they show about architectures depends on the number of '
-        f'training seeds: {escape(", ".join(seeds))}.'
+        "has Holm's correction for the rows of a pair. Needed is the smallest difference that these images and seeds "
+        'can show with 80 % power, if it were the only comparison. Rows are clean and each level, counted if p (Holm) '
+        f'is at most {ALPHA}. The pairs compare sets of weights; what they show about architectures depends on the '
+        f'number of training seeds: {escape(", ".join(seeds))}.'
     )
     for found, _ in pairs:
         lost = [f'{found.cells} of {found.expected} cells'] * bool(found.missing)
