@@ -1,4 +1,4 @@
-"""Runs made of numbers: cells without a model or an image."""
+"""Cells of runs made from numbers, without a model or an image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LEVELS = {name: row.levels for name, row in SUITES['zerosnet'].items()}
 
 
 def evaluation(correct, labels=None, confidence=0.75, classes=10):
-    """Right where ``correct`` says so; the next class otherwise."""
+    """An evaluation that predicts the label where ``correct`` is true and the next class elsewhere."""
     correct = np.asarray(correct, dtype=bool)
     labels = np.arange(len(correct)) % classes if labels is None else np.asarray(labels)
     predicted = np.where(correct, labels, (labels + 1) % classes)
@@ -29,7 +29,7 @@ def cell(model, corruption, level, correct, seed=None, suite='zerosnet', **more)
 
 
 def whole_run(model, images=200, skill=1.0, seeds=(0, 1), seed=0, suite='zerosnet', **more):
-    """Every cell of a suite: images of various difficulty, right with a chance that falls with the level."""
+    """Every cell of a suite, for images of various difficulty that are right less often at stronger levels."""
     generator = np.random.default_rng(seed)
     easy = generator.beta(6, 1, images)
 
@@ -49,7 +49,7 @@ def whole_run(model, images=200, skill=1.0, seeds=(0, 1), seed=0, suite='zerosne
 
 
 def chosen_images(cells, order):
-    """The same run on other images of it, or on the same in another order."""
+    """The same run on some of its images, or on all in another order."""
     return [
         Cell(
             c.model,

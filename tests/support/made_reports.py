@@ -1,4 +1,4 @@
-"""Reports of made cells: what ``export`` hands over, without a store."""
+"""Reports of made cells: the plan, rows and analysis that ``export`` reads from a store."""
 
 from __future__ import annotations
 
@@ -19,11 +19,16 @@ LONG = 'a_network_with_a_very_long_name' * 6
 
 
 def made(models, conditions, *, suite='zerosnet', failed=(), baseline=None, subset='', data_name='made'):
-    """Plan, rows and analysis of models, given as cells by name; what ``failed(cell)`` lacks failed.
+    """Plan, rows and analysis of a run.
 
     Args:
-        models: Cells by model; those under no condition are dropped.
-        conditions: (corruption, level, seed) of the plan.
+        models: The cells of each model; those that are not planned are dropped.
+        conditions: (corruption, level, seed) of every planned cell of a model.
+        suite: Name of the suite.
+        failed: Names of models whose missing cells count as failed.
+        baseline: Name of the baseline.
+        subset: Text that names the images, if they are not the whole data set.
+        data_name: Name of the data set.
     """
     wanted = set(conditions)
     cells = {name: [c for c in own if c.condition in wanted] for name, own in models.items()}
@@ -72,7 +77,7 @@ def made(models, conditions, *, suite='zerosnet', failed=(), baseline=None, subs
 
 
 def whole(names, suite='zerosnet', seeds=(0, 1), corruptions=None, levels=None, **options):
-    """Plan, rows and analysis of models that differ in skill; none of a name in ``failed`` has a result."""
+    """Plan, rows and analysis of whole runs of models that differ in skill; models in ``failed`` have no result."""
     conditions = plan_conditions(suite, corruptions, levels, seeds)
     models = {}
     for i, name in enumerate(names):

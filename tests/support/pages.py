@@ -1,15 +1,15 @@
-"""Pages of HTML as elements and texts."""
+"""Parses a page of HTML into its elements and texts."""
 
 from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
 
-VOID = {'meta', 'link', 'img', 'br', 'input'}
+ELEMENTS_WITHOUT_END = {'meta', 'link', 'img', 'br', 'input'}
 
 
 class Page(HTMLParser):
-    """Elements of a page: tag and attributes, text by the id of the section, what is not closed."""
+    """A page: its elements as (tag, attributes), its text by section id, its table cells. All must be closed."""
 
     def __init__(self, text):
         super().__init__()
@@ -22,7 +22,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attributes):
         found = dict(attributes)
         self.elements.append((tag, found))
-        if tag not in VOID:
+        if tag not in ELEMENTS_WITHOUT_END:
             self.open.append(tag)
         if tag == 'section':
             self.section = found['id']
@@ -47,7 +47,7 @@ class Page(HTMLParser):
         return [attributes for found, attributes in self.elements if found == tag]
 
     def charts(self, prefix):
-        """Drawings whose ids begin so: ``c`` curves, ``f`` forests, ``r`` reliability, ``k`` legend."""
+        """Keys of the charts with this prefix: ``c`` curves, ``f`` forests, ``r`` reliability, ``k`` legend."""
         return {m[1] for _, a in self.elements if (m := re.match(rf'({prefix}\d+)-', a.get('id', '') or ''))}
 
     @property

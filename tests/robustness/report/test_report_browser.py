@@ -1,4 +1,4 @@
-"""The report in a browser without network: nothing is asked for, everything is drawn, nothing sticks out."""
+"""The report in a browser without network: it requests nothing, draws everything, and nothing overflows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOOKED_AT = ['one model', 'twelve models', 'imagenet-c', 'a model failed', 'noth
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason='no Chromium here; CHROMIUM names one')
 
-# the page itself runs no script: it is measured in a frame, from outside
+# the page itself must not run scripts, so it is measured in a frame from outside
 FRAME = """<!DOCTYPE html><meta charset="utf-8"><style>iframe {{ width: {width}px; height: 900px; border: 0 }}</style>
 <body><iframe id="frame" srcdoc="{page}"></iframe>
 <pre id="found"></pre><script>
@@ -43,14 +43,14 @@ window.onload = () => {{
 """
 
 
-def asked_by_the_page(net_log):
-    """The addresses a page asked for; what a browser asks for on its own account was begun by no origin."""
+def requested_by_the_page(net_log):
+    """The addresses that a page requested; requests of the browser itself have no origin as their initiator."""
     begun = [event.get('params', {}) for event in json.loads(net_log)['events']]
     return {of['url'] for of in begun if of.get('initiator', 'not an origin') != 'not an origin'}
 
 
 def chromium(path, folder, *options):
-    """What the browser prints, and which addresses the page asked for."""
+    """Load a page; returns the output, the console messages and the addresses that the page requested."""
     log = folder / 'net.json'
     words = [
         BROWSER,
@@ -68,7 +68,7 @@ def chromium(path, folder, *options):
     words += ['--enable-logging=stderr', f'--log-net-log={log}', '--hide-scrollbars', *options, path.as_uri()]
     found = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
     console = [line for line in found.stderr.splitlines() if 'CONSOLE' in line]
-    return found.stdout, console, asked_by_the_page(log.read_text())
+    return found.stdout, console, requested_by_the_page(log.read_text())
 
 
 @pytest.mark.parametrize('case', LOOKED_AT)
@@ -111,7 +111,7 @@ def test_everything_is_drawn_and_fits(case, width, tmp_path):
 
 @pytest.mark.parametrize('scheme, ground', [('light', 'bright'), ('dark', 'dark')])
 def test_light_and_dark(scheme, ground, tmp_path):
-    """The ground follows the scheme, and the lines stand out from it in both."""
+    """The background follows the colour scheme, and text and lines stand out from it in both."""
     path, picture = tmp_path / 'report.html', tmp_path / 'page.png'
     path.write_text(page('three models'), encoding='utf-8')
     setting = f'--blink-settings=preferredColorScheme={int(scheme == "light")}'
