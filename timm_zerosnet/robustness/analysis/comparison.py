@@ -190,11 +190,16 @@ def compare(
     weights = mean_weights(pairs)
     columns = [(right[0] - right[1]).mean(1) for right in outcomes.values()]
     if weights:
-        columns.append(sum(weight * columns[list(pairs).index(level)] for level, weight in weights.items()))
+        overall = sum(weight * columns[list(pairs).index(level)] for level, weight in weights.items())
+        columns.append(np.asarray(overall).round(12))
     samples = bootstrap_means(np.stack(columns, 1).round(12), resamples, seed)
-    rows = [_difference(level, pairs[level], outcomes[level], samples[:, i], seed) for i, level in enumerate(outcomes)]
+    places: list[tuple[str, float | None, dict[Level, float]]] = [(*level, {level: 1.0}) for level in pairs]
     if weights:
-        rows.append(_overall(pairs, outcomes, weights, columns[-1].round(12), samples[:, -1], seed))
+        places.append((OVERALL, None, weights))
+    rows = [
+        _difference(*place, pairs, outcomes, column, samples[:, i], seed)
+        for i, (place, column) in enumerate(zip(places, columns, strict=True))
+    ]
     rows = [replace(row, p_holm=float(p)) for row, p in zip(rows, holm([row.p for row in rows]), strict=True)]
     lacking = [(condition, tuple(g.model for g in (one, two) if not g.has(condition))) for condition in wanted]
     missing = tuple((condition, names) for condition, names in lacking if names)
@@ -294,106 +299,59 @@ def _outcomes(
 
 
 def _difference(
-    level: Level, seeds: Sequence[int | None], right: np.ndarray, samples: np.ndarray, seed: int
-) -> Difference:
-    """The row of one level.
-
-    Args:
-        level: The corruption and its level.
-        seeds: Noise seeds that both models have.
-        right: (2, N, S) outcomes of both models.
-        samples: (R,) bootstrap means of the difference.
-        seed: Seed of sampled sign flips.
-    """
-    less = right[0] - right[1]
-    over_seeds = 100 * less.mean(0)
-    accuracies = 100 * right.mean((1, 2))
-    return _row(
-        *level,
-        seeds=tuple(s for s in seeds if s is not None),
-        accuracies=(float(accuracies[0]), float(accuracies[1])),
-        column=less.mean(1),
-        samples=samples,
-        only=(int((less > 0).sum()), int((less < 0).sum())),
-        over_seeds=over_seeds,
-        found=paired_test(less.sum(1), outcomes=len(seeds), seed=seed),
-    )
-
-
-def _overall(
+    corruption: str,
+    level: float | None,
+    weights: dict[Level, float],
     pairs: Pairs,
     outcomes: dict[Level, np.ndarray],
-    weights: dict[Level, float],
     column: np.ndarray,
     samples: np.ndarray,
     seed: int,
 ) -> Difference:
-    """The row over all levels.
+    """A row of the comparison: the weighted mean over levels, of which a row of one level has only that.
 
     Args:
+        corruption: Name of the row's corruption.
+        level: The row's level.
+        weights: Weight of each level in the mean; they sum to one.
         pairs: Noise seeds that both models have at each level.
         outcomes: (2, N, S) outcomes of both models at each level.
-        weights: Weight of each level in the mean.
         column: (N,) weighted mean of the differences on each image.
         samples: (R,) bootstrap means of ``column``.
         seed: Seed of sampled sign flips.
     """
-    common = common_seeds(pairs[level] for level in weights)
-    less = {level: outcomes[level][0] - outcomes[level][1] for level in weights}
+    less = {key: outcomes[key][0] - outcomes[key][1] for key in weights}
+    seeds = common_seeds(pairs[key] for key in weights)
     over_seeds = [
         sum(
-            100 * weight * less[level][:, pairs[level].index(s if s in pairs[level] else None)].mean()
-            for level, weight in weights.items()
+            100 * weight * less[key][:, pairs[key].index(s if s in pairs[key] else None)].mean()
+            for key, weight in weights.items()
         )
-        for s in common
+        for s in seeds
     ]
     # each weight is 1 / (corruptions * levels * seeds): over their common denominator the differences are integers
-    parts = {level: round(1 / weight) * len(pairs[level]) for level, weight in weights.items()}
+    parts = {key: round(1 / weight) * len(pairs[key]) for key, weight in weights.items()}
     denominator = math.lcm(*parts.values())
-    total = np.sum([denominator // parts[level] * values.sum(1) for level, values in less.items()], axis=0)
-    accuracies = [100 * sum(w * outcomes[level][i].mean() for level, w in weights.items()) for i in (0, 1)]
-    return _row(
-        OVERALL,
-        None,
-        seeds=tuple(common),
-        accuracies=(float(accuracies[0]), float(accuracies[1])),
-        column=column,
-        samples=samples,
-        only=(sum(int((v > 0).sum()) for v in less.values()), sum(int((v < 0).sum()) for v in less.values())),
-        over_seeds=np.array(over_seeds),
-        found=paired_test(total, outcomes=sum(len(pairs[level]) for level in weights), seed=seed),
-    )
-
-
-def _row(
-    corruption: str,
-    level: float | None,
-    *,
-    seeds: tuple[int, ...],
-    accuracies: tuple[float, float],
-    column: np.ndarray,
-    samples: np.ndarray,
-    only: tuple[int, int],
-    over_seeds: np.ndarray,
-    found: tuple[float, str],
-) -> Difference:
+    total = np.sum([denominator // parts[key] * values.sum(1) for key, values in less.items()], axis=0)
+    p, test = paired_test(total, outcomes=sum(len(pairs[key]) for key in weights), seed=seed)
+    accuracies = [float(100 * sum(w * outcomes[key][i].mean() for key, w in weights.items())) for i in (0, 1)]
     low, high, interval = difference_interval(column, samples)
     return Difference(
         corruption=corruption,
         level=level,
-        seeds=seeds,
+        seeds=tuple(seeds),
         accuracy_a=accuracies[0],
         accuracy_b=accuracies[1],
         difference=100 * float(column.mean()),
         low=100 * low,
         high=100 * high,
         interval=interval,
-        only_a=only[0],
-        only_b=only[1],
+        only_a=sum(int((values > 0).sum()) for values in less.values()),
+        only_b=sum(int((values < 0).sum()) for values in less.values()),
         noise_sd=float(np.std(over_seeds, ddof=1)) if len(over_seeds) > 1 else None,
-        p=found[0],
-        test=found[1],
-        p_holm=found[0],
+        p=p,
+        test=test,
+        p_holm=p,
         smallest=100 * smallest_difference(len(column), float((column**2).mean())),
     )
 
