@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from timm_zerosnet.robustness.pictures import ImageError, read_image
+from timm_zerosnet.robustness.pictures import ImageError, eight_bits, read_image
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (12, 17, 3), dtype=np.uint8)
@@ -41,6 +41,14 @@ def test_bits_and_palettes_lose_nothing(tmp_path):
 def test_sixteen_bits(array, suffix, tmp_path):
     image, notes = read_image(saved(Image.fromarray(array), tmp_path / f'x.{suffix}'), 3)
     assert notes == ['16 bits a channel become 8'] and same(image, np.rint(array / 257).astype(int))
+
+
+@pytest.mark.parametrize('channels', [1, 3])
+def test_sixteen_bits_in_memory_are_those_of_the_file(channels, tmp_path):
+    """Pillow's own conversion makes every value above 255 white."""
+    image = Image.fromarray(GREY.astype(np.uint16) * 257)
+    read, _ = read_image(saved(image, tmp_path / 'x.png'), channels)
+    assert np.array_equal(np.asarray(eight_bits(image, channels)), np.asarray(read))
 
 
 def test_sixteen_bits_of_colour(tmp_path):
@@ -95,7 +103,7 @@ def test_floats(scale, words, tmp_path):
 def test_floats_out_of_range(value, tmp_path):
     array = GREY.astype(np.float32)
     array[0, 0] = value
-    with pytest.raises(ImageError, match='accepted are floats'):
+    with pytest.raises(ImageError, match='expected floats'):
         read_image(saved(Image.fromarray(array), tmp_path / 'x.tif'), 3)
 
 
@@ -157,5 +165,5 @@ def test_limit_of_pixels(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', GREY.size / 2)
     read_image(path, 3)
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', GREY.size // 2 - 1)
-    with pytest.raises(ImageError, match=f'x.png is too large: accepted are at most {2 * (GREY.size // 2 - 1)} pixels'):
+    with pytest.raises(ImageError, match=f'x.png is too large: expected at most {2 * (GREY.size // 2 - 1)} pixels'):
         read_image(path, 3)

@@ -245,7 +245,7 @@ def test_level_that_is_no_severity_is_refused(suite, name, level):
         (
             'CIFAR-C',
             'contrast',
-            "unknown suite 'CIFAR-C': did you mean cifar-c.*accepted: zerosnet, cifar-c, imagenet-c",
+            "unknown suite 'CIFAR-C': did you mean cifar-c.*expected one of zerosnet, cifar-c, imagenet-c",
         ),
         ('imagenet_c', 'contrast', "unknown suite 'imagenet_c': did you mean imagenet-c"),
         ('zerosnett', 'const', 'did you mean zerosnet'),
@@ -257,7 +257,7 @@ def test_level_that_is_no_severity_is_refused(suite, name, level):
         ('cifar-c', 'jpeg', 'did you mean .*jpeg_compression'),
         ('cifar-c', 'randn', "'randn' of suite 'cifar-c'.*it is in suite zerosnet"),
         ('zerosnet', 'contrast', "'contrast' of suite 'zerosnet'.*it is in suite cifar-c and imagenet-c"),
-        ('zerosnet', 'xxxxxxxx', "'zerosnet': accepted: const, rand, randn, uniform$"),
+        ('zerosnet', 'xxxxxxxx', "'zerosnet': expected one of const, rand, randn, uniform$"),
     ],
 )
 def test_unknown_names_are_refused_with_the_nearest(suite, name, message):

@@ -232,8 +232,8 @@ def pixelate(x: Tensor, share: float) -> Tensor:
 
     def shrink(picture: Image.Image) -> Image.Image:
         box = Image.Resampling.BOX
-        small = picture.resize(tuple(max(1, int(side * share)) for side in picture.size), box)
-        return small.resize(picture.size, box)
+        width, height = (max(1, int(side * share)) for side in picture.size)
+        return picture.resize((width, height), box).resize(picture.size, box)
 
     return _each_picture(x, shrink)
 

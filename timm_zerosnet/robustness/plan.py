@@ -14,7 +14,7 @@ from .arguments import integer, selection
 from .corruptions import WORD
 from .data import LabelledImages
 from .evaluation import Evaluation
-from .models import Subject
+from .models import ModelInfo
 from .suites import SUITES, find_perturbation, unknown
 
 CLEAN = 'clean'
@@ -208,7 +208,7 @@ def precision(device: str | torch.device, amp: bool) -> str:
 
 
 def cell_key(
-    subject: Subject,
+    model: ModelInfo,
     data: LabelledImages,
     data_sha256: str,
     mapping: Any,
@@ -219,7 +219,7 @@ def cell_key(
     """The key of a cell.
 
     Args:
-        subject: The model.
+        model: The model.
         data: The images that are measured.
         data_sha256: Their hash, of ``LabelledImages.sha256``.
         mapping: The model's output for each class, of ``class_indices``.
@@ -228,7 +228,7 @@ def cell_key(
         condition: What is done to the images.
     """
     subset = [len(data.labels), data.total or len(data.labels)]
-    return sha256_of([subject.identity(), data_sha256, subset, mapping, how, _pixels(suite, condition)])
+    return sha256_of([model.identity(), data_sha256, subset, mapping, how, _pixels(suite, condition)])
 
 
 def _pixels(suite: str, condition: Condition) -> dict[str, Any]:

@@ -176,10 +176,10 @@ def find_perturbation(suite: str, name: str) -> Perturbation:
     return rows[name]
 
 
-def unknown(kind: str, name: str, accepted: Iterable[str], where: str = '') -> str:
-    near = nearest(str(name).lower().replace('_', '-' if kind == 'suite' else '_'), accepted, 2, 0.4)
+def unknown(kind: str, name: str, known: Iterable[str], where: str = '') -> str:
+    near = nearest(str(name).lower().replace('_', '-' if kind == 'suite' else '_'), known, 2, 0.4)
     hint = f'did you mean {" or ".join(near)}? ' if near else ''
-    return f'unknown {kind} {name!r}{where}: {hint}accepted: {", ".join(accepted)}'
+    return f'unknown {kind} {name!r}{where}: {hint}expected one of {", ".join(known)}'
 
 
 def perturb(
@@ -233,7 +233,7 @@ def _tensor(images: np.ndarray) -> Tensor:
         kind = kind.newbyteorder('=') if kind.itemsize <= 8 else np.dtype(np.float64)
     elif kind != np.uint8:
         raise ValueError(f'images: expected uint8, or floats in [0, 1], got {kind}')
-    return torch.from_numpy(np.require(images, kind, 'CW'))  # torch warns of an array that is not writable
+    return torch.from_numpy(np.require(images, kind, ['C', 'W']))  # torch warns of an array that is not writable
 
 
 def _perturbed(row: Perturbation, images: Tensor, level: float, draws: Draws) -> Tensor:
@@ -266,7 +266,7 @@ def check_shape(shape: tuple[int, ...], row: Perturbation, suite: str) -> None:
     """
     channels = '1 or 3' if row.severities else 'C'
     if len(shape) != 4 or (row.severities and shape[1] not in (1, 3)):
-        raise ValueError(f'images of shape {shape}: accepted is (N, {channels}, H, W)')
+        raise ValueError(f'images: expected shape (N, {channels}, H, W), got {shape}')
     side = min(shape[2:])
     if 0 < side < row.min_size:
         others = [o for o, rows in SUITES.items() if row.name in rows and rows[row.name].min_size <= side]
