@@ -97,7 +97,7 @@ def test_neighbours_change_nothing(suite, name, monkeypatch):
     backwards = run(suite, name, images.flip(0), seed=5, indices=np.arange(99, -1, -1))
     assert torch.equal(backwards.flip(0), together)
     assert torch.equal(run(suite, name, images[:7], seed=5), together[:7])
-    monkeypatch.setattr('timm_zerosnet.robustness.suites.PART', 1)
+    monkeypatch.setattr('timm_zerosnet.robustness.suites.VALUES_AT_ONCE', 1)
     assert torch.equal(run(suite, name, images, seed=5), together)
 
 

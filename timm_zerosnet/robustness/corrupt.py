@@ -19,7 +19,7 @@ from .data import DataError, LabelledImages
 from .evaluation import as_floats, resize
 from .plan import Condition, number, plan_conditions
 from .store import locked_folder
-from .suites import SUITES, check_shape, find_perturbation, perturb, unknown
+from .suites import SUITES, check_shape, find_perturbation, perturb, unknown_name
 
 LAYOUTS = ('folder', 'npz', 'cifar-c')
 BATCH = 250
@@ -68,7 +68,7 @@ def corrupt(
         OutputError: if something cannot be written; what is written is whole.
     """
     if layout not in LAYOUTS:
-        raise ValueError(unknown('layout', layout, LAYOUTS))
+        raise ValueError(unknown_name('layout', layout, LAYOUTS))
     if size is not None and size < 1 or not 0 < crop_pct <= 1:
         raise ValueError(f'expected size >= 1 and 0 < crop_pct <= 1, got size={size} and crop_pct={crop_pct}')
     if size is None and crop_pct != 1:

@@ -175,7 +175,7 @@ def _load_class_folders(
     bar = tqdm(total=len(wanted), disable=not progress, desc='reading images', unit='img', leave=False)
     with bar, warnings.catch_warnings():
         warnings.simplefilter('ignore')  # here, as threads share one filter: Pillow's, which notes and errors repeat
-        for (file, _), picture in zip(wanted, ahead(_read, (file for file, _ in wanted), workers), strict=True):
+        for (file, _), picture in zip(wanted, map_ahead(_read, (file for file, _ in wanted), workers), strict=True):
             bar.update()
             if isinstance(picture, str):
                 broken.append(picture)
@@ -211,8 +211,8 @@ def order_note(classes: Sequence[str], meant: Sequence[Any], whose: str = 'the m
     return f"the classes are not named as those of {whose} and map by order, folders in timm's: {few(pairs, 20)}"
 
 
-def ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """``map`` by so many threads, that many items ahead of the caller; without threads for 0 workers."""
+def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """``map`` by ``workers`` threads, that many items ahead of the caller; in the caller's thread for 0 workers."""
     if not workers:
         yield from map(function, items)
         return

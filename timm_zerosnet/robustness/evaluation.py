@@ -19,7 +19,7 @@ from tqdm import tqdm
 from .._errors import few
 from ..memory import check_images
 from .arguments import integer
-from .corruptions import WORD
+from .corruptions import MAX_UINT64
 from .pictures import eight_bits
 from .suites import check_pixels, find_perturbation, perturb
 
@@ -118,7 +118,7 @@ def evaluate(
         row.check(level)
     elif level:
         raise ValueError(f'level={level} without a perturbation: name the perturbation, or leave level at 0')
-    seed = integer('seed', seed, most=WORD)
+    seed = integer('seed', seed, most=MAX_UINT64)
     batch_size = default_batch_size(device) if batch_size is None else integer('batch_size', batch_size, least=1)
     targets = _labels(labels, len(images))
     if isinstance(model, str):

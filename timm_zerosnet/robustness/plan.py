@@ -11,11 +11,11 @@ from typing import Any, NamedTuple, Sequence
 import torch
 
 from .arguments import integer, selection
-from .corruptions import WORD
+from .corruptions import MAX_UINT64
 from .data import LabelledImages
 from .evaluation import Evaluation
 from .models import ModelInfo
-from .suites import SUITES, find_perturbation, unknown
+from .suites import SUITES, find_perturbation, unknown_name
 
 CLEAN = 'clean'
 FORMAT = 1
@@ -177,13 +177,13 @@ def plan_conditions(
         ValueError: for unknown names (the nearest are suggested), a level that a row does not take, nothing to do.
     """
     if suite not in SUITES:
-        raise ValueError(unknown('suite', suite, SUITES))
+        raise ValueError(unknown_name('suite', suite, SUITES))
     chosen = (
         list(SUITES[suite])
         if corruptions is None
         else selection('corruptions', corruptions, 'at least one name, or None for all')
     )
-    seeds = [integer('seeds', seed, most=WORD) for seed in selection('seeds', seeds, 'at least one integer >= 0')]
+    seeds = [integer('seeds', seed, most=MAX_UINT64) for seed in selection('seeds', seeds, 'at least one integer >= 0')]
     levels = (
         None
         if levels is None

@@ -25,7 +25,7 @@ from .._files import need
 from .analysis.baselines import check_baseline
 from .analysis.grids import architecture, training
 from .arguments import integer, selection
-from .data import LabelledImages, ahead
+from .data import LabelledImages, map_ahead
 from .evaluation import (
     Evaluation,
     as_floats,
@@ -405,7 +405,7 @@ def _batches(pixels: Tensor, cell: PlannedCell, settings: _Settings, bar: Any, d
             batch = perturb(batch, corruption, level, seed or 0, range(start, start + len(batch)), cell.suite)
         return batch, b''.join(hashlib.sha256(image.tobytes()).digest() for image in batch.numpy())
 
-    for batch, pixels_seen in ahead(prepare, range(0, len(pixels), size), settings.workers):
+    for batch, pixels_seen in map_ahead(prepare, range(0, len(pixels), size), settings.workers):
         digest.update(pixels_seen)
         yield batch
         bar.update(len(batch))

@@ -1,4 +1,4 @@
-"""The sqlite file of a run: a cell is written with its per-image record in one transaction, or not at all.
+"""The sqlite file of a run: a cell is written with the numbers of each image in one transaction, or not at all.
 
 Numbers of each image are arrays in little-endian order. The rollback journal and full synchronisation, sqlite's own
 settings, lose at most the cell that was being measured, also at a power cut.
@@ -52,7 +52,7 @@ class StoreError(RuntimeError):
 
 @dataclass(frozen=True)
 class Stored:
-    """A cell of the store: its result, or why it failed."""
+    """What the store has of a cell: its result, or why it failed."""
 
     result: Evaluation | None
     error: str | None
@@ -117,7 +117,7 @@ class Store:
 
         Args:
             cell: The cell; all but its key is there for those who read the file by hand.
-            stored: What was found.
+            stored: Its result, or why it failed.
         """
         arrays = [
             None if stored.result is None else getattr(stored.result, name).astype(kind).tobytes()
@@ -134,7 +134,7 @@ class Store:
             self._base.execute('INSERT OR REPLACE INTO origins VALUES (?, ?)', [cell.key, document])
 
     def origins(self) -> dict[str, Origin]:
-        """With what each cell was measured, by its key; ``NOT_RECORDED`` for those of the first releases."""
+        """The origin of each cell, by its key; ``NOT_RECORDED`` for cells of the first releases."""
         with self._explained():
             found = dict.fromkeys((key for (key,) in self._base.execute('SELECT key FROM cells')), NOT_RECORDED)
             if self._base.execute("SELECT 1 FROM sqlite_master WHERE name = 'origins'").fetchone():
@@ -236,10 +236,10 @@ class Row:
         cell: The cell.
         status: ``'ok'``, ``'failed'`` or ``'missing'``.
         figures: Mean of each of ``FIGURES`` over the images; empty where there is no result.
-        error: Why it failed, otherwise empty.
-        seconds: How long it took.
-        device: Where it was measured, such as ``'cpu'``.
-        origin: With what it was measured.
+        error: Why the cell failed, otherwise empty.
+        seconds: Time that the cell took.
+        device: The device it was measured on, such as ``'cpu'``.
+        origin: What the cell was measured with.
     """
 
     cell: PlannedCell
@@ -269,12 +269,12 @@ def read_rows(plan: RunPlan, store: Store) -> list[Row]:
 
 
 def origins_of(rows: Sequence[Row]) -> list[Origin]:
-    """With what the cells that were measured were measured."""
+    """The origins of the cells that were measured."""
     return [row.origin for row in rows if row.status != 'missing']
 
 
 def mixture_notes(plan: RunPlan, rows: Sequence[Row]) -> list[str]:
-    """Sentences about cells that were not measured alike; none where all were."""
+    """Sentences about cells that were measured with different packages, devices or pixels; none where all are alike."""
     return [*mixture(origins_of(rows)), *changed_pixels(plan, ((row.cell, row.origin) for row in rows))]
 
 

@@ -175,7 +175,7 @@ def test_a_model_without_a_result(case):
     failed = [row for row in rows if row.status == 'failed']
     if failed:
         assert f'{len(failed)} cells failed' in text
-        assert words(found.texts['gone']).count('no <b>failed</b>') == len({row.cell['model'] for row in failed})
+        assert words(found.texts['gone']).count('no <b>failed</b>') == len({row.cell.model for row in failed})
 
 
 def test_missing_cells_leave_gaps():
