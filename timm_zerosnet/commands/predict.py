@@ -47,15 +47,15 @@ def _predict(args: argparse.Namespace) -> int:
     source.check_pictures()
     names = None if args.class_map is None else _outputs(read_class_map(args.class_map))
     net = source.open()
-    model = describe_model(source, net)
-    classes = model.classes
+    subject = describe_model(source, net)
+    classes = subject.classes
     if classes is None:
         raise ModelError(f'model {args.model} does not say how many classes it has')
     if (args.topk or 1) > classes:
         raise ValueError(f'--topk {args.topk}: accepted is 1 to {classes}, the classes of {args.model}')
     if names is None:
-        names = dict(enumerate(model.label_names or ()))
-        if args.checkpoint is not None and names and not model.trained:
+        names = dict(enumerate(subject.label_names or ()))
+        if args.checkpoint is not None and names and not subject.trained:
             _say(f'the class names are those of {args.model}; --class-map FILE gives others')
     if strange := [i for i in names if not 0 <= i < classes]:
         raise ValueError(f'{args.class_map} names output {strange[0]}: accepted are 0 to {classes - 1}')
@@ -63,7 +63,7 @@ def _predict(args: argparse.Namespace) -> int:
         _say(f'{args.class_map} names {len(names)} of the {classes} outputs')
     results: list[dict[str, Any]] = []
     for start in range(0, len(args.images), BATCH):
-        found = list(_results(args, net, model, args.images[start : start + BATCH], names))
+        found = list(_results(args, net, subject, args.images[start : start + BATCH], names))
         results += found
         if not args.json:
             for result in found:
@@ -84,14 +84,14 @@ def _outputs(class_map: dict[str, int]) -> dict[int, str]:
 
 
 def _results(
-    args: argparse.Namespace, net: nn.Module, model: ModelInfo, paths: list[Path], names: dict[int, str]
+    args: argparse.Namespace, net: nn.Module, subject: ModelInfo, paths: list[Path], names: dict[int, str]
 ) -> Iterator[dict[str, Any]]:
     images: dict[int, Image.Image] = {}
     results: list[dict[str, Any]] = []
     for i, path in enumerate(paths):
         result: dict[str, Any] = {'file': str(path)}
         try:
-            images[i], result['notes'] = read_image(path, model.preprocessing['input_size'][0])
+            images[i], result['notes'] = read_image(path, subject.preprocessing['input_size'][0])
             if result['notes']:
                 _say(f'{path}: {"; ".join(result["notes"])}')
         except ImageError as error:
@@ -99,8 +99,8 @@ def _results(
             _say(str(error))
         results.append(result)
     if images:
-        count = min(TOPK, model.classes or TOPK) if args.topk is None else args.topk
-        top = probabilities(net, model, list(images.values())).topk(count)
+        count = min(TOPK, subject.classes or TOPK) if args.topk is None else args.topk
+        top = probabilities(net, subject, list(images.values())).topk(count)
         for i, values, indices in zip(images, top.values.tolist(), top.indices.tolist(), strict=True):
             results[i]['predictions'] = [
                 {'class': names.get(index, f'class {index}'), 'index': index, 'probability': value}
@@ -109,18 +109,18 @@ def _results(
     yield from results
 
 
-def probabilities(net: nn.Module, model: ModelInfo, images: list[Image.Image]) -> Tensor:
+def probabilities(net: nn.Module, subject: ModelInfo, images: list[Image.Image]) -> Tensor:
     """(N, classes) probabilities of N images, float32.
 
     Raises:
         ModelError: if the model returns something else than (N, classes) finite logits.
     """
-    config = model.preprocessing
+    config = subject.preprocessing
     mean, std = (torch.tensor(config[key]).view(1, -1, 1, 1) for key in ('mean', 'std'))
     with ready(net, 'cpu'), torch.inference_mode():
         logits = net((as_floats(resize(images, config)) - mean) / std)
-    if not isinstance(logits, Tensor) or logits.shape != (len(images), model.classes) or not logits.isfinite().all():
-        raise ModelError(f'model {model.name} does not return {model.classes} finite logits for each image')
+    if not isinstance(logits, Tensor) or logits.shape != (len(images), subject.classes) or not logits.isfinite().all():
+        raise ModelError(f'model {subject.name} does not return {subject.classes} finite logits for each image')
     return logits.float().softmax(1)
 
 
