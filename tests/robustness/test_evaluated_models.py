@@ -135,7 +135,7 @@ def test_module_without_config_takes_images_as_they_are(size):
     for form in (images, images / 255, torch.from_numpy(images), [Image.fromarray(image) for image in images]):
         assert_judges(evaluate(net, form, LABELS, **HALF), logits, LABELS)
     pictures = [Image.fromarray(image) for image in images[:-1]] + [Image.new('RGB', (size, size + 1))]
-    with pytest.raises(ValueError, match='accepted are images of one size'):
+    with pytest.raises(ValueError, match='expected images of one size'):
         evaluate(net, pictures, LABELS, **HALF)
 
 
@@ -162,7 +162,7 @@ def test_compiled_and_wrapped_models_are_measured_as_they_are(net):
     'kwargs, message',
     [
         (dict(std=0), 'std: expected finite numbers above 0, one for each channel, got 0'),
-        (dict(std=(1, -1, 1)), r'std=\(1, -1, 1\)'),
+        (dict(std=(1, -1, 1)), r'std: expected .*, got \(1, -1, 1\)'),
         (dict(mean=float('nan')), 'mean: expected finite numbers, one for each channel, got nan'),
         (dict(mean=(0.5, 0.5)), 'mean: expected one value, or one for each of 3 channels, got 2'),
     ],
@@ -195,7 +195,7 @@ class Returns(nn.Module):
         (lambda x: x.new_tensor([[float('inf')] + [0.0] * 9]).expand(len(x), 10), 'NaN or infinite logits'),
         (lambda x: x, r'the model returns shape \(12, 3, 32, 32\): expected logits of shape \(12, classes\)'),
         (lambda x: torch.zeros(1, 10), r'shape \(1, 10\): expected logits of shape \(12, classes\)'),
-        (lambda x: torch.zeros(len(x)), r'shape \(12,\): accepted'),
+        (lambda x: torch.zeros(len(x)), r'shape \(12,\): expected'),
         (lambda x: (torch.zeros(len(x), 10), x), 'the model returns a tuple: expected logits'),
         (lambda x: {'logits': x}, 'the model returns a dict: expected logits'),
     ],

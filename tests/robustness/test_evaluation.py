@@ -100,13 +100,13 @@ def test_pixels_out_of_range_are_refused_with_the_range(images, seen, net):
 @pytest.mark.parametrize(
     'images, message',
     [
-        (IMAGES[..., 0], r'shape \(40, 32, 32\): accepted is \(N, H, W, 3\) or \(N, 3, H, W\)'),
-        (IMAGES[..., :1], r'shape \(40, 32, 32, 1\): accepted is \(N, H, W, 3\)'),
+        (IMAGES[..., 0], r'expected shape \(N, H, W, 3\) or \(N, 3, H, W\), .*, got \(40, 32, 32\)'),
+        (IMAGES[..., :1], r'expected shape \(N, H, W, 3\) .*, got \(40, 32, 32, 1\)'),
         (IMAGES[:, :16, :16] / 255, 'expected float images of 32x32, which the model takes, got 16x16'),
         (list(IMAGES / 255), r'expected a list of PIL images .*, got an image that is a float64 array \(32, 32, 3\)'),
         (list(torch.from_numpy(IMAGES)), 'got an image that is a Tensor'),
         (['cat.png'] * 40, 'got an image that is a str'),
-        ([Image.fromarray(np.full((32, 32), 999, np.uint16))] * 40, 'I;16: accepted are images with 8 bits'),
+        ([Image.fromarray(np.full((32, 32), 999, np.uint16))] * 40, 'expected 8 bits a channel, got Pillow mode I;16'),
     ],
 )
 def test_what_is_not_images_is_refused(images, message, net):
@@ -118,7 +118,7 @@ def test_what_is_not_images_is_refused(images, message, net):
     'labels, message',
     [
         (LABELS[:-1], r'40 images and labels of shape \(39,\)'),
-        (LABELS[:, None], r'labels of shape \(40, 1\): accepted is one label for each'),
+        (LABELS[:, None], r'expected .* a label for each, got 40 images and labels of shape \(40, 1\)'),
         (LABELS / 1, 'labels: expected integers, got float64'),
         (np.where(LABELS == 9, 10, LABELS), 'labels range from 0 to 10: the model has 10 classes'),
         (LABELS - 1, 'labels range from -1 to 8: the model has 10 classes'),

@@ -238,7 +238,7 @@ def test_a_model_that_fails_fails_alone(tmp_path):
     """A cell is marked with its reason and tried again; the others go on."""
     strange = {
         'nan': (lambda logits, x: torch.where(x.mean() > 0.3, torch.nan, logits), 'returns NaN or infinite logits'),
-        'wide': (lambda logits, x: logits[None], r'returns shape (1, 40, 10): accepted are logits of shape (40,'),
+        'wide': (lambda logits, x: logits[None], r'returns shape (1, 40, 10): expected logits of shape (40,'),
         'broken': (lambda logits, x: logits @ logits, 'RuntimeError: mat1 and mat2 shapes cannot be multiplied'),
         'narrow': (lambda logits, x: logits[:, :3], 'labels range from 0 to 9: the model has 3 classes'),
     }

@@ -271,7 +271,7 @@ def test_unknown_names_are_refused_with_the_nearest(suite, name, message):
 def test_wrong_images_and_indices_are_refused():
     images = pictures('cifar-c')
     for shape in ((2, 2, 32, 32), (2, 4, 32, 32), (3, 32, 32)):
-        with pytest.raises(ValueError, match=rf'{re.escape(str(shape))}: accepted is \(N, 1 or 3, H, W\)'):
+        with pytest.raises(ValueError, match=rf'expected shape \(N, 1 or 3, H, W\), got {re.escape(str(shape))}'):
             run('cifar-c', 'contrast', torch.rand(*shape))
     with pytest.raises(ValueError, match='expected pixels in .*, got a range from 0 to 255; already'):
         run('cifar-c', 'contrast', 255 * images / images.max())

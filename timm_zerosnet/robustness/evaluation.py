@@ -20,7 +20,6 @@ from .._errors import few
 from ..memory import check_images
 from .arguments import integer
 from .corruptions import MAX_UINT64
-from .pictures import eight_bits
 from .suites import check_pixels, find_perturbation, perturb
 
 Images = Union[np.ndarray, Tensor, Sequence[Image.Image]]
@@ -418,4 +417,6 @@ def _to_pil(image: Any, channels: int) -> Image.Image:
             'images: expected a list of PIL images or of uint8 arrays (H, W, C), or an array (N, H, W, C) of uint8 or '
             f'of floats in [0, 1], got an image that is a {what}'
         )
-    return eight_bits(image, channels)
+    if image.mode.startswith(('I', 'F')):  # Pillow would cut them off at 255
+        raise ValueError(f'images: expected 8 bits a channel, got Pillow mode {image.mode}')
+    return image.convert('L' if channels == 1 else 'RGB')

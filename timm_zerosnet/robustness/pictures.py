@@ -61,17 +61,6 @@ def decode(path: Path, channels: int, upright: bool = True) -> tuple[Image.Image
         raise ImageError(f'{path} is truncated or damaged: {one_line(error)}') from error
 
 
-def eight_bits(image: Image.Image, channels: int) -> Image.Image:
-    """The image in mode L or RGB; 16 bits and floats are scaled, where Pillow alone would cut them off at 255.
-
-    Raises:
-        ImageError: for values beyond 16 bits, or floats that lie neither in [0, 1] nor in [0, 255].
-    """
-    if _is_scaled(image):
-        image, _ = _scaled(image)
-    return image.convert('L' if channels == 1 else 'RGB')
-
-
 def _picture(image: Image.Image, channels: int, upright: bool) -> tuple[Image.Image, list[str]]:
     notes = []
     if (frames := getattr(image, 'n_frames', 1)) > 1:
@@ -83,7 +72,7 @@ def _picture(image: Image.Image, channels: int, upright: bool) -> tuple[Image.Im
             'it is turned as its EXIF orientation says' if upright else 'an EXIF orientation is left alone, as in timm'
         )
         image = ImageOps.exif_transpose(image) if upright else image
-    if _is_scaled(image):
+    if image.mode.startswith(('I', 'F')):
         image, note = _scaled(image)
         notes.append(note)
     elif deep:
@@ -95,7 +84,7 @@ def _picture(image: Image.Image, channels: int, upright: bool) -> tuple[Image.Im
         notes.append('CMYK becomes RGB without a colour profile')
     if channels == 1 and image.mode not in GREY and _has_colours(image):
         notes.append('colours become grey')
-    return eight_bits(image, channels), notes
+    return image.convert('L' if channels == 1 else 'RGB'), notes
 
 
 def _is_deep(codec: str, arguments: Any) -> bool:
@@ -109,10 +98,6 @@ def _is_deep(codec: str, arguments: Any) -> bool:
 def _has_colours(image: Image.Image) -> bool:
     pixels = np.asarray(image.convert('RGB'))
     return bool((pixels != pixels[..., :1]).any())
-
-
-def _is_scaled(image: Image.Image) -> bool:
-    return image.mode.startswith(('I', 'F'))
 
 
 def _scaled(image: Image.Image) -> tuple[Image.Image, str]:
