@@ -116,7 +116,7 @@ def test_command(tmp_path, capsys):
         (['--layout', 'zip'], "unknown layout 'zip'"),
         (
             ['--layout', 'cifar-c', '--levels', '1'],
-            'as suites cifar-c and imagenet-c have them without --levels, got others of gaussian_noise',
+            'without --levels, got others of gaussian_noise',
         ),
         (['--layout', 'cifar-c', '--suite', 'zerosnet'], 'got others of const, rand, randn, uniform of suite zerosnet'),
         (['--suite', 'imagenet-c'], 'suite imagenet-c is for 64 px and more'),

@@ -191,8 +191,8 @@ def run(
         settings.say(f'{count:,} cells are to be measured, each on all images')
         images = data() if callable(data) else data
         images_and_labels = images.sha256()
-        bar = tqdm(sources, desc='checking models', unit='model', disable=not progress, leave=False)
-        entries = [_entry(source, images, images_and_labels, class_map, settings) for source in bar]
+        with tqdm(sources, desc='checking models', unit='model', disable=not progress, leave=False) as bar:
+            entries = [_entry(source, images, images_and_labels, class_map, settings) for source in bar]
         plan = _plan(entries, images, images_and_labels, settings, data_name, baseline)
         if baseline is not None:
             check_baseline(plan.names, suite, baseline, plan.data['images_sha256'])
