@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from options import positive
 from tqdm import tqdm
 
-from study.data import load
+from study.data import Images, load
 from study.sets import DEEP, PILOT, SETS
 from study.table import Job, append, done
 from study.training import RECIPE, Sizes, train
@@ -91,6 +91,7 @@ def _jobs(args: argparse.Namespace) -> list[Job]:
     lengths = args.images or ([LENGTH // 2, LENGTH, 4 * LENGTH] if args.pilot else [LENGTH])
     if args.epochs or not args.worker:
         images = load(args.npz, holdout)  # says what is wrong with it before anything is started
+        _check_images(args, Job('', args.depth, args.npz.stem, holdout, 0, 0).images_name, images)
         lengths = [args.epochs * len(images.y_train)] if args.epochs else lengths
     if min(lengths) < RECIPE.batch_size:
         raise ValueError(f'--images: expected at least one batch of {RECIPE.batch_size}, got {min(lengths)}')
@@ -100,6 +101,20 @@ def _jobs(args: argparse.Namespace) -> list[Job]:
         for seed in dict.fromkeys(seeds)
         for name in dict.fromkeys(names)
     ]
+
+
+def _check_images(args: argparse.Namespace, name: str, images: Images) -> None:
+    """Refuse images other than those that the folder has runs of under the same name."""
+    path = args.folder / f'{name}.sha256'
+    with FileLock(f'{path}.lock'):
+        digest = images.sha256()
+        if not path.exists() and not args.list:
+            path.write_text(f'{digest}\n', encoding='ascii')
+        elif path.exists() and path.read_text(encoding='ascii').strip() != digest:
+            raise ValueError(
+                f'--npz: expected the images that {args.folder} has runs of as {name}, got others of that name: rename '
+                f'{args.npz.name}, or name another --folder and --csv'
+            )
 
 
 def _work(args: argparse.Namespace, jobs: list[Job]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,14 @@ class Images:
     x_test: Tensor
     y_test: Tensor
     classes: int
+
+    def sha256(self) -> str:
+        """Hex digest of images and labels, which tells two files of one name apart."""
+        digest = hashlib.sha256()
+        for part in (self.x_train, self.y_train, self.x_test, self.y_test):
+            digest.update(f'{tuple(part.shape)} '.encode())
+            digest.update(part.contiguous().numpy().data)
+        return digest.hexdigest()
 
     def at(self, size: int) -> Images:
         """The same images at ``size`` x ``size`` pixels, see ``resize``."""

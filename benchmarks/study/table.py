@@ -40,10 +40,14 @@ class Job:
         return 'holdout' if self.holdout else 'test'
 
     @property
+    def images_name(self) -> str:
+        """Name of its images in files and messages."""
+        return re.sub(r'[^\w.=-]', '_', f'{self.data}-{self.split}{self.holdout or ""}')
+
+    @property
     def name(self) -> str:
-        """For files and messages."""
-        text = f'{self.data}-{self.split}{self.holdout or ""}-{self.depth}-{self.images}-{self.set}-{self.seed}'
-        return re.sub(r'[^\w.=-]', '_', text)
+        """Name of the run in files and messages."""
+        return re.sub(r'[^\w.=-]', '_', f'{self.images_name}-{self.depth}-{self.images}-{self.set}-{self.seed}')
 
     def columns(self) -> dict[str, Any]:
         """What is known of a run before it is trained: who it is, and what theory says of its coefficients."""

@@ -71,7 +71,7 @@ class Sizes:
     """A data set at the sizes that were asked for so far."""
 
     def __init__(self, images: Images):
-        self.classes = images.classes
+        self.classes, self.sha256 = images.classes, images.sha256()
         self.at = lru_cache(maxsize=None)(images.at)
 
 
@@ -120,7 +120,8 @@ def train(
     Args:
         job: The run.
         data: Of ``job.data`` and ``job.holdout``.
-        checkpoint: Where it is kept while it goes; a file of this run is resumed, any other is replaced.
+        checkpoint: Where it is kept while it goes; a file of this run on these images is resumed, one of another run is
+            replaced.
         recipe: How.
         device: ``'cpu'`` or ``'cuda'``.
         save_every: Seconds between two checkpoints.
@@ -130,7 +131,8 @@ def train(
         A row of the table. A run whose loss or logits are not finite stops, is at chance and is marked ``diverged``.
 
     Raises:
-        ValueError: if the training images, or those the run shall see, do not fill a batch.
+        ValueError: if the training images, or those the run shall see, do not fill a batch, or the checkpoint is of
+            this run on other images.
     """
     last = recipe.sizes[-1][0]
     targets = data.at(last).y_train
@@ -145,7 +147,8 @@ def train(
     center, scale = (
         255 * torch.tensor(net.pretrained_cfg[key], device=device).view(1, 3, 1, 1) for key in ('mean', 'std')
     )
-    state: dict[str, Any] = {'run': repr((job, recipe, bfloat16)), 'step': 0, 'seconds': 0.0, 'loss': 0.0}
+    state: dict[str, Any] = {'run': repr((job, recipe, bfloat16)), 'images': data.sha256}
+    state |= {'step': 0, 'seconds': 0.0, 'loss': 0.0}
     _resume(state, checkpoint, net, optimizer, device)
     summed = torch.tensor(state['loss'], dtype=torch.float64, device=device)  # infinite or NaN once a loss was
     started = saved = time.perf_counter()
@@ -207,6 +210,8 @@ def _resume(state: dict[str, Any], path: Path, net: nn.Module, optimizer: torch.
         return
     found = torch.load(path, map_location=device, weights_only=True)
     if found['run'] == state['run']:
+        if found.get('images', state['images']) != state['images']:  # the first ones do not say
+            raise ValueError(f'{path}: expected a checkpoint on these images, got one on others of the same name')
         net.load_state_dict(found.pop('net'))
         optimizer.load_state_dict(found.pop('optimizer'))
         state |= found

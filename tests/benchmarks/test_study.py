@@ -225,6 +225,68 @@ def test_a_checkpoint_of_another_run_is_not_resumed(data, whole, tmp_path):
     assert untimed(train(JOB, data, checkpoint, TINY)) == untimed(whole)
 
 
+@pytest.fixture
+def interrupted(data, tmp_path):
+    """The checkpoint of a run that was stopped after six steps."""
+    checkpoint = tmp_path / 'run.pt'
+
+    def stop(images, loss):
+        if images == 8 * 16:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(JOB, data, checkpoint, TINY, save_every=0, report=stop)
+    return checkpoint
+
+
+def others(npz, folder):
+    """A file of the same name with one pixel changed."""
+    with np.load(npz) as arrays:
+        found = dict(arrays)
+    found['x_train'][0, 0, 0, 0] ^= 1
+    np.savez(folder / npz.name, **found)
+    return folder / npz.name
+
+
+def test_a_checkpoint_on_other_images_of_the_same_name_is_refused(npz, interrupted, tmp_path):
+    with pytest.raises(ValueError, match=r'run\.pt: expected a checkpoint on these images, got one on others'):
+        train(JOB, Sizes(load(others(npz, tmp_path))), interrupted, TINY)
+    assert interrupted.exists()
+
+
+def test_a_checkpoint_that_does_not_say_its_images_is_resumed(data, whole, interrupted):
+    state = torch.load(interrupted, weights_only=True)
+    del state['images']
+    torch.save(state, interrupted)
+    seen = []
+    assert untimed(train(JOB, data, interrupted, TINY, report=lambda images, loss: seen.append(images))) == untimed(
+        whole
+    )
+    assert seen[0] == 8 * 16
+
+
+def test_two_files_of_one_name_do_not_mix(npz, tmp_path, monkeypatch, capsys):
+    from study import commands
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(commands, '_share', lambda args, missing: 0)
+    for path, extra, refused in (
+        (others(npz, tmp_path), ['--list'], False),  # writes nothing down
+        (npz, [], False),
+        (npz, ['--list'], False),
+        (others(npz, tmp_path), [], True),
+        (others(npz, tmp_path), ['--list'], True),
+        (others(npz, tmp_path), ['--folder', 'other'], False),
+    ):
+        monkeypatch.setattr(sys, 'argv', ['run.py', '--npz', str(path), '--csv', 'out.csv', *extra])
+        if refused:
+            with pytest.raises(SystemExit, match='2'):
+                commands.main()
+            assert 'got others of that name: rename tiny.npz' in capsys.readouterr().err
+        else:
+            assert commands.main() == 0
+
+
 def test_a_diverged_run_stops_at_chance_and_says_so(data, tmp_path, monkeypatch):
     method = MultistepMethod([1e12], [1], 'huge')
     monkeypatch.setitem(SETS, 'huge', CoefficientSet('huge', method, True, (), ''))

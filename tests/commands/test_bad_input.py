@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 import timm_zerosnet_autoload
 from timm_zerosnet import cli
 from timm_zerosnet import weights as pretrained
-from timm_zerosnet.robustness.store import locked
+from timm_zerosnet.robustness.store import locked_folder
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
 
@@ -138,10 +138,10 @@ REFUSED = [
     ('predict text.png --model zerosnet20', 'text.png (8 bytes) is no image that Pillow reads'),
     ('predict empty.png --model zerosnet20', 'empty.png (0 bytes) is no image that Pillow reads'),
     ('predict cut.png --model zerosnet20', 'cut.png is truncated or damaged: '),
-    ('predict two --model zerosnet20', 'two is a folder; accepted are image files'),
+    ('predict two --model zerosnet20', 'two is a folder; expected an image file'),
     ('predict none.png --model zerosnet20', 'none.png does not exist'),
-    ('predict large.png --model zerosnet20', 'large.png is too large: accepted are at most 178,956,970 pixels'),
-    ('predict negative.tif --model zerosnet20', 'its values run from -300 to -45; accepted are floats in [0, 1] or'),
+    ('predict large.png --model zerosnet20', 'large.png is too large: expected at most 178,956,970 pixels'),
+    ('predict negative.tif --model zerosnet20', 'expected floats in [0, 1] or [0, 255], got values from -300 to -45'),
     ('predict good.png --model zerosnet20 --topk 0', '--topk 0: accepted is at least 1'),
     ('predict good.png --model zerosnet20 --topk 11', '--topk 11: accepted is 1 to 10, the classes of zerosnet20'),
     ('predict good.png --model zerosnet20 --topk two', "argument --topk: invalid int value: 'two'"),
@@ -154,15 +154,18 @@ REFUSED = [
     ('predict good.png --model preresnet20 --checkpoint theirs.pth', 'theirs.pth: the state dict does not fit preres'),
     ('predict good.png --model zerosnet20 --class-map map.json', 'map.json names output 10: accepted are 0 to 9'),
     ('predict good.png --model zerosnet20 --class-map broken.json', 'broken.json is not a readable class map'),
-    ('predict good.png --model zerosnet20 --class-map names.json', 'names.json is no class map: accepted are JSON'),
+    ('predict good.png --model zerosnet20 --class-map names.json', 'names.json is no class map: expected JSON'),
     ('predict good.png --model zerosnet20 --model-kwargs method', '--model-kwargs method: accepted is KEY=VALUE'),
     ('predict good.png --model zerosnet20 --model-kwargs in_chans=4', 'model zerosnet20: expected 1 input channel'),
-    ('predict good.png --model zerosnet20 --model-kwargs num_classes=0', 'the model has num_classes=0'),
-    ('predict good.png --model zerosnet20 --model-kwargs features_only=True', 'features_only=True for model zeros'),
+    (
+        'predict good.png --model zerosnet20 --model-kwargs num_classes=0',
+        'expected a model with a classifier, got one with num_classes=0',
+    ),
+    ('predict good.png --model zerosnet20 --model-kwargs features_only=True', 'in_chans=1, got features_only=True'),
     ('info zerosnet32 --model-kwargs norm_layer=foo', 'model zerosnet32.cifar10 cannot be made: KeyError'),
     ('convert theirs.pth out.safetensors --model-kwargs norm_layer=foo', 'cannot be made: KeyError'),
-    ('info zerosnet20 --model-kwargs features_only=True', 'features_only=True for model zerosnet20.cifar10: accepted'),
-    ('info zerosnet20 --model-kwargs pretrained=False', 'pretrained=False for model zerosnet20.cifar10: accepted are'),
+    ('info zerosnet20 --model-kwargs features_only=True', 'model zerosnet20.cifar10: expected arguments of a network'),
+    ('info zerosnet20 --model-kwargs pretrained=False', 'such as in_chans=1, got pretrained=False'),
     ('info zerosnet20 --checkpoint other_arch.pth', 'other_arch.pth: it is of multistep_resnet20, not of zerosnet20'),
     # list
     ("list 'zerosnet21*'", "no network of this package matches 'zerosnet21*'; nearest: zerosnet"),
@@ -199,15 +202,15 @@ REFUSED = [
     ('compare', 'the following arguments are required: DIR, A, B'),
     ('compare two zerosnet20 preresnet20', 'two holds no run: cells.sqlite is missing'),
     # robustness and corrupt
-    (f'{ROBUSTNESS} --data ten.npz --limit 0', 'a limit of 0 images: accepted is an integer >= 1'),
+    (f'{ROBUSTNESS} --data ten.npz --limit 0', 'limit: expected an integer >= 1, got 0'),
     (f'{ROBUSTNESS} --data ten.npz --suite imagenet-c', 'suite imagenet-c is for 64 px and more'),
     (
         f'{ROBUSTNESS} --data ten.npz --model-kwargs features_only=True',
-        'features_only=True for model zerosnet20: accep',
+        'such as in_chans=1, got features_only=True',
     ),
     (f'{ROBUSTNESS} --data none', 'none is neither an npz file nor a folder'),
     (f'{ROBUSTNESS} --data flat', 'flat holds no class folders; expected is one folder of images for each class'),
-    (f'{ROBUSTNESS} --data floats.npz', 'floats.npz has x_test float64 (2, 32, 32, 3)'),
+    (f'{ROBUSTNESS} --data floats.npz', 'y_test, got float64 (2, 32, 32, 3)'),
     (f'{ROBUSTNESS} --data text.png', 'text.png is neither an npz file nor a folder'),
     (f'{ROBUSTNESS} --data ten.npz --corruption fog', "unknown perturbation 'fog' of suite 'zerosnet'"),
     (
@@ -224,9 +227,9 @@ REFUSED = [
     ),
     ('corrupt ten.npz --out good.png', 'cannot write good.png: it is a file; name a folder'),
     ('corrupt ten.npz --out out --layout zip', "unknown layout 'zip'"),
-    ('corrupt ten.npz --out out --size 0', 'size=0'),
-    ('corrupt ten.npz --out out --crop-pct 0.9', 'crop_pct=0.9 without a size: accepted is both or neither'),
-    ('corrupt ten.npz --out out --limit -1', 'a limit of -1 images: accepted is an integer >= 1'),
+    ('corrupt ten.npz --out out --size 0', 'got size=0'),
+    ('corrupt ten.npz --out out --crop-pct 0.9', 'expected a size beside crop_pct=0.9, got none'),
+    ('corrupt ten.npz --out out --limit -1', 'limit: expected an integer >= 1, got -1'),
     # weights and publish
     ('weights', 'the following arguments are required: ACTION'),
     (f'{WEIGHTS} --tag cifar10 --recipe none', "there is no recipe 'none'; accepted: a YAML file or one of paper, sho"),
@@ -458,7 +461,7 @@ def test_two_processes_write_one_file(inputs, tmp_path):
 
 def test_two_processes_corrupt_into_one_folder(inputs, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(inputs)
-    with locked(tmp_path):
+    with locked_folder(tmp_path):
         code, error = run(['corrupt', 'ten.npz', '--out', str(tmp_path)], capsys)
     assert code == 2 and f'{tmp_path} is in use by another run (process {os.getpid()})' in error
     assert [path.name for path in tmp_path.iterdir()] == ['run.lock']

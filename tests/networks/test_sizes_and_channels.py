@@ -12,7 +12,7 @@ from small_trainings import write_images
 
 from timm_zerosnet import cli, memory
 from timm_zerosnet.commands import robustness as commands
-from timm_zerosnet.robustness.models import ModelError, Source, describe
+from timm_zerosnet.robustness.models import ModelError, Source, describe_model
 from timm_zerosnet.training import scripts as timm_scripts
 
 TRAIN = 'train short --model zerosnet20 --data-dir images --batch-size 20 --output out --experiment one'
@@ -88,7 +88,7 @@ def test_channels_of_a_module_of_ones_own():
     net = timm.create_model('zerosnet20', in_chans=7)
     net.pretrained_cfg = {**net.pretrained_cfg, 'input_size': (7, 32, 32)}
     with pytest.raises(ModelError, match='expected 1 input channel, for grey pictures, or 3, for colour, got 7'):
-        describe(Source('mine', net, mean=[0.5], std=[0.5]), net)
+        describe_model(Source('mine', net, mean=[0.5], std=[0.5]), net)
 
 
 @pytest.mark.parametrize('name, size, values', [('zerosnet20', 48, 16 * 48**2), ('zerosnet18', 512, 64 * 256**2)])

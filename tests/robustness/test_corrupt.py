@@ -114,10 +114,13 @@ def test_command(tmp_path, capsys):
     'words, message',
     [
         (['--layout', 'zip'], "unknown layout 'zip'"),
-        (['--layout', 'cifar-c', '--levels', '1'], 'accepted are suites cifar-c and imagenet-c without --levels'),
-        (['--layout', 'cifar-c', '--suite', 'zerosnet'], 'which const, rand, randn, uniform of suite zerosnet'),
+        (
+            ['--layout', 'cifar-c', '--levels', '1'],
+            'without --levels, got others of gaussian_noise',
+        ),
+        (['--layout', 'cifar-c', '--suite', 'zerosnet'], 'got others of const, rand, randn, uniform of suite zerosnet'),
         (['--suite', 'imagenet-c'], 'suite imagenet-c is for 64 px and more'),
-        (['--size', '0'], 'size=0'),
+        (['--size', '0'], 'expected size >= 1 and 0 < crop_pct <= 1, got size=0'),
         (['--crop-pct', '2'], 'crop_pct=2.0'),
         (['--seed', '-1'], 'seeds: expected an integer from 0 to 2**64 - 1, got -1'),
         (['--corruption', 'contrasts'], 'did you mean contrast'),

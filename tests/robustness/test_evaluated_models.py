@@ -105,7 +105,7 @@ def test_grey_model_takes_grey_images():
     noisy = [evaluate(net, form, LABELS, perturbation='randn', level=0.1).loss for form in forms.values()]
     assert all(np.allclose(loss, noisy[0], atol=1e-5) for loss in noisy)
     assert not np.allclose(noisy[0], evaluate(net, grey, LABELS).loss, atol=1e-2)
-    with pytest.raises(ValueError, match=r'shape \(12, 32, 32, 3\): accepted is \(N, H, W, 1\) .* takes 1 channels'):
+    with pytest.raises(ValueError, match=r'expected shape \(N, H, W, 1\) .* takes 1 channels, got \(12, 32, 32, 3\)'):
         evaluate(net, IMAGES, LABELS)
 
 
@@ -135,7 +135,7 @@ def test_module_without_config_takes_images_as_they_are(size):
     for form in (images, images / 255, torch.from_numpy(images), [Image.fromarray(image) for image in images]):
         assert_judges(evaluate(net, form, LABELS, **HALF), logits, LABELS)
     pictures = [Image.fromarray(image) for image in images[:-1]] + [Image.new('RGB', (size, size + 1))]
-    with pytest.raises(ValueError, match='accepted are images of one size'):
+    with pytest.raises(ValueError, match='expected images of one size'):
         evaluate(net, pictures, LABELS, **HALF)
 
 
@@ -161,10 +161,10 @@ def test_compiled_and_wrapped_models_are_measured_as_they_are(net):
 @pytest.mark.parametrize(
     'kwargs, message',
     [
-        (dict(std=0), 'std=0: accepted are finite numbers, one for each channel, above 0'),
-        (dict(std=(1, -1, 1)), r'std=\(1, -1, 1\)'),
-        (dict(mean=float('nan')), 'mean=nan: accepted are finite'),
-        (dict(mean=(0.5, 0.5)), 'mean has 2 values: accepted is one, or one for each of 3'),
+        (dict(std=0), 'std: expected finite numbers above 0, one for each channel, got 0'),
+        (dict(std=(1, -1, 1)), r'std: expected .*, got \(1, -1, 1\)'),
+        (dict(mean=float('nan')), 'mean: expected finite numbers, one for each channel, got nan'),
+        (dict(mean=(0.5, 0.5)), 'mean: expected one value, or one for each of 3 channels, got 2'),
     ],
 )
 def test_wrong_mean_and_std(kwargs, message, net):
@@ -173,7 +173,9 @@ def test_wrong_mean_and_std(kwargs, message, net):
 
 
 def test_model_without_a_classifier():
-    with pytest.raises(ValueError, match='num_classes=0, it returns features: accepted are models with a classifier'):
+    with pytest.raises(
+        ValueError, match='expected a model with a classifier, got one with num_classes=0, which returns features'
+    ):
         evaluate(timm.create_model('zerosnet20', pretrained=True, num_classes=0), IMAGES, LABELS)
 
 
@@ -191,11 +193,11 @@ class Returns(nn.Module):
     [
         (lambda x: torch.full((len(x), 10), float('nan')), 'the model returns NaN or infinite logits'),
         (lambda x: x.new_tensor([[float('inf')] + [0.0] * 9]).expand(len(x), 10), 'NaN or infinite logits'),
-        (lambda x: x, r'the model returns shape \(12, 3, 32, 32\): accepted are logits of shape \(12, classes\)'),
-        (lambda x: torch.zeros(1, 10), r'shape \(1, 10\): accepted are logits of shape \(12, classes\)'),
-        (lambda x: torch.zeros(len(x)), r'shape \(12,\): accepted'),
-        (lambda x: (torch.zeros(len(x), 10), x), 'the model returns a tuple: accepted are logits'),
-        (lambda x: {'logits': x}, 'the model returns a dict: accepted are logits'),
+        (lambda x: x, r'the model returns shape \(12, 3, 32, 32\): expected logits of shape \(12, classes\)'),
+        (lambda x: torch.zeros(1, 10), r'shape \(1, 10\): expected logits of shape \(12, classes\)'),
+        (lambda x: torch.zeros(len(x)), r'shape \(12,\): expected'),
+        (lambda x: (torch.zeros(len(x), 10), x), 'the model returns a tuple: expected logits'),
+        (lambda x: {'logits': x}, 'the model returns a dict: expected logits'),
     ],
 )
 def test_model_that_returns_no_logits(make, message):

@@ -100,13 +100,13 @@ def test_pixels_out_of_range_are_refused_with_the_range(images, seen, net):
 @pytest.mark.parametrize(
     'images, message',
     [
-        (IMAGES[..., 0], r'shape \(40, 32, 32\): accepted is \(N, H, W, 3\) or \(N, 3, H, W\)'),
-        (IMAGES[..., :1], r'shape \(40, 32, 32, 1\): accepted is \(N, H, W, 3\)'),
-        (IMAGES[:, :16, :16] / 255, 'float images of 16x16: the model takes 32x32'),
-        (list(IMAGES / 255), r'an image is a float64 array \(32, 32, 3\): accepted are lists of PIL images'),
-        (list(torch.from_numpy(IMAGES)), 'an image is a Tensor: accepted are'),
-        (['cat.png'] * 40, 'an image is a str: accepted are'),
-        ([Image.fromarray(np.full((32, 32), 999, np.uint16))] * 40, 'I;16: accepted are images with 8 bits'),
+        (IMAGES[..., 0], r'expected shape \(N, H, W, 3\) or \(N, 3, H, W\), .*, got \(40, 32, 32\)'),
+        (IMAGES[..., :1], r'expected shape \(N, H, W, 3\) .*, got \(40, 32, 32, 1\)'),
+        (IMAGES[:, :16, :16] / 255, 'expected float images of 32x32, which the model takes, got 16x16'),
+        (list(IMAGES / 255), r'expected a list of PIL images .*, got an image that is a float64 array \(32, 32, 3\)'),
+        (list(torch.from_numpy(IMAGES)), 'got an image that is a Tensor'),
+        (['cat.png'] * 40, 'got an image that is a str'),
+        ([Image.fromarray(np.full((32, 32), 999, np.uint16))] * 40, 'expected 8 bits a channel, got Pillow mode I;16'),
     ],
 )
 def test_what_is_not_images_is_refused(images, message, net):
@@ -118,8 +118,8 @@ def test_what_is_not_images_is_refused(images, message, net):
     'labels, message',
     [
         (LABELS[:-1], r'40 images and labels of shape \(39,\)'),
-        (LABELS[:, None], r'labels of shape \(40, 1\): accepted is one label for each'),
-        (LABELS / 1, 'labels are float64: accepted are integers'),
+        (LABELS[:, None], r'expected .* a label for each, got 40 images and labels of shape \(40, 1\)'),
+        (LABELS / 1, 'labels: expected integers, got float64'),
         (np.where(LABELS == 9, 10, LABELS), 'labels range from 0 to 10: the model has 10 classes'),
         (LABELS - 1, 'labels range from -1 to 8: the model has 10 classes'),
     ],
@@ -267,7 +267,9 @@ def test_negative_level_is_refused_where_it_means_nothing(name):
 
 @pytest.mark.parametrize('name, hint', [('RandN', 'randn'), ('uniforn', 'uniform'), ('constant', 'const')])
 def test_unknown_perturbation_suggests_names(name, hint, net):
-    with pytest.raises(ValueError, match=rf'{name}.*did you mean .*\b{hint}\b.*accepted: const, rand, randn, uniform'):
+    with pytest.raises(
+        ValueError, match=rf'{name}.*did you mean .*\b{hint}\b.*expected one of const, rand, randn, uniform'
+    ):
         evaluate(net, IMAGES, LABELS, perturbation=name, level=0.1)
 
 
@@ -288,7 +290,7 @@ def test_wrong_arguments_are_refused(net):
     with pytest.raises(ValueError, match='batch_size: expected an integer >= 1, got 0'):
         evaluate(net, IMAGES, LABELS, batch_size=0)
     for key in ('mean', 'std'):
-        with pytest.raises(ValueError, match=f'{key} has 2 values: accepted is one, or one for each of 3 channels'):
+        with pytest.raises(ValueError, match=f'{key}: expected one value, or one for each of 3 channels, got 2'):
             evaluate(net, IMAGES, LABELS, **{key: (0.5, 0.5)})
 
 
@@ -406,7 +408,7 @@ def test_perturb_takes_what_evaluate_takes(form, suite, name, level, net):
         (IMAGES.astype(np.int32), ValueError, 'expected uint8, or floats in .*, got int32'),
         (IMAGES.astype(np.float32), ValueError, 'got a range from 0 to 255;'),
         (list(IMAGES), TypeError, 'images: expected a tensor or an array .*, got a list'),
-        (IMAGES[0] / 255, ValueError, r'images of shape \(32, 32, 3\)'),
+        (IMAGES[0] / 255, ValueError, r'images: expected shape .*, got \(32, 32, 3\)'),
     ],
 )
 def test_perturb_refuses_what_is_no_batch_of_images(images, error, message):

@@ -95,7 +95,7 @@ def test_floats(scale, words, tmp_path):
 def test_floats_out_of_range(value, tmp_path):
     array = GREY.astype(np.float32)
     array[0, 0] = value
-    with pytest.raises(ImageError, match='accepted are floats'):
+    with pytest.raises(ImageError, match='expected floats'):
         read_image(saved(Image.fromarray(array), tmp_path / 'x.tif'), 3)
 
 
@@ -157,5 +157,5 @@ def test_limit_of_pixels(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', GREY.size / 2)
     read_image(path, 3)
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', GREY.size // 2 - 1)
-    with pytest.raises(ImageError, match=f'x.png is too large: accepted are at most {2 * (GREY.size // 2 - 1)} pixels'):
+    with pytest.raises(ImageError, match=f'x.png is too large: expected at most {2 * (GREY.size // 2 - 1)} pixels'):
         read_image(path, 3)

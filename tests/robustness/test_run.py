@@ -163,7 +163,7 @@ def test_own_weights_are_no_training_of_what_their_name_means(tmp_path):
     data = LabelledImages(np.zeros((2, 32, 32, 3), np.uint8), np.arange(2))
     own = Source('zerosnet20', module=timm.create_model('zerosnet20'))
     for other in ('zerosnet20.cifar10', 'zerosnet20.cifar10_seed1'):
-        with pytest.raises(ValueError, match=f"weights of yours are called 'zerosnet20' beside '{other}'"):
+        with pytest.raises(ValueError, match=f"got 'zerosnet20' beside '{other}': they would count"):
             run([own, other], data, tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
 
@@ -216,7 +216,10 @@ def test_arguments_of_a_model(command, tmp_path):
 def test_a_random_classifier_is_not_measured(command, tmp_path):
     for words in (['--num-classes', '12'], ['--model-kwargs', 'num_classes=12']):
         code, _, error = command(*words)
-        assert code == 2 and 'num_classes=12 has a random classifier, its weights have 10 classes' in error
+        assert (
+            code == 2
+            and 'expected num_classes=10, as its weights have, or a checkpoint of yours, got num_classes=12' in error
+        )
     assert command('--num-classes', '10')[0] == 0
     torch.save(timm.create_model('zerosnet20', num_classes=12).state_dict(), tmp_path / 'own.pth')
     assert command('--num-classes', '12', '--checkpoint', tmp_path / 'own.pth')[0] == 0
@@ -235,7 +238,7 @@ def test_a_model_that_fails_fails_alone(tmp_path):
     """A cell is marked with its reason and tried again; the others go on."""
     strange = {
         'nan': (lambda logits, x: torch.where(x.mean() > 0.3, torch.nan, logits), 'returns NaN or infinite logits'),
-        'wide': (lambda logits, x: logits[None], r'returns shape (1, 40, 10): accepted are logits of shape (40,'),
+        'wide': (lambda logits, x: logits[None], r'returns shape (1, 40, 10): expected logits of shape (40,'),
         'broken': (lambda logits, x: logits @ logits, 'RuntimeError: mat1 and mat2 shapes cannot be multiplied'),
         'narrow': (lambda logits, x: logits[:, :3], 'labels range from 0 to 9: the model has 3 classes'),
     }
@@ -323,9 +326,12 @@ def test_a_class_map_is_the_way_out(command, tmp_path):
         assert float(rows(tmp_path / 'out')[0]['top1']) > 70
     for text, message in (
         ('{"Hound": 5}', 'lacks hound, lorry of the data set (did you mean hound by Hound?)'),
-        ('{"hound": 5, "lorry": 10}', 'the class map has labels from 5 to 10, the model 10 classes'),
+        (
+            '{"hound": 5, "lorry": 10}',
+            'the class map has labels from 5 to 10: expected labels from 0 to 9, as the model has 10 classes',
+        ),
         ('{"hound": 5, "lorry": 9, "hound": 3}', 'it has hound more than once'),
-        ('{"hound": "dog"}', 'is no class map: accepted are JSON'),
+        ('{"hound": "dog"}', 'is no class map: expected JSON'),
         ('{', 'is not a readable class map'),
     ):
         (tmp_path / 'map.json').write_text(text)
@@ -339,7 +345,10 @@ def test_a_class_map_is_the_way_out(command, tmp_path):
 def test_labels_beyond_the_classes(command, tmp_path):
     np.savez(tmp_path / 'many.npz', x_test=IMAGES, y_test=LABELS + 1)
     code, _, error = command(data=tmp_path / 'many.npz')
-    assert code == 2 and 'labels from 1 to 10, the model 10 classes: accepted are 0 to 9; --class-map' in error
+    assert (
+        code == 2
+        and 'labels from 1 to 10: expected labels from 0 to 9, as the model has 10 classes; --class-map' in error
+    )
 
 
 def test_broken_images_are_named_before_a_model_runs(command, tmp_path, monkeypatch):
@@ -360,7 +369,10 @@ def test_broken_images_are_named_before_a_model_runs(command, tmp_path, monkeypa
         (['--model', 'zerosnet21'], "knows no model 'zerosnet21'; the nearest are zerosnet"),
         (['--model', 'zerosnet20.cifar11'], 'zerosnet20.cifar11'),
         (['--model', 'preresnet32'], 'there are no weights for preresnet32'),
-        (['--model', 'zerosnet20', 'zerosnet20_tra', '--checkpoint', 'x.pth'], '--checkpoint goes with one --model'),
+        (
+            ['--model', 'zerosnet20', 'zerosnet20_tra', '--checkpoint', 'x.pth'],
+            'expected one --model beside --checkpoint, got 2: zerosnet20, zerosnet20_tra',
+        ),
         (['--checkpoint', 'none.pth'], 'none.pth does not exist'),
         (['--suite', 'zerosnets'], "unknown suite 'zerosnets': did you mean zerosnet"),
         (['--corruption', 'Randn'], "unknown perturbation 'Randn' of suite 'zerosnet': did you mean randn"),
@@ -382,12 +394,12 @@ def test_broken_images_are_named_before_a_model_runs(command, tmp_path, monkeypa
         (['--device', 'gpu'], "device 'gpu' cannot be used"),
         (['--batch-size', '0'], 'batch_size: expected an integer >= 1, got 0'),
         (['--workers', '-1'], 'workers: expected an integer >= 0, got -1'),
-        (['--limit', '0'], 'a limit of 0 images'),
+        (['--limit', '0'], 'limit: expected an integer >= 1, got 0'),
         (['--data', 'none'], 'none is neither an npz file nor a folder'),
         (['--data', 'torch/cifar10'], 'torch/cifar10 needs --data-dir'),
-        (['--data', 'torch/mnist'], "unknown data set 'torch/mnist': accepted of torchvision are torch/cifar10"),
+        (['--data', 'torch/mnist'], "unknown data set 'torch/mnist': expected torch/cifar10 or torch/cifar100"),
         (['--out', '/dev/null/x'], '/dev/null'),
-        (['--mean', '0.1', '0.2', '--std', '1'], 'mean has 2 values'),
+        (['--mean', '0.1', '0.2', '--std', '1'], 'mean: expected one value, or one for each of 3 channels, got 2'),
         (['--img-size', '0'], '--img-size 0'),
         (['--crop-pct', 'nan'], '--crop-pct nan'),
         (['--model-kwargs', 'colour=red'], 'model zerosnet20 cannot be made: TypeError'),
@@ -412,7 +424,7 @@ def test_names_with_markup(tmp_path):
 
 
 def test_models_share_no_name(tmp_path):
-    with pytest.raises(ValueError, match="two different models are called 'own'"):
+    with pytest.raises(ValueError, match="expected a name for each model, got 'own' for two different ones"):
         run([plain('own'), plain('own')], DATA, tmp_path, **FEW)
     with pytest.raises(ValueError, match='models: expected at least one name or source'):
         run([], DATA, tmp_path, **FEW)

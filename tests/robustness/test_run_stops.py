@@ -21,7 +21,7 @@ from timm.models import save_for_hf
 from timm_zerosnet import cli
 from timm_zerosnet.robustness.data import load_labelled
 from timm_zerosnet.robustness.report.files import write
-from timm_zerosnet.robustness.store import StoreError, locked, read_run
+from timm_zerosnet.robustness.store import StoreError, locked_folder, read_run
 
 SAMPLE = load_labelled(CIFAR10_SAMPLE)
 CELLS = 1 + 14 + 2 * 8
@@ -144,6 +144,34 @@ def test_full_disk(folder, whole, tmp_path):
     assert_went_on(folder, out, kept, whole)
 
 
+@pytest.mark.parametrize(
+    'pragma, message',
+    [
+        ('max_page_count = 12', 'database or disk is full; make room there'),
+        ('query_only = 1', 'attempt to write a readonly database; make it writable'),
+    ],
+)
+def test_a_store_that_cannot_be_written_says_how_to_go_on(
+    pragma, message, folder, whole, tmp_path, monkeypatch, capsys
+):
+    """sqlite's own words alone name neither the cause nor a way out."""
+    out, connect = tmp_path / 'out', sqlite3.connect
+    assert cli.main([*command(folder, out), '--levels', '0.1']) == 0
+    kept = stored(out)
+
+    def limited(*args, **kwargs):
+        base = connect(*args, **kwargs)
+        base.execute(f'PRAGMA {pragma}')
+        return base
+
+    monkeypatch.setattr(sqlite3, 'connect', limited)
+    assert cli.main(command(folder, out)) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f'cannot write {out / "cells.sqlite"}: {message}; finished cells are kept' in error
+    monkeypatch.undo()
+    assert kept.items() <= stored(out).items() and len(stored(out)) < CELLS
+
+
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / 'cells.csv'
     write(path, 'old')
@@ -161,15 +189,15 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
 def test_a_lock_ends_with_its_run(tmp_path):
     for _ in range(2):
         with (
-            locked(tmp_path),
+            locked_folder(tmp_path),
             pytest.raises(StoreError, match=r'in use by another run \(process \d+\)'),
-            locked(tmp_path),
+            locked_folder(tmp_path),
         ):
             pass
 
 
 @pytest.mark.parametrize(
-    'content, message', [(b'no database at all' * 100, 'is no store of a run'), (None, 'has version 7: accepted is 1')]
+    'content, message', [(b'no database at all' * 100, 'is no store of a run'), (None, 'expected version 1, got 7')]
 )
 def test_other_files_in_place_of_the_store(content, message, folder, tmp_path, capsys):
     path = tmp_path / 'cells.sqlite'

@@ -97,7 +97,7 @@ def test_neighbours_change_nothing(suite, name, monkeypatch):
     backwards = run(suite, name, images.flip(0), seed=5, indices=np.arange(99, -1, -1))
     assert torch.equal(backwards.flip(0), together)
     assert torch.equal(run(suite, name, images[:7], seed=5), together[:7])
-    monkeypatch.setattr('timm_zerosnet.robustness.suites.PART', 1)
+    monkeypatch.setattr('timm_zerosnet.robustness.suites.VALUES_AT_ONCE', 1)
     assert torch.equal(run(suite, name, images, seed=5), together)
 
 
@@ -245,7 +245,7 @@ def test_level_that_is_no_severity_is_refused(suite, name, level):
         (
             'CIFAR-C',
             'contrast',
-            "unknown suite 'CIFAR-C': did you mean cifar-c.*accepted: zerosnet, cifar-c, imagenet-c",
+            "unknown suite 'CIFAR-C': did you mean cifar-c.*expected one of zerosnet, cifar-c, imagenet-c",
         ),
         ('imagenet_c', 'contrast', "unknown suite 'imagenet_c': did you mean imagenet-c"),
         ('zerosnett', 'const', 'did you mean zerosnet'),
@@ -257,7 +257,7 @@ def test_level_that_is_no_severity_is_refused(suite, name, level):
         ('cifar-c', 'jpeg', 'did you mean .*jpeg_compression'),
         ('cifar-c', 'randn', "'randn' of suite 'cifar-c'.*it is in suite zerosnet"),
         ('zerosnet', 'contrast', "'contrast' of suite 'zerosnet'.*it is in suite cifar-c and imagenet-c"),
-        ('zerosnet', 'xxxxxxxx', "'zerosnet': accepted: const, rand, randn, uniform$"),
+        ('zerosnet', 'xxxxxxxx', "'zerosnet': expected one of const, rand, randn, uniform$"),
     ],
 )
 def test_unknown_names_are_refused_with_the_nearest(suite, name, message):
@@ -271,7 +271,7 @@ def test_unknown_names_are_refused_with_the_nearest(suite, name, message):
 def test_wrong_images_and_indices_are_refused():
     images = pictures('cifar-c')
     for shape in ((2, 2, 32, 32), (2, 4, 32, 32), (3, 32, 32)):
-        with pytest.raises(ValueError, match=rf'{re.escape(str(shape))}: accepted is \(N, 1 or 3, H, W\)'):
+        with pytest.raises(ValueError, match=rf'expected shape \(N, 1 or 3, H, W\), got {re.escape(str(shape))}'):
             run('cifar-c', 'contrast', torch.rand(*shape))
     with pytest.raises(ValueError, match='expected pixels in .*, got a range from 0 to 255; already'):
         run('cifar-c', 'contrast', 255 * images / images.max())

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..robustness.evaluation import as_floats, ready, resize
-from ..robustness.models import ModelError, Source, Subject, describe, read_class_map
+from ..robustness.models import ModelError, ModelInfo, Source, describe_model, read_class_map
 from ..robustness.pictures import ImageError, read_image
 from .options import add_model_options, print_json
 
@@ -47,7 +47,7 @@ def _predict(args: argparse.Namespace) -> int:
     source.check_pictures()
     names = None if args.class_map is None else _outputs(read_class_map(args.class_map))
     net = source.open()
-    subject = describe(source, net)
+    subject = describe_model(source, net)
     classes = subject.classes
     if classes is None:
         raise ModelError(f'model {args.model} does not say how many classes it has')
@@ -84,7 +84,7 @@ def _outputs(class_map: dict[str, int]) -> dict[int, str]:
 
 
 def _results(
-    args: argparse.Namespace, net: nn.Module, subject: Subject, paths: list[Path], names: dict[int, str]
+    args: argparse.Namespace, net: nn.Module, subject: ModelInfo, paths: list[Path], names: dict[int, str]
 ) -> Iterator[dict[str, Any]]:
     images: dict[int, Image.Image] = {}
     results: list[dict[str, Any]] = []
@@ -109,7 +109,7 @@ def _results(
     yield from results
 
 
-def probabilities(net: nn.Module, subject: Subject, images: list[Image.Image]) -> Tensor:
+def probabilities(net: nn.Module, subject: ModelInfo, images: list[Image.Image]) -> Tensor:
     """(N, classes) probabilities of N images, float32.
 
     Raises:

@@ -22,7 +22,7 @@ from ..robustness.run import describe_subset, run
 from ..robustness.suites import SUITES
 from .options import ModelKwargs
 
-FORMS = (
+DATA_FORMS = (
     'folder with one folder of images for each class, npz file with x_test and y_test, npy file of images beside one '
     f'of labels, or {", ".join(TORCHVISION)}'
 )
@@ -59,7 +59,7 @@ def _robustness_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--model', nargs='+', required=True, metavar='NAME', help="timm's names, also hf-hub:... and local-dir:..."
     )
-    parser.add_argument('--data', required=True, help=FORMS)
+    parser.add_argument('--data', required=True, help=DATA_FORMS)
     parser.add_argument('--out', required=True, help='folder of the run; the same command in it goes on after a stop')
     _plan_options(parser, suite='zerosnet')
     parser.add_argument('--seeds', type=int, default=1, metavar='N', help='measure random noise with seeds 0 to N-1')
@@ -104,7 +104,7 @@ def _compare_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _corrupt_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('data', help=FORMS)
+    parser.add_argument('data', help=DATA_FORMS)
     parser.add_argument('--out', required=True, help='folder for the images')
     _plan_options(parser, suite='cifar-c')
     parser.add_argument('--seed', type=int, default=0, help='of random noise')
@@ -117,7 +117,7 @@ def _corrupt_options(parser: argparse.ArgumentParser) -> None:
 
 def _plan_options(parser: argparse.ArgumentParser, suite: str) -> None:
     parser.add_argument('--suite', default=suite, help=', '.join(SUITES))
-    parser.add_argument('--corruption', nargs='+', metavar='NAME', help='some of the suite; default: all')
+    parser.add_argument('--corruption', nargs='+', metavar='NAME', help='corruptions of the suite; default: all')
     parser.add_argument('--levels', nargs='+', type=float, metavar='LEVEL', help="default: each corruption's own")
 
 
@@ -137,20 +137,21 @@ def _load(args: argparse.Namespace, name: str, workers: int) -> LabelledImages:
 
 def _sources(args: argparse.Namespace) -> list[Source]:
     if args.checkpoint is not None and len(args.model) > 1:
-        raise ValueError(f'--checkpoint goes with one --model, {len(args.model)} are named: {", ".join(args.model)}')
+        raise ValueError(f'expected one --model beside --checkpoint, got {len(args.model)}: {", ".join(args.model)}')
     if (args.img_size is not None and args.img_size < 1) or (args.crop_pct is not None and not 0 < args.crop_pct <= 1):
         raise ValueError(
-            f'--img-size {args.img_size}, --crop-pct {args.crop_pct}: accepted are at least 1 px, and above 0 to 1'
+            f'expected --img-size >= 1 and 0 < --crop-pct <= 1, got --img-size {args.img_size} and --crop-pct '
+            f'{args.crop_pct}'
         )
     arguments = dict(args.model_kwargs)
     arguments.update({key: vars(args)[key] for key in ('in_chans', 'num_classes') if vars(args)[key] is not None})
-    seen: dict[str, Any] = {
-        'input_size': args.img_size and (args.img_size, args.img_size),
+    preprocessing: dict[str, Any] = {
+        'input_size': (args.img_size, args.img_size) if args.img_size else None,
         'crop_pct': args.crop_pct,
         'interpolation': args.interpolation,
     }
-    seen = {key: value for key, value in seen.items() if value is not None}
-    return [Source(name, None, args.checkpoint, arguments, args.mean, args.std, seen) for name in args.model]
+    preprocessing = {key: value for key, value in preprocessing.items() if value is not None}
+    return [Source(name, None, args.checkpoint, arguments, args.mean, args.std, preprocessing) for name in args.model]
 
 
 def _robustness(args: argparse.Namespace) -> int:

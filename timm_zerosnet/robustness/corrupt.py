@@ -18,8 +18,8 @@ from .._files import replacing, writing
 from .data import DataError, LabelledImages
 from .evaluation import as_floats, resize
 from .plan import Condition, number, plan_conditions
-from .store import locked
-from .suites import SUITES, check_shape, find_perturbation, perturb, unknown
+from .store import locked_folder
+from .suites import SUITES, check_shape, find_perturbation, perturb, unknown_name
 
 LAYOUTS = ('folder', 'npz', 'cifar-c')
 BATCH = 250
@@ -46,21 +46,21 @@ def corrupt(
 
     Args:
         data: The images.
-        out: Folder, made if need be; what it holds under other names stays.
+        out: The folder to write into, made if need be; what it holds under other names stays.
         suite: A name of ``SUITES``.
-        size: Resize and crop to so many pixels, as timm does it for a model; None: the images' own size.
+        size: Height and width to resize and crop to, as timm does it for a model; None keeps the images' own size.
         layout: ``'folder'``: ``CORRUPTION/LEVEL/CLASS/INDEX.png``; ``'npz'``: ``CORRUPTION-LEVEL.npz`` with ``x_test``
             and ``y_test``; ``'cifar-c'``: as CIFAR-10-C is distributed, ``CORRUPTION.npy`` with all severities in a row
             and ``labels.npy``.
         corruptions: Some rows of the suite; default: all.
-        levels: For each of them; default: the row's own.
-        seed: Of random rows.
-        interpolation: Of the resizing, a name of timm.
+        levels: Levels of each of them; default: the row's own.
+        seed: Noise seed of the rows that are random.
+        interpolation: How images are resized, a name of timm.
         crop_pct: Share of the resized image that is kept, as in a model's config.
         progress: Show progress bars.
 
     Returns:
-        Files, or for ``'folder'`` the folders of images, that were written.
+        The files that were written, or for ``'folder'`` the folders of images.
 
     Raises:
         ValueError: for unknown names, levels out of range, images that are too small or of several sizes.
@@ -68,11 +68,11 @@ def corrupt(
         OutputError: if something cannot be written; what is written is whole.
     """
     if layout not in LAYOUTS:
-        raise ValueError(unknown('layout', layout, LAYOUTS))
+        raise ValueError(unknown_name('layout', layout, LAYOUTS))
     if size is not None and size < 1 or not 0 < crop_pct <= 1:
-        raise ValueError(f'size={size}, crop_pct={crop_pct}: accepted are at least 1 px, and above 0 to 1')
+        raise ValueError(f'expected size >= 1 and 0 < crop_pct <= 1, got size={size} and crop_pct={crop_pct}')
     if size is None and crop_pct != 1:
-        raise ValueError(f'crop_pct={crop_pct} without a size: accepted is both or neither')
+        raise ValueError(f'expected a size beside crop_pct={crop_pct}, got none')
     conditions = plan_conditions(suite, corruptions, levels, [seed], clean=False)
     rows = {condition.corruption: find_perturbation(suite, condition.corruption) for condition in conditions}
     if layout == 'cifar-c':
@@ -80,8 +80,8 @@ def corrupt(
         if odd:
             graded = [name for name, suite_rows in SUITES.items() if all(r.severities for r in suite_rows.values())]
             raise ValueError(
-                f'layout cifar-c holds severities 1 to 5 of each corruption, which {", ".join(odd)} of suite {suite} '
-                f'with these levels has not: accepted are suites {" and ".join(graded)} without --levels'
+                f'layout cifar-c: expected severities 1 to 5 of each corruption, as suites {" and ".join(graded)} have '
+                f'them without --levels, got others of {", ".join(odd)} of suite {suite}'
             )
     config = {
         'input_size': (3, size, size),
@@ -94,7 +94,7 @@ def corrupt(
     for row in rows.values():
         check_shape(tuple(pixels.shape), row, suite)
     out = Path(out)
-    with locked(out), writing(out):
+    with locked_folder(out), writing(out):
         writer: Any = {'folder': _Folders, 'npz': _Npz, 'cifar-c': _CifarC}[layout](out, data, tuple(pixels.shape))
         with tqdm(total=len(conditions) * len(pixels), unit='img', unit_scale=True, disable=not progress) as bar:
             for condition in conditions:

@@ -21,7 +21,7 @@ from torch.nn.functional import pad
 
 from .arguments import integer
 
-WORD = 2**64 - 1
+MAX_UINT64 = 2**64 - 1
 GENERATOR = (
     "numpy's Philox 4x64, whose key is the seed and the CRC-32 of the corruption's name, and the upper word of whose "
     'counter is the index of the image'
@@ -46,8 +46,8 @@ class Draws:
     """
 
     def __init__(self, seed: int, name: str, indices: Iterable[int]) -> None:
-        self._key = np.array([integer('seed', seed, most=WORD), zlib.crc32(name.encode())], dtype=np.uint64)
-        self._indices = [integer('index', index, most=WORD) for index in indices]
+        self._key = np.array([integer('seed', seed, most=MAX_UINT64), zlib.crc32(name.encode())], dtype=np.uint64)
+        self._indices = [integer('index', index, most=MAX_UINT64) for index in indices]
 
     def part(self, start: int, stop: int) -> Draws:
         """Those of the images ``start`` to ``stop - 1`` of the batch."""
@@ -232,8 +232,8 @@ def pixelate(x: Tensor, share: float) -> Tensor:
 
     def shrink(picture: Image.Image) -> Image.Image:
         box = Image.Resampling.BOX
-        small = picture.resize(tuple(max(1, int(side * share)) for side in picture.size), box)
-        return small.resize(picture.size, box)
+        width, height = (max(1, int(side * share)) for side in picture.size)
+        return picture.resize((width, height), box).resize(picture.size, box)
 
     return _each_picture(x, shrink)
 

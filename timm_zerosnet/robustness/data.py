@@ -1,4 +1,4 @@
-"""Labelled images from a folder, an npz file, torchvision's CIFAR or the official CIFAR-10-C, and their classes."""
+"""Labelled images of a folder, npz or npy files, torchvision's CIFAR or the official CIFAR-10-C, and their classes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import collections
 import functools
 import hashlib
 import json
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from tqdm import tqdm
 
 from .._errors import few, nearest, one_line
 from ..class_folders import DataError, find_pictures, refuse_ties
-from .pictures import ImageError, read_image
+from .pictures import ImageError, decode
 
 TORCHVISION = {'torch/cifar10': 'CIFAR10', 'torch/cifar100': 'CIFAR100'}
 
@@ -32,10 +33,10 @@ class LabelledImages:
     Args:
         images: uint8 (N, H, W, 3) or (N, H, W, 1), or PIL images where sizes differ.
         labels: (N,) class indices.
-        classes: What the data set calls the classes 0, 1, ...; None where labels are bare numbers.
-        total: How many images the data set has; None if these are all.
+        classes: Names of the classes 0, 1, ...; None where labels are bare numbers.
+        total: Number of images of the whole data set; None if these are all.
         split: The folder that was chosen among those of several splits; empty if there was nothing to choose.
-        notes: What was chosen, passed over or lost when they were read, in words.
+        notes: What was chosen, passed over or lost when the images were read, in words.
     """
 
     images: np.ndarray | list[Image.Image]
@@ -58,7 +59,7 @@ class LabelledImages:
             array = np.ascontiguousarray(image)
             name = self.classes[label] if self.classes else str(label)
             digest.update(f'{array.shape} {json.dumps(name)}\n'.encode())
-            digest.update(array)
+            digest.update(array.data)
         return digest.hexdigest()
 
     @functools.cached_property
@@ -94,16 +95,16 @@ def load_data(
     Args:
         name: What ``load_labelled`` takes, or ``torch/cifar10`` or ``torch/cifar100`` for torchvision's.
         root: Folder of torchvision's data sets.
-        download: Fetch them if they are not there.
-        limit: Read the first so many images alone.
-        workers: Threads that decode.
+        download: Fetch torchvision's data set if it is not there.
+        limit: Number of images to read, the first ones; default: all.
+        workers: Number of threads that decode images.
         progress: Show a progress bar.
 
     Raises:
         DataError: see ``load_labelled``; if torchvision's is not there.
     """
     if limit is not None and limit < 1:
-        raise DataError(f'a limit of {limit} images: accepted is an integer >= 1')
+        raise DataError(f'limit: expected an integer >= 1, got {limit}')
     if str(name).startswith('torch/'):
         return _load_torchvision(str(name), root, download, limit)
     return load_labelled(name, progress=progress, limit=limit, workers=workers)
@@ -111,7 +112,7 @@ def load_data(
 
 def _load_torchvision(name: str, root: str | Path | None, download: bool, limit: int | None) -> LabelledImages:
     if name not in TORCHVISION:
-        raise DataError(f'unknown data set {name!r}: accepted of torchvision are {", ".join(TORCHVISION)}')
+        raise DataError(f'unknown data set {name!r}: expected {" or ".join(TORCHVISION)}')
     if root is None:
         raise DataError(f'{name} needs --data-dir, the folder that holds it or that it is downloaded to')
     import torchvision
@@ -141,8 +142,8 @@ def load_labelled(
         class_names: The model's class names. Folders that carry them are mapped by name, others in timm's natural
             order: ``2`` before ``10``. Folders without images are no classes.
         progress: Show a progress bar.
-        limit: Read the first so many images alone.
-        workers: Threads that decode.
+        limit: Number of images to read, the first ones; default: all.
+        workers: Number of threads that decode images.
 
     Raises:
         DataError: if there are no images, the folder is flat, files cannot be read (all are named), or the classes do
@@ -155,6 +156,12 @@ def load_labelled(
         return _load_npy_pair(path, limit)
     if not path.is_dir():
         raise DataError(f'{path} is neither an npz file nor a folder')
+    return _load_class_folders(path, class_names, progress, limit, workers)
+
+
+def _load_class_folders(
+    path: Path, class_names: Sequence[str] | None, progress: bool, limit: int | None, workers: int
+) -> LabelledImages:
     found = find_pictures(path)
     labels, notes = list(range(len(found.classes))), list(found.notes)
     if class_names is not None:
@@ -162,29 +169,26 @@ def load_labelled(
         if not set(found.classes) <= set(class_names):
             notes.append(order_note(found.classes, [class_names[label] for label in labels]))
     wanted = found.files[:limit]
-    read = tqdm(
-        ahead(_read, (file for file, _ in wanted), workers),
-        total=len(wanted),
-        disable=not progress,
-        desc='reading images',
-        unit='img',
-        leave=False,
-    )
     images: list[Image.Image] = []
     broken: list[str] = []
-    lost: dict[str, list[str]] = {}
-    for (file, _), picture in zip(wanted, read, strict=True):
-        if isinstance(picture, str):
-            broken.append(picture)
-            continue
-        images.append(picture[0])
-        for note in picture[1]:
-            lost.setdefault(note, []).append(file.relative_to(found.root).as_posix())
+    files_by_note: dict[str, list[str]] = {}
+    bar = tqdm(total=len(wanted), disable=not progress, desc='reading images', unit='img', leave=False)
+    with bar, warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # here, as threads share one filter: Pillow's, which notes and errors repeat
+        for (file, _), picture in zip(wanted, map_ahead(_read, (file for file, _ in wanted), workers), strict=True):
+            bar.update()
+            if isinstance(picture, str):
+                broken.append(picture)
+                continue
+            images.append(picture[0])
+            for note in picture[1]:
+                files_by_note.setdefault(note, []).append(file.relative_to(found.root).as_posix())
     if broken:
         raise DataError(f'{len(broken)} of {len(wanted)} images cannot be read:\n' + '\n'.join(broken))
-    notes += [f'{note}: {len(files)} images ({few(files, 3)})' for note, files in lost.items()]
+    notes += [f'{note}: {len(files)} images ({few(files, 3)})' for note, files in files_by_note.items()]
+    same_size = len({image.size for image in images}) == 1
     return LabelledImages(
-        np.stack(images) if len({image.size for image in images}) == 1 else images,
+        np.stack([np.asarray(image) for image in images]) if same_size else images,
         np.array([labels[label] for _, label in wanted], dtype=np.int64),
         found.classes if class_names is None else None,
         len(found.files),
@@ -194,9 +198,9 @@ def load_labelled(
 
 
 def _read(file: Path) -> tuple[Image.Image, list[str]] | str:
-    """The picture with what was lost of it, or what is wrong with it."""
+    """The picture with the notes about it, or what is wrong with it."""
     try:
-        return read_image(file, 3, upright=False)
+        return decode(file, 3, upright=False)
     except ImageError as error:
         return str(error)
 
@@ -207,8 +211,8 @@ def order_note(classes: Sequence[str], meant: Sequence[Any], whose: str = 'the m
     return f"the classes are not named as those of {whose} and map by order, folders in timm's: {few(pairs, 20)}"
 
 
-def ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """``map`` by so many threads, that many items ahead of the caller; without threads for 0 workers."""
+def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """``map`` by ``workers`` threads, that many items ahead of the caller; in the caller's thread for 0 workers."""
     if not workers:
         yield from map(function, items)
         return
@@ -236,7 +240,7 @@ def load_official(folder: str | Path, corruption: str, severity: int) -> Labelle
         ValueError: for another severity.
     """
     if severity not in range(1, 6):
-        raise ValueError(f'severity {severity}: accepted is an integer from 1 to 5, the official sets hold no others')
+        raise ValueError(f'severity: expected an integer from 1 to 5, as the official sets have them, got {severity}')
     folder = Path(folder)
     files = sorted(file.stem for file in folder.glob('*.npy'))
     for name in ('labels', corruption):
@@ -246,11 +250,11 @@ def load_official(folder: str | Path, corruption: str, severity: int) -> Labelle
             raise DataError(f'{folder} lacks {name}.npy; {hint}it holds {", ".join(files) or "no .npy files"}')
     labels, images = (_load_npy(folder / f'{name}.npy') for name in ('labels', corruption))
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or not len(labels) or len(labels) % 5:
-        raise DataError(f'{folder / "labels.npy"} is {labels.dtype} {labels.shape}: accepted are (5 N,) integers')
+        raise DataError(f'{folder / "labels.npy"}: expected (5 N,) integers, got {labels.dtype} {labels.shape}')
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or len(images) != len(labels):
         raise DataError(
-            f'{folder / corruption}.npy is {images.dtype} {images.shape}: accepted is uint8 ({len(labels)}, H, W, 3), '
-            'one image for each label'
+            f'{folder / corruption}.npy: expected uint8 ({len(labels)}, H, W, 3), one image for each label, got '
+            f'{images.dtype} {images.shape}'
         )
     size = len(labels) // 5
     part = slice(size * (int(severity) - 1), size * int(severity))
@@ -282,8 +286,8 @@ def _load_npy_pair(path: Path, limit: int | None) -> LabelledImages:
     fits = x.dtype == np.uint8 and x.ndim == 4 and x.shape[-1] in (1, 3) and len(x)
     if not fits or y.shape != (len(x),) or not np.issubdtype(y.dtype, np.integer):
         raise DataError(
-            f'{images[0]} is {x.dtype} {x.shape} and {labels[0].name} {y.dtype} {y.shape}: expected uint8 images '
-            '(N, H, W, 3), or 1 for grey ones, and (N,) integers'
+            f'{images[0]}: expected uint8 images (N, H, W, 3), or 1 for grey ones, and (N,) integers, got {x.dtype} '
+            f'{x.shape} and of {labels[0].name} {y.dtype} {y.shape}'
         )
     notes = (f'the labels of {images[0].name} are those of {labels[0].name}',)
     return LabelledImages(np.array(x[:limit]), np.array(y[:limit], dtype=np.int64), None, len(x), notes=notes)
@@ -299,17 +303,6 @@ def _load_npy(path: Path) -> np.ndarray:
         raise DataError(f'{path} is not a readable npy file: {error}') from error
 
 
-def convert(image: Image.Image, mode: str) -> Image.Image:
-    """The image as 8-bit ``mode``.
-
-    Raises:
-        ValueError: for 16-bit and float images, which Pillow would cut off at 255.
-    """
-    if image.mode.startswith(('I', 'F')):
-        raise ValueError(f'Pillow mode {image.mode}: accepted are images with 8 bits a channel')
-    return image.convert(mode)
-
-
 def _load_npz(path: Path, limit: int | None) -> LabelledImages:
     if not path.is_file():
         raise DataError(f'{path} does not exist')
@@ -322,16 +315,16 @@ def _load_npz(path: Path, limit: int | None) -> LabelledImages:
             x, y = (arrays[name] if name in names else None for name in ('x_test', 'y_test'))
     except Exception as error:  # numpy, zipfile and zlib each raise their own
         # numpy advises to unpickle whatever is in the file
-        said = 'it holds no plain arrays' if 'pickle' in str(error) else error
-        raise DataError(f'{path} is not a readable npz file: {said}') from error
+        reason = 'it holds no plain arrays' if 'pickle' in str(error) else error
+        raise DataError(f'{path} is not a readable npz file: {reason}') from error
     if x is None or y is None:
         missing = [name for name, value in (('x_test', x), ('y_test', y)) if value is None]
         raise DataError(f'{path} lacks {" and ".join(missing)}; it holds {", ".join(names) or "nothing"}')
     fits = x.dtype == np.uint8 and x.ndim == 4 and x.shape[-1] in (1, 3)
     if not fits or not np.issubdtype(y.dtype, np.integer) or y.size != len(x):
         raise DataError(
-            f'{path} has x_test {x.dtype} {x.shape} and y_test {y.dtype} {y.shape}: accepted are uint8 images '
-            '(N, H, W, 3), or 1 for grey ones, and N integers'
+            f'{path}: expected uint8 images x_test (N, H, W, 3), or 1 for grey ones, and N integers y_test, got '
+            f'{x.dtype} {x.shape} and {y.dtype} {y.shape}'
         )
     if not len(x):
         raise DataError(f'{path} holds no images')
@@ -339,10 +332,10 @@ def _load_npz(path: Path, limit: int | None) -> LabelledImages:
 
 
 def map_by_name(folders: Sequence[str], names: Sequence[str], path: str | Path) -> list[int]:
-    """Class index of each folder: by name if all of them are names, by order if as many and none of them is one.
+    """Class index of each folder: by name if all of them are names, by order if there are as many and none is.
 
     Raises:
-        DataError: otherwise; with both counts and the strange names.
+        DataError: otherwise; names both counts and the folders that are no names.
     """
     known = {name: i for i, name in enumerate(names)}
     if all(folder in known for folder in folders):
@@ -350,8 +343,8 @@ def map_by_name(folders: Sequence[str], names: Sequence[str], path: str | Path) 
     if len(folders) == len(names) and not any(folder in known for folder in folders):
         refuse_ties(folders, path)
         return list(range(len(folders)))
-    strange = [folder for folder in folders if folder not in known]
+    unknown = [folder for folder in folders if folder not in known]
     raise DataError(
         f'{path} has {len(folders)} class folders, the model {len(names)} classes, and these are not among '
-        f'them: {few(strange)}'
+        f'them: {few(unknown)}'
     )

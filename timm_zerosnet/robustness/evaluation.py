@@ -19,8 +19,7 @@ from tqdm import tqdm
 from .._errors import few
 from ..memory import check_images
 from .arguments import integer
-from .corruptions import WORD
-from .data import convert
+from .corruptions import MAX_UINT64
 from .suites import check_pixels, find_perturbation, perturb
 
 Images = Union[np.ndarray, Tensor, Sequence[Image.Image]]
@@ -29,7 +28,7 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model says of N images, in their order.
+    """What a model answers on N images, in their order.
 
     Args:
         correct: (N,) bool, whether the label is the top-1 prediction.
@@ -91,11 +90,11 @@ def evaluate(
         perturbation: A name of ``SUITES[suite]``, None for clean.
         level: Its strength, or its severity (1 to 5) in suites that have severities; 0 is clean. Needed with a
             perturbation.
-        seed: Of the noise.
+        seed: Seed of the noise.
         suite: A name of ``SUITES``.
-        batch_size: Images at a time. Changes nothing but speed and memory, unless the model normalises by the batch
-            also in eval mode, as batch norms with ``track_running_stats=False`` and test-time adaptation do: then an
-            image's answer depends on those beside it, and a warning says so. Default: see ``default_batch_size``.
+        batch_size: Number of images at a time. Changes nothing but speed and memory, unless the model normalises by the
+            batch also in eval mode, as batch norms with ``track_running_stats=False`` and test-time adaptation do: then
+            an image's answer depends on those beside it, and a warning says so. Default: see ``default_batch_size``.
         device: Where the model runs; noise is drawn on the CPU.
         mean, std: Normalisation, one value for each channel the model takes; needed for a module without timm's config.
         progress: Show a progress bar.
@@ -118,7 +117,7 @@ def evaluate(
         row.check(level)
     elif level:
         raise ValueError(f'level={level} without a perturbation: name the perturbation, or leave level at 0')
-    seed = integer('seed', seed, most=WORD)
+    seed = integer('seed', seed, most=MAX_UINT64)
     batch_size = default_batch_size(device) if batch_size is None else integer('batch_size', batch_size, least=1)
     targets = _labels(labels, len(images))
     if isinstance(model, str):
@@ -159,15 +158,15 @@ def measure(
     device: str | torch.device,
     amp: bool = False,
 ) -> Evaluation:
-    """What a network says of batches of pixels.
+    """Run a network on batches of pixels.
 
     Args:
-        net: In eval mode on ``device``, see ``ready``.
-        config: Of ``data_config``.
+        net: The network, in eval mode on ``device``, see ``ready``.
+        config: Its preprocessing, of ``data_config``.
         batches: Floats (n, C, H, W) in [0, 1], N in all, not normalised.
         targets: (N,) int64 labels.
-        device: Where the network is.
-        amp: Run it under autocast.
+        device: The device of the network.
+        amp: Run the network under autocast.
 
     Raises:
         ValueError: for a label beyond the classes, or something else than (n, classes) finite logits.
@@ -223,17 +222,17 @@ def _labels(labels: Any, count: int) -> Tensor:
     array = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
     if array.shape != (count,) or count == 0:
         raise ValueError(
-            f'{count} images and labels of shape {array.shape}: accepted is one label for each, at least one'
+            f'expected at least one image and a label for each, got {count} images and labels of shape {array.shape}'
         )
     if not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f'labels are {array.dtype}: accepted are integers')
+        raise ValueError(f'labels: expected integers, got {array.dtype}')
     return torch.from_numpy(array.astype(np.int64))
 
 
 def _judge(logits: Any, labels: Tensor) -> dict[str, Tensor]:
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(labels):
         found = f'shape {tuple(logits.shape)}' if isinstance(logits, Tensor) else f'a {type(logits).__name__}'
-        raise ValueError(f'the model returns {found}: accepted are logits of shape ({len(labels)}, classes)')
+        raise ValueError(f'the model returns {found}: expected logits of shape ({len(labels)}, classes)')
     logits = logits.float().cpu()
     if not torch.isfinite(logits).all():
         raise ValueError('the model returns NaN or infinite logits')
@@ -264,17 +263,18 @@ def data_config(model: nn.Module, mean: Sequence[float] | None, std: Sequence[fl
     if not known and (mean is None or std is None):
         raise ValueError(f'{type(model).__name__} has no timm config: give mean and std of its normalisation')
     if getattr(model, 'num_classes', None) == 0:
-        raise ValueError('the model has num_classes=0, it returns features: accepted are models with a classifier')
-    mean, std = _per_channel('mean', mean), _per_channel('std', std)
-    config = resolve_data_config(pretrained_cfg=known or dict(mean=mean, std=std), use_test_size=True)
-    channels = getattr(model, 'in_chans', None) or (config['input_size'][0] if known else len(mean or ()))
+        raise ValueError('expected a model with a classifier, got one with num_classes=0, which returns features')
+    own_mean, own_std = _per_channel('mean', mean), _per_channel('std', std)
+    config = resolve_data_config(pretrained_cfg=known or dict(mean=own_mean, std=own_std), use_test_size=True)
+    channels = getattr(model, 'in_chans', None) or (config['input_size'][0] if known else len(own_mean or ()))
     config['input_size'] = (channels, *(config['input_size'][1:] if known else (None, None)))
-    for key, given in (('mean', mean), ('std', std)):
-        if given is None:
-            given = config[key] if len(config[key]) == channels else [sum(config[key]) / len(config[key])]
-        if len(given) not in (1, channels):
-            raise ValueError(f'{key} has {len(given)} values: accepted is one, or one for each of {channels} channels')
-        config[key] = tuple(given) * (channels if len(given) == 1 else 1)
+    for key, given in (('mean', own_mean), ('std', own_std)):
+        values = given or tuple(config[key])
+        if given is None and len(values) != channels:
+            values = (sum(values) / len(values),)
+        if len(values) not in (1, channels):
+            raise ValueError(f'{key}: expected one value, or one for each of {channels} channels, got {len(values)}')
+        config[key] = values * (channels if len(values) == 1 else 1)
     return config
 
 
@@ -289,13 +289,13 @@ def _per_channel(key: str, given: Any) -> tuple[float, ...] | None:
         or (key == 'std' and not (values > 0).all())
     ):
         raise ValueError(
-            f'{key}={given}: accepted are finite numbers, one for each channel{", above 0" * (key == "std")}'
+            f'{key}: expected finite numbers{" above 0" * (key == "std")}, one for each channel, got {given}'
         )
     return tuple(map(float, values))
 
 
 def view(preprocessing: dict[str, Any]) -> str:
-    """The same for models that take the same pixels, of their ``data_config``."""
+    """A text that is the same for models that take the same pixels, made of their ``data_config``."""
     seen = {key: value for key, value in preprocessing.items() if key != 'std'}
     if seen.get('crop_mode') != 'border':  # alone fills with the mean
         seen.pop('mean', None)
@@ -307,7 +307,7 @@ def resize(images: np.ndarray | Sequence[Image.Image], config: dict[str, Any], p
 
     Args:
         images: uint8 (N, H, W, 1 or 3) or PIL images.
-        config: Of ``data_config``.
+        config: Preprocessing of a model, of ``data_config``.
         progress: Show a progress bar.
 
     Raises:
@@ -316,7 +316,7 @@ def resize(images: np.ndarray | Sequence[Image.Image], config: dict[str, Any], p
     """
     channels = config['input_size'][0]
     if channels not in (1, 3):
-        raise ValueError(f'the model takes {channels} channels: accepted are 1, grey images, and 3')
+        raise ValueError(f'expected a model of 1 channel, for grey images, or 3, got one of {channels}')
     if isinstance(images, np.ndarray) and images.shape[-1] != channels:
         images = list(images)  # Pillow converts them
     if None not in config['input_size']:
@@ -351,8 +351,8 @@ def _pixels(images: Images, config: dict[str, Any], batch_size: int) -> Iterator
         fits = as_it_is or list(array.shape[1:3]) == size
         if array.dtype != np.uint8 and not fits:
             raise ValueError(
-                f'float images of {array.shape[1]}x{array.shape[2]}: the model takes {size[0]}x{size[1]}; '
-                'give uint8 or PIL images to have them resized'
+                f'expected float images of {size[0]}x{size[1]}, which the model takes, got '
+                f'{array.shape[1]}x{array.shape[2]}; give uint8 or PIL images to have them resized'
             )
         as_it_is = array.dtype != np.uint8 or as_it_is or (fits and config['crop_pct'] == 1)
     keys = ('interpolation', 'crop_pct', 'crop_mode', 'mean')
@@ -361,7 +361,7 @@ def _pixels(images: Images, config: dict[str, Any], batch_size: int) -> Iterator
     for start in range(0, len(array), batch_size):
         chunk = array[start : start + batch_size]
         if as_it_is:
-            yield torch.from_numpy(np.require(np.moveaxis(chunk, -1, 1), requirements='CW'))
+            yield torch.from_numpy(np.require(np.moveaxis(chunk, -1, 1), requirements=['C', 'W']))
         else:
             yield torch.stack([transform(_to_pil(image, channels)) for image in chunk])
 
@@ -375,7 +375,7 @@ def _array(images: Images, channels: int) -> Any:
         return images
     images = _channels_last(images, channels)
     if np.issubdtype(images.dtype, np.floating):
-        return check_pixels(torch.from_numpy(np.require(images, np.float32, 'CW'))).numpy()
+        return check_pixels(torch.from_numpy(np.require(images, np.float32, ['C', 'W']))).numpy()
     if images.dtype != np.uint8:
         raise ValueError(f'images: expected uint8, or floats in [0, 1], got {images.dtype}')
     return images
@@ -387,7 +387,7 @@ def _stack(images: Images, channels: int) -> np.ndarray | Tensor:
         return images
     arrays = [np.asarray(_to_pil(image, channels)) for image in images]
     if len({array.shape for array in arrays}) > 1:
-        raise ValueError("images of several sizes and a model without timm's config: accepted are images of one size")
+        raise ValueError("expected images of one size for a model without timm's config, got several sizes")
     array = np.stack(arrays)
     return array if array.ndim == 4 else array[..., None]
 
@@ -398,8 +398,8 @@ def _channels_last(array: np.ndarray, channels: int) -> np.ndarray:
     if array.ndim == 4 and array.shape[1] == channels:
         return np.moveaxis(array, 1, -1)
     raise ValueError(
-        f'images of shape {array.shape}: accepted is (N, H, W, {channels}) or (N, {channels}, H, W), '
-        f'the model takes {channels} channels'
+        f'images: expected shape (N, H, W, {channels}) or (N, {channels}, H, W), as the model takes {channels} '
+        f'channels, got {array.shape}'
     )
 
 
@@ -414,7 +414,9 @@ def _to_pil(image: Any, channels: int) -> Image.Image:
     if not isinstance(image, Image.Image):
         what = f'{image.dtype} array {image.shape}' if isinstance(image, np.ndarray) else type(image).__name__
         raise ValueError(
-            f'an image is a {what}: accepted are lists of PIL images or of uint8 arrays (H, W, C), and arrays '
-            '(N, H, W, C) of uint8 or of floats in [0, 1]'
+            'images: expected a list of PIL images or of uint8 arrays (H, W, C), or an array (N, H, W, C) of uint8 or '
+            f'of floats in [0, 1], got an image that is a {what}'
         )
-    return convert(image, 'L' if channels == 1 else 'RGB')
+    if image.mode.startswith(('I', 'F')):  # Pillow would cut them off at 255
+        raise ValueError(f'images: expected 8 bits a channel, got Pillow mode {image.mode}')
+    return image.convert('L' if channels == 1 else 'RGB')

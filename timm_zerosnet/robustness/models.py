@@ -38,9 +38,9 @@ class Source:
     """Where a model comes from.
 
     Args:
-        name: A name for ``timm.create_model``, also ``hf-hub:`` and ``local-dir:``; what a module is called.
-        module: Measured as it is, instead of a named model.
-        checkpoint: Weights (of the entry ``state_dict``, not their average) in place of the pretrained ones.
+        name: A name for ``timm.create_model``, also ``hf-hub:`` and ``local-dir:``; of a module any name.
+        module: A network to measure as it is, instead of a named model.
+        checkpoint: A file of weights (its entry ``state_dict``, not their average) in place of the pretrained ones.
         arguments: More arguments for ``timm.create_model``, such as ``in_chans``.
         mean, std: Normalisation in place of the model's own; a module without timm's config needs them.
         preprocessing: ``input_size`` (H, W), ``crop_pct``, ``interpolation``, ``crop_mode`` in place of the model's.
@@ -64,8 +64,8 @@ class Source:
         for argument in ('features_only', 'pretrained', 'checkpoint_path'):
             if self.arguments.get(argument) is not None:
                 raise ModelError(
-                    f'{argument}={self.arguments[argument]} for model {self.name}: accepted are arguments of the '
-                    'network that leave it a classifier, such as in_chans=1'
+                    f'model {self.name}: expected arguments of a network that stays a classifier, such as in_chans=1, '
+                    f'got {argument}={self.arguments[argument]}'
                 )
         if self.module is None:
             try:
@@ -76,7 +76,7 @@ class Source:
             check_readable(self.checkpoint)
 
     def check_pictures(self) -> None:
-        """Refuse channels and a size that are asked for and cannot be, before the network is made.
+        """Refuse a number of channels or a size that cannot be, before the network is made.
 
         Raises:
             ModelError: for another number of channels than pictures have.
@@ -121,11 +121,12 @@ class Source:
                 f'model {self.name}{origin} cannot be made: {type(error).__name__}: {one_line(error)}'
                 + (f'; packaged: {packaged}' if packaged else '')
             ) from error
-        wanted, trained = self.arguments.get('num_classes'), net.pretrained_cfg.get('num_classes')
+        config: Any = net.pretrained_cfg
+        wanted, trained = self.arguments.get('num_classes'), config.get('num_classes')
         if pretrained and wanted and trained and wanted != trained:
             raise ModelError(
-                f'model {self.name} with num_classes={wanted} has a random classifier, its weights have {trained} '
-                'classes: accepted are those, or a checkpoint of yours'
+                f'model {self.name}: expected num_classes={trained}, as its weights have, or a checkpoint of yours, '
+                f'got num_classes={wanted}, with which the classifier is random'
             )
         return net
 
@@ -152,21 +153,21 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What is known of a model without keeping it.
+class ModelInfo:
+    """What a run records of a model, which itself need not stay in memory.
 
     Args:
-        name: What it is called in the results.
+        name: What the model is called in the results.
         architecture: Its name in timm, or its class.
-        arguments: For ``timm.create_model``.
+        arguments: Arguments for ``timm.create_model``.
         structure: sha256 of its modules as they print, which tells arguments that a config on the Hub adds; of a module
             also of its name and code, which nothing else tells.
         weights: sha256 of the state dict, see ``weights_sha256``.
-        parameters: How many it has.
-        preprocessing: See ``evaluation.data_config``.
-        classes: Size of its output; None if it does not say.
-        label_names: Of its outputs; None if it has none.
-        trained: Whether they are the class folders that its checkpoint was trained on.
+        parameters: Number of parameters.
+        preprocessing: Size, crop and normalisation of its input, see ``evaluation.data_config``.
+        classes: Number of outputs; None if the model does not say.
+        label_names: What the outputs stand for; None if the model does not say.
+        trained: Whether ``label_names`` are the class folders that its checkpoint was trained on.
     """
 
     name: str
@@ -181,13 +182,13 @@ class Subject:
     trained: bool = False
 
     def identity(self) -> dict[str, Any]:
-        """What makes its answers: all but names and what follows from the rest."""
+        """What decides the model's answers: all but names and what follows from the rest."""
         kept = ('architecture', 'arguments', 'structure', 'weights', 'preprocessing')
         return {key: value for key, value in asdict(self).items() if key in kept}
 
 
-def describe(source: Source, net: nn.Module) -> Subject:
-    """The subject that ``source.open()`` gave.
+def describe_model(source: Source, net: nn.Module) -> ModelInfo:
+    """Describe the network that ``source.open()`` gave.
 
     Raises:
         ModelError: naming the model, if its preprocessing is unknown, it has no classifier, or takes other channels
@@ -217,7 +218,7 @@ def describe(source: Source, net: nn.Module) -> Subject:
     structure = re.sub(r' at 0x[0-9a-f]+', '', repr(inner))
     if source.module is not None:
         structure += f'\n{source.name}\n{_code(inner)}'
-    return Subject(
+    return ModelInfo(
         name=source.name,
         architecture=known.get('architecture') or type(inner).__qualname__,
         arguments=dict(source.arguments),
@@ -256,28 +257,28 @@ def weights_sha256(state_dict: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, value in sorted(state_dict.items()):
         digest.update(f'{json.dumps(name)} {value.dtype} {tuple(value.shape)}\n'.encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
-def class_indices(subject: Subject, data: LabelledImages, given: Mapping[str, int] | None = None) -> dict[str, int]:
-    """Which output of the model stands for each class of the data set.
+def class_indices(model: ModelInfo, data: LabelledImages, given: Mapping[str, int] | None = None) -> dict[str, int]:
+    """The output of the model that stands for each class of the data set.
 
     Names decide where the model has label names, its checkpoint those of the folders it was trained on, or where it is
     one of ImageNet's (WordNet ids), also for a part of its classes; the order decides where both have as many and share
     no name; bare numbers are indices.
 
     Args:
-        subject: The model.
+        model: The model.
         data: The data set.
-        given: Indices by the data set's class names (of bare numbers: as text) in place of all that.
+        given: A class map in place of all that: indices by class names of the data set, bare numbers as text.
 
     Raises:
         DataError: if a class has no output; with both counts.
     """
     numbers = [str(label) for label in sorted(set(data.labels.tolist()))]
     classes = numbers if data.classes is None else list(data.classes)
-    where, advice = f'for model {subject.name}, the data set', '; --class-map FILE says which output stands for each'
+    what, advice = f'model {model.name}: the data set', '; --class-map FILE says which output stands for each'
     if given is not None:
         missing = [name for name in classes if name not in given]
         if missing:
@@ -287,36 +288,36 @@ def class_indices(subject: Subject, data: LabelledImages, given: Mapping[str, in
         indices = [given[name] for name in classes]
     elif data.classes is None:
         indices = [int(name) for name in classes]
-    elif subject.label_names is not None:
+    elif model.label_names is not None:
         try:
-            indices = map_by_name(classes, subject.label_names, where)
+            indices = map_by_name(classes, model.label_names, what)
         except DataError as error:
             raise DataError(f'{error}{advice}') from error
-    elif subject.classes in (None, len(classes)):
-        refuse_ties(classes, where)
+    elif model.classes in (None, len(classes)):
+        refuse_ties(classes, what)
         indices = list(range(len(classes)))
     else:
         raise DataError(
-            f'{where} has {len(classes)} class folders, the model {subject.classes} classes without names{advice}'
+            f'{what} has {len(classes)} class folders, the model {model.classes} classes without names{advice}'
         )
     low, high = min(indices), max(indices)
     if given is not None:
-        where = f'for model {subject.name}, the class map'
-    if low < 0 or (subject.classes is not None and high >= subject.classes):
+        what = f'model {model.name}: the class map'
+    if low < 0 or (model.classes is not None and high >= model.classes):
         raise DataError(
-            f'{where} has labels from {low} to {high}, the model {subject.classes} classes: accepted are 0 to '
-            f'{(subject.classes or 0) - 1}{"" if given is not None else advice}'
+            f'{what} has labels from {low} to {high}: expected labels from 0 to {(model.classes or 0) - 1}, as the '
+            f'model has {model.classes} classes{"" if given is not None else advice}'
         )
     return dict(zip(classes, indices, strict=True))
 
 
-def mapped_by(subject: Subject, data: LabelledImages, given: Mapping[str, int] | None = None) -> str:
+def mapped_by(model: ModelInfo, data: LabelledImages, given: Mapping[str, int] | None = None) -> str:
     """What decided in ``class_indices``: ``'class map'``, ``'number'``, ``'name'`` or ``'order'``."""
     if given is not None:
         return 'class map'
     if data.classes is None:
         return 'number'
-    return 'name' if set(data.classes) <= set(subject.label_names or ()) else 'order'
+    return 'name' if set(data.classes) <= set(model.label_names or ()) else 'order'
 
 
 def mapping_note(model: Mapping[str, Any]) -> str:
@@ -346,7 +347,7 @@ def read_class_map(path: Path) -> dict[str, int]:
         raise DataError(f'{path} is not a readable class map: {one_line(error)}') from error
     if not isinstance(found, dict) or not found or not all(type(index) is int for index in found.values()):
         raise DataError(
-            f'{path} is no class map: accepted are JSON (.json) of the form {{"class": index}} and text files whose '
+            f'{path} is no class map: expected JSON (.json) of the form {{"class": index}}, or a text file whose '
             'line k names class k'
         )
     return found

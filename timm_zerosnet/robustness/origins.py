@@ -1,4 +1,4 @@
-"""With what a cell was measured, and whether all cells of a run were measured alike."""
+"""The packages and the device that a cell was measured with, and notes where the cells of a run differ in them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ UNKNOWN = 'unknown'
 
 @dataclass(frozen=True)
 class Origin:
-    """With what a cell was measured; no part of its key.
+    """What a cell was measured with; no part of its key.
 
     Args:
-        versions: By package; empty where the cell was measured before they were recorded.
+        versions: Version of each package; empty where the cell was measured before they were recorded.
         device: Name of the processor or GPU.
-        pixels: Hex digest of the pixels that the model was shown, in the order of the images; None where it failed.
+        pixels: Hex digest of the pixels that the model was shown, in the order of the images; None where the cell
+            failed.
     """
 
     versions: dict[str, str]
@@ -36,7 +37,7 @@ class Origin:
     pixels: str | None = None
 
     def version(self, package: str) -> str:
-        """Of a package, ``'unknown'`` where it was not recorded."""
+        """The version of a package, ``'unknown'`` where it was not recorded."""
         return self.versions.get(package, UNKNOWN)
 
 
@@ -44,7 +45,7 @@ NOT_RECORDED = Origin({}, UNKNOWN)
 
 
 def current_versions() -> dict[str, str]:
-    """Of this process."""
+    """The version of each package in this process."""
     return {
         'timm-zerosnet': __version__,
         'python': platform.python_version(),
@@ -53,7 +54,7 @@ def current_versions() -> dict[str, str]:
 
 
 def device_name(device: str | torch.device) -> str:
-    """Of a GPU its name, of the CPU that of the processor."""
+    """The name of a GPU, or of the processor for the CPU."""
     kind = torch.device(device).type
     if kind != 'cpu':
         return torch.cuda.get_device_name(device) if kind == 'cuda' else str(device)
@@ -66,13 +67,13 @@ def device_name(device: str | torch.device) -> str:
 
 
 def versions_of(origins: Sequence[Origin]) -> dict[str, str]:
-    """By package, each version with which some were measured."""
+    """For each package, all versions of it that some of the cells were measured with."""
     packages = dict.fromkeys(package for origin in origins for package in origin.versions) or dict.fromkeys(PACKAGES)
     return {name: ' and '.join(sorted({origin.version(name) for origin in origins})) for name in packages}
 
 
 def measured_with(origins: Iterable[Origin]) -> list[dict[str, Any]]:
-    """Versions and device with the number of cells that were measured with them, the most first."""
+    """Versions and devices, each pair with the number of its cells, the most frequent first."""
     counts: collections.Counter[tuple] = collections.Counter()
     for origin in origins:
         counts[tuple(sorted(origin.versions.items())) or UNKNOWN, origin.device] += 1
@@ -83,7 +84,7 @@ def measured_with(origins: Iterable[Origin]) -> list[dict[str, Any]]:
 
 
 def mixture(origins: Sequence[Origin]) -> list[str]:
-    """Sentences about packages and devices of which the cells have several."""
+    """A sentence each about packages and devices if the cells were measured with several."""
     notes = []
     packages = [name for name, found in versions_of(origins).items() if ' and ' in found]
     if packages:
@@ -122,8 +123,8 @@ def difference(names: Sequence[str], origins: Sequence[dict[Condition, Origin]],
     """Sentences about how the cells of two models differ in what they were measured with.
 
     Args:
-        names: What to call the two.
-        origins: Of the cells of each.
+        names: What the sentences call the two.
+        origins: The origin of each cell of the two, by its condition.
         same_pixels: Whether both take the same pixels of the same images in the same order.
     """
     notes = []

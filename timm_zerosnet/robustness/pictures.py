@@ -1,4 +1,4 @@
-"""Image files of any kind as the 8-bit pictures that a model takes, with a note of what was lost on the way."""
+"""The one reader of image files: any kind becomes the 8-bit picture that a model takes, and notes say what was lost."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from .._errors import one_line
 
-EXIF_ORIENTATION = 0x0112
 GREY = ('1', 'L', 'LA', 'La')
 ROUNDING = 1e-6  # what resizing in floats leaves beyond [0, 1]
+SIXTEEN_BITS = '16 bits a channel become 8'
 
 
 class ImageError(ValueError):
@@ -21,33 +21,38 @@ class ImageError(ValueError):
 
 
 def read_image(path: Path, channels: int, upright: bool = True) -> tuple[Image.Image, list[str]]:
-    """The first picture in a file, in 8 bits.
+    """The first picture in a file, in 8 bits; Pillow's warnings about it are left out.
 
     Args:
-        path: Of any format that Pillow reads.
+        path: A file of any format that Pillow reads.
         channels: 1 for grey, 3 for colour.
         upright: Turn it as its EXIF orientation says; timm's scripts, which read test sets, do not.
 
     Returns:
-        The image in mode L or RGB, and what was lost in words.
+        The image in mode L or RGB, and in words what was lost.
 
     Raises:
         ImageError: if the file is missing, a folder, no image, truncated or beyond Pillow's limit of pixels.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # the notes or the errors say the same
+        return decode(path, channels, upright)
+
+
+def decode(path: Path, channels: int, upright: bool = True) -> tuple[Image.Image, list[str]]:
+    """As ``read_image``, with Pillow's warnings: for threads, which share one filter of warnings."""
     if path.is_dir():
-        raise ImageError(f'{path} is a folder; accepted are image files')
+        raise ImageError(f'{path} is a folder; expected an image file')
     if not path.exists():
         raise ImageError(f'{path} does not exist')
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # Pillow's, about what the notes or the errors say
-            with Image.open(path) as image:
-                return _convert(image, channels, upright)
+        with Image.open(path) as image:
+            return _picture(image, channels, upright)
     except ImageError as error:
         raise ImageError(f'{path}: {error}') from error
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        raise ImageError(f'{path} is too large: accepted are at most {limit:,} pixels ({one_line(error)})') from error
+        raise ImageError(f'{path} is too large: expected at most {limit:,} pixels ({one_line(error)})') from error
     except UnidentifiedImageError as error:
         raise ImageError(f'{path} ({path.stat().st_size} bytes) is no image that Pillow reads') from error
     except PermissionError as error:
@@ -56,26 +61,25 @@ def read_image(path: Path, channels: int, upright: bool = True) -> tuple[Image.I
         raise ImageError(f'{path} is truncated or damaged: {one_line(error)}') from error
 
 
-def _convert(image: Image.Image, channels: int, upright: bool) -> tuple[Image.Image, list[str]]:
+def _picture(image: Image.Image, channels: int, upright: bool) -> tuple[Image.Image, list[str]]:
     notes = []
     if (frames := getattr(image, 'n_frames', 1)) > 1:
         notes.append(f'the first of {frames} frames is taken')
     deep = any(_is_deep(tile[0], tile[3]) for tile in getattr(image, 'tile', ()))
     image.load()
-    if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
-        if upright:
-            image = ImageOps.exif_transpose(image)
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
         notes.append(
             'it is turned as its EXIF orientation says' if upright else 'an EXIF orientation is left alone, as in timm'
         )
+        image = ImageOps.exif_transpose(image) if upright else image
     if image.mode.startswith(('I', 'F')):
-        image, note = _eight_bits(image)
+        image, note = _scaled(image)
         notes.append(note)
     elif deep:
-        notes.append('16 bits a channel become 8')
-    if 'A' in image.getbands() or 'a' in image.getbands() or 'transparency' in image.info:
-        if image.convert('RGBA').getchannel('A').getextrema()[0] < 255:
-            notes.append('transparency is dropped, the colours beneath it are seen')
+        notes.append(SIXTEEN_BITS)
+    transparent = {'A', 'a'} & {*image.getbands()} or 'transparency' in image.info
+    if transparent and image.convert('RGBA').getchannel('A').getextrema() != (255, 255):
+        notes.append('transparency is dropped, the colours beneath it are seen')
     if image.mode == 'CMYK':
         notes.append('CMYK becomes RGB without a colour profile')
     if channels == 1 and image.mode not in GREY and _has_colours(image):
@@ -96,8 +100,8 @@ def _has_colours(image: Image.Image) -> bool:
     return bool((pixels != pixels[..., :1]).any())
 
 
-def _eight_bits(image: Image.Image) -> tuple[Image.Image, str]:
-    """Grey values of 16 bits or floats in 8 bits."""
+def _scaled(image: Image.Image) -> tuple[Image.Image, str]:
+    """Grey values of 16 bits or floats in 8 bits, and the note that says so."""
     pixels = np.asarray(image).astype(np.float64)
     low, high = (float(pixels.min()), float(pixels.max())) if np.isfinite(pixels).all() else (np.nan, np.nan)
     if image.mode == 'F' and -ROUNDING <= low and high <= 1 + ROUNDING:
@@ -105,8 +109,8 @@ def _eight_bits(image: Image.Image) -> tuple[Image.Image, str]:
     elif image.mode == 'F' and -255 * ROUNDING <= low and high <= 255 * (1 + ROUNDING):
         scale, note = 1.0, 'floats in [0, 255] become 8 bits'
     elif image.mode != 'F' and 0 <= low and high <= 65535:
-        scale, note = 1 / 257, '16 bits a channel become 8'
+        scale, note = 1 / 257, SIXTEEN_BITS
     else:
-        accepted = 'floats in [0, 1] or [0, 255]' if image.mode == 'F' else 'integers from 0 to 65535'
-        raise ImageError(f'its values run from {low:.9g} to {high:.9g}; accepted are {accepted}')
+        expected = 'floats in [0, 1] or [0, 255]' if image.mode == 'F' else 'integers from 0 to 65535'
+        raise ImageError(f'expected {expected}, got values from {low:.9g} to {high:.9g}')
     return Image.fromarray(np.rint(pixels * scale).clip(0, 255).astype(np.uint8)), note

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple, Sequence
 import torch
 
 from .arguments import integer, selection
-from .corruptions import WORD
+from .corruptions import MAX_UINT64
 from .data import LabelledImages
 from .evaluation import Evaluation
-from .models import Subject
-from .suites import SUITES, find_perturbation, unknown
+from .models import ModelInfo
+from .suites import SUITES, find_perturbation, unknown_name
 
 CLEAN = 'clean'
 FORMAT = 1
@@ -177,13 +177,13 @@ def plan_conditions(
         ValueError: for unknown names (the nearest are suggested), a level that a row does not take, nothing to do.
     """
     if suite not in SUITES:
-        raise ValueError(unknown('suite', suite, SUITES))
+        raise ValueError(unknown_name('suite', suite, SUITES))
     chosen = (
         list(SUITES[suite])
         if corruptions is None
         else selection('corruptions', corruptions, 'at least one name, or None for all')
     )
-    seeds = [integer('seeds', seed, most=WORD) for seed in selection('seeds', seeds, 'at least one integer >= 0')]
+    seeds = [integer('seeds', seed, most=MAX_UINT64) for seed in selection('seeds', seeds, 'at least one integer >= 0')]
     levels = (
         None
         if levels is None
@@ -208,7 +208,7 @@ def precision(device: str | torch.device, amp: bool) -> str:
 
 
 def cell_key(
-    subject: Subject,
+    model: ModelInfo,
     data: LabelledImages,
     data_sha256: str,
     mapping: Any,
@@ -219,7 +219,7 @@ def cell_key(
     """The key of a cell.
 
     Args:
-        subject: The model.
+        model: The model.
         data: The images that are measured.
         data_sha256: Their hash, of ``LabelledImages.sha256``.
         mapping: The model's output for each class, of ``class_indices``.
@@ -228,7 +228,7 @@ def cell_key(
         condition: What is done to the images.
     """
     subset = [len(data.labels), data.total or len(data.labels)]
-    return sha256_of([subject.identity(), data_sha256, subset, mapping, how, _pixels(suite, condition)])
+    return sha256_of([model.identity(), data_sha256, subset, mapping, how, _pixels(suite, condition)])
 
 
 def _pixels(suite: str, condition: Condition) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The sqlite file of a run: a cell is written with its per-image record in one transaction, or not at all.
+"""The sqlite file of a run: a cell is written with the numbers of each image in one transaction, or not at all.
 
 Numbers of each image are arrays in little-endian order. The rollback journal and full synchronisation, sqlite's own
 settings, lose at most the cell that was being measured, also at a power cut.
@@ -7,17 +7,16 @@ settings, lose at most the cell that was being measured, also at a power cut.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sqlite3
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterator, Sequence
 
 import numpy as np
 
-from .._files import make_folder
+from .._files import LockedError, cannot_write, locked, make_folder
 from .evaluation import Evaluation
 from .origins import NOT_RECORDED, Origin, as_document, changed_pixels, mixture
 from .plan import Cell, PlannedCell, RunPlan
@@ -25,6 +24,11 @@ from .plan import Cell, PlannedCell, RunPlan
 NAME = 'cells.sqlite'
 LOCK = 'run.lock'
 VERSION = 1
+CANNOT_WRITE = {  # part of sqlite's message: what to do
+    'disk is full': 'make room there',
+    'disk I/O error': 'make room there, or name another place',
+    'readonly database': 'make it writable',
+}
 FIGURES = ('top1', 'top5', 'loss', 'confidence')
 TYPES = {'correct': '?', 'predicted': '<i4', 'confidence': '<f4', 'loss': '<f4', 'correct_top5': '?'}
 SCHEMA = f"""
@@ -48,7 +52,7 @@ class StoreError(RuntimeError):
 
 @dataclass(frozen=True)
 class Stored:
-    """A cell of the store: its result, or why it failed."""
+    """What the store has of a cell: its result, or why it failed."""
 
     result: Evaluation | None
     error: str | None
@@ -61,11 +65,11 @@ class Store:
     """Cells by key, and the plan of the latest run.
 
     Args:
-        folder: Of the run.
-        write: Make it if it is not there.
+        folder: Folder of the run.
+        write: Make the store if it is not there.
 
     Raises:
-        StoreError: if it is not there, no store, or of another version.
+        StoreError: if there is no store, what is there is none, or it is of another version.
     """
 
     def __init__(self, folder: str | Path, write: bool = False) -> None:
@@ -79,7 +83,7 @@ class Store:
                 if version == 0 and write:
                     self._base.executescript(f'BEGIN;{SCHEMA}COMMIT;')
                 elif version != VERSION:
-                    raise StoreError(f'{self.path} has version {version}: accepted is {VERSION}; take another folder')
+                    raise StoreError(f'{self.path}: expected version {VERSION}, got {version}; take another folder')
                 if write:
                     self._base.execute(ORIGINS)
             except BaseException:
@@ -97,9 +101,11 @@ class Store:
         except sqlite3.Error as error:
             if 'not a database' in str(error):
                 raise StoreError(f'{self.path} is no store of a run: take another folder') from error
-            raise StoreError(
-                f'{self.path}: {error}; finished cells are kept, and the same command goes on where it stopped'
-            ) from error
+            kept = 'finished cells are kept, and the same command goes on where it stopped'
+            for words, way in CANNOT_WRITE.items():
+                if words in str(error):
+                    raise StoreError(str(cannot_write(self.path, str(error), f'{way}; {kept}'))) from error
+            raise StoreError(f'{self.path}: {error}; {kept}') from error
 
     def finished(self) -> set[str]:
         """Keys of the cells that have a result."""
@@ -111,7 +117,7 @@ class Store:
 
         Args:
             cell: The cell; all but its key is there for those who read the file by hand.
-            stored: What was found.
+            stored: Its result, or why it failed.
         """
         arrays = [
             None if stored.result is None else getattr(stored.result, name).astype(kind).tobytes()
@@ -128,7 +134,7 @@ class Store:
             self._base.execute('INSERT OR REPLACE INTO origins VALUES (?, ?)', [cell.key, document])
 
     def origins(self) -> dict[str, Origin]:
-        """With what each cell was measured, by its key; ``NOT_RECORDED`` for those of the first releases."""
+        """The origin of each cell, by its key; ``NOT_RECORDED`` for cells of the first releases."""
         with self._explained():
             found = dict.fromkeys((key for (key,) in self._base.execute('SELECT key FROM cells')), NOT_RECORDED)
             if self._base.execute("SELECT 1 FROM sqlite_master WHERE name = 'origins'").fetchone():
@@ -230,10 +236,10 @@ class Row:
         cell: The cell.
         status: ``'ok'``, ``'failed'`` or ``'missing'``.
         figures: Mean of each of ``FIGURES`` over the images; empty where there is no result.
-        error: Why it failed, otherwise empty.
-        seconds: How long it took.
-        device: Where it was measured, such as ``'cpu'``.
-        origin: With what it was measured.
+        error: Why the cell failed, otherwise empty.
+        seconds: Time that the cell took.
+        device: The device it was measured on, such as ``'cpu'``.
+        origin: What the cell was measured with.
     """
 
     cell: PlannedCell
@@ -263,17 +269,17 @@ def read_rows(plan: RunPlan, store: Store) -> list[Row]:
 
 
 def origins_of(rows: Sequence[Row]) -> list[Origin]:
-    """With what the cells that were measured were measured."""
+    """The origins of the cells that were measured."""
     return [row.origin for row in rows if row.status != 'missing']
 
 
 def mixture_notes(plan: RunPlan, rows: Sequence[Row]) -> list[str]:
-    """Sentences about cells that were not measured alike; none where all were."""
+    """Sentences about cells that were measured with different packages, devices or pixels; none where all are alike."""
     return [*mixture(origins_of(rows)), *changed_pixels(plan, ((row.cell, row.origin) for row in rows))]
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked_folder(folder: Path) -> Iterator[None]:
     """Hold the folder for one run; the lock ends with the process, however that ends.
 
     A folder that was made for a run which ended before its first cell is removed.
@@ -284,18 +290,13 @@ def locked(folder: Path) -> Iterator[None]:
     """
     new = not folder.exists()
     make_folder(folder)
-    path = folder / LOCK
-    with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), 'r+', encoding='ascii') as file:
+    with ExitStack() as stack:
         try:
-            _lock(file.fileno())
-        except (BlockingIOError, PermissionError) as error:
-            holder = path.read_text(encoding='ascii').strip() or 'unknown'
+            stack.enter_context(locked(folder / LOCK))
+        except LockedError as error:
             raise StoreError(
-                f'{folder} is in use by another run (process {holder}): wait for it, or take another --out'
+                f'{folder} is in use by another run (process {error.holder}): wait for it, or take another --out'
             ) from error
-        file.truncate()
-        file.write(f'{os.getpid()}\n')
-        file.flush()
         try:
             yield
         except BaseException:
@@ -307,7 +308,7 @@ def locked(folder: Path) -> Iterator[None]:
 def _is_empty(folder: Path) -> bool:
     """Whether it has nothing but the lock and a store without cells."""
     names = {path.name for path in folder.iterdir()}
-    if names - {LOCK, NAME}:
+    if names - {LOCK, f'{LOCK}.pid', NAME}:
         return False
     if NAME not in names:
         return True
@@ -316,18 +317,3 @@ def _is_empty(folder: Path) -> bool:
             return base.execute('SELECT count(*) FROM cells').fetchone() == (0,)
     except sqlite3.Error:
         return False
-
-
-def _lock(descriptor: int) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows; a byte far behind the text, which stays readable
-        import msvcrt
-
-        os.lseek(descriptor, 2**30, os.SEEK_SET)
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        finally:
-            os.lseek(descriptor, 0, os.SEEK_SET)
-    else:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

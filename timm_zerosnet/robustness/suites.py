@@ -28,7 +28,7 @@ Pixels = TypeVar('Pixels', Tensor, np.ndarray)
 AUTHORS = 'robustness_eval.py of Chen, Jin, Shang 2022; the levels are ours'
 CIFAR_C = 'make_cifar_c.py of Hendrycks and Dietterich 2019'
 IMAGENET_C = 'make_imagenet_c.py of Hendrycks and Dietterich 2019'
-PART = 2**18  # values worked on at once: a batch of any size fits the memory, and the part the cache
+VALUES_AT_ONCE = 2**18  # values worked on at once: a batch of any size fits the memory, and the part the cache
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,16 @@ class Perturbation:
     """A row of a suite.
 
     Args:
-        name: What it is called in commands and results.
+        name: Name of the row in commands and results.
         function: ``function(x, strength, draws)``, without ``draws`` where ``seeded`` is False, gives the pixels before
             they are clamped; x is (N, C, H, W) in [0, 1].
-        levels: What a full run measures; 0 is clean in every row.
+        levels: Levels that a full run measures; 0 is clean in every row.
         source: Where formula and levels come from.
         signed: Whether a negative level makes sense.
-        seeded: Whether it is random; what is not needs one run only.
+        seeded: Whether the row is random; one that is not is measured once, without seeds.
         severities: Strength at severity 1, 2, ..., where the level is a severity and images are 8-bit pictures; empty
             where the level is the strength.
-        min_size: Shortest side it makes sense for, px.
+        min_size: Shortest side of images that the row makes sense for, px.
     """
 
     name: str
@@ -167,19 +167,20 @@ def find_perturbation(suite: str, name: str) -> Perturbation:
         ValueError: for an unknown suite or name; the nearest ones are suggested, and the suites that have the name.
     """
     if suite not in SUITES:
-        raise ValueError(unknown('suite', suite, SUITES))
+        raise ValueError(unknown_name('suite', suite, SUITES))
     rows = SUITES[suite]
     if name not in rows:
         others = [other for other in SUITES if str(name).lower() in SUITES[other] and other != suite]
         hint = f'; it is in suite {" and ".join(others)}' if others else ''
-        raise ValueError(unknown('perturbation', name, rows, f' of suite {suite!r}') + hint)
+        raise ValueError(unknown_name('perturbation', name, rows, f' of suite {suite!r}') + hint)
     return rows[name]
 
 
-def unknown(kind: str, name: str, accepted: Iterable[str], where: str = '') -> str:
-    near = nearest(str(name).lower().replace('_', '-' if kind == 'suite' else '_'), accepted, 2, 0.4)
+def unknown_name(kind: str, name: str, known: Iterable[str], where: str = '') -> str:
+    """That a name is unknown, in words, with the nearest ones and all."""
+    near = nearest(str(name).lower().replace('_', '-' if kind == 'suite' else '_'), known, 2, 0.4)
     hint = f'did you mean {" or ".join(near)}? ' if near else ''
-    return f'unknown {kind} {name!r}{where}: {hint}accepted: {", ".join(accepted)}'
+    return f'unknown {kind} {name!r}{where}: {hint}expected one of {", ".join(known)}'
 
 
 def perturb(
@@ -233,14 +234,14 @@ def _tensor(images: np.ndarray) -> Tensor:
         kind = kind.newbyteorder('=') if kind.itemsize <= 8 else np.dtype(np.float64)
     elif kind != np.uint8:
         raise ValueError(f'images: expected uint8, or floats in [0, 1], got {kind}')
-    return torch.from_numpy(np.require(images, kind, 'CW'))  # torch warns of an array that is not writable
+    return torch.from_numpy(np.require(images, kind, ['C', 'W']))  # torch warns of an array that is not writable
 
 
 def _perturbed(row: Perturbation, images: Tensor, level: float, draws: Draws) -> Tensor:
     if level == 0 or not images.numel():
         return images.clone()
     work = _in_8_bits if row.severities else _in_floats
-    step = max(1, PART // images[0].numel())
+    step = max(1, VALUES_AT_ONCE // images[0].numel())
     parts = [
         work(row, images[i : i + step], row.strength(level), draws.part(i, i + step))
         for i in range(0, len(images), step)
@@ -266,7 +267,7 @@ def check_shape(shape: tuple[int, ...], row: Perturbation, suite: str) -> None:
     """
     channels = '1 or 3' if row.severities else 'C'
     if len(shape) != 4 or (row.severities and shape[1] not in (1, 3)):
-        raise ValueError(f'images of shape {shape}: accepted is (N, {channels}, H, W)')
+        raise ValueError(f'images: expected shape (N, {channels}, H, W), got {shape}')
     side = min(shape[2:])
     if 0 < side < row.min_size:
         others = [o for o, rows in SUITES.items() if row.name in rows and rows[row.name].min_size <= side]
