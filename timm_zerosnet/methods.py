@@ -57,9 +57,9 @@ def optimal(k: Coefficient) -> MultistepMethod:
         raise ValueError(f'optimal: expected an integer number of steps from 2 to 64, got {shown(k)}')
     steps = int(given)
     r = Fraction(1, 2 * steps - 3)
-    power = [math.comb(steps - 1, i) * r**i for i in range(steps)]  # (z + r)^(k-1), descending powers
+    power: list[Fraction] = [math.comb(steps - 1, i) * r**i for i in range(steps)]  # (z + r)^(k-1), descending powers
     return MultistepMethod(
-        [high - low for high, low in zip(power, [*power[1:], 0], strict=True)],
+        [high - low for high, low in zip(power, [*power[1:], Fraction(0)], strict=True)],
         [(1 + r) ** (steps - 1)],
         f'optimal({steps})',
         'this package: smallest parasitic radius of order 2 with one slope',

@@ -37,7 +37,7 @@ LARGEST_FLOAT32 = torch.finfo(torch.float32).max
 
 @dataclass(frozen=True)
 class StageSpec:
-    """What a network's stages are built from: arguments of ``MultistepResNet``, with the method that it has."""
+    """What a network's stages are built from: the arguments of ``MultistepResNet``, with the method already chosen."""
 
     layers: Tuple[int, ...]
     widths: Tuple[int, ...]
@@ -54,7 +54,7 @@ class StageSpec:
 
 @dataclass(frozen=True)
 class BlockShape:
-    """Channels and geometry of a block; ``changes`` where its history must be projected."""
+    """Channels and geometry of a block; ``changes`` says whether its history must be projected."""
 
     in_chs: int
     out_chs: int
@@ -67,37 +67,39 @@ class MultistepResNet(nn.Module):
     """A residual network with linear multistep skip connections.
 
     Args:
-        layers: Blocks of each stage, at least one in each.
-        widths: Width of each stage, as many as ``layers``, before the expansion (4) of a bottleneck.
+        layers: Number of blocks in each stage, at least one.
+        widths: Width of each stage, before the expansion (4) of a bottleneck.
         block: ``'basic'`` or ``'bottleneck'``.
         stem: ``'cifar'`` (conv3x3, final norm, any input size) or ``'imagenet'`` (conv7x7/2 and pooling, no
             final norm).
-        method: A ``MultistepMethod`` or its name, see ``parse_method``; default ``'zerosnet-opt'``. One that is not
-            zero-stable or not consistent is built with one ``ZeroStabilityWarning``.
-        learn: ``'mu'`` learns ZeroSNet's 1 / lambda in each block, ``'k'`` LM-ResNet's k; the method is then theirs,
-            and ``method`` is refused.
+        method: A ``MultistepMethod`` or its name, see ``parse_method``; by default ``'zerosnet-opt'``. A method that is
+            not zero-stable or not consistent gives one ``ZeroStabilityWarning``.
+        learn: ``'mu'`` to learn ZeroSNet's 1 / lambda in each block, ``'k'`` to learn LM-ResNet's k. Either brings its
+            own method, and ``method`` is refused.
         projection: How the newest state is projected where width or stride change: ``'bare'`` conv1x1, ``'preact'``
             BN-ReLU-conv1x1, ``'shared'`` conv1x1 of the block's relu(bn1(x)). Older states always have a bare conv1x1.
-        start_projection: The same for a bottleneck's block 0; ``'preact-raw'`` is ``'preact'`` for that step alone,
-            while the history keeps the stem's output. Defaults to ``projection``.
-        euler_at_projection: Take an Euler step where the newest state is projected.
-        lambda_init: Initial lambda (not 0) with ``learn='mu'``; default 1.
-        constrain_mu: With ``learn='mu'``, the mu that a block uses stays in the zero-stable interval [-1, 3).
-        num_classes: Width of the classifier, at least 0, which stands for none.
-        in_chans: Input channels.
+        start_projection: How a bottleneck's block 0 projects the stem's output, by default as ``projection`` says.
+            ``'preact-raw'`` is ``'preact'`` for that step alone, while the history keeps the stem's output as it is.
+        euler_at_projection: Whether to take an Euler step where the newest state is projected.
+        lambda_init: Initial lambda with ``learn='mu'``, not 0; by default 1.
+        constrain_mu: With ``learn='mu'``, whether the mu that a block uses is kept in the zero-stable interval [-1, 3).
+        num_classes: Width of the classifier, 0 for none.
+        in_chans: Number of input channels.
         global_pool: timm's pooling type, ``''`` for none.
-        output_stride: Largest reduction, a power of two; later strides become dilations. Default: none do.
-        act_layer, norm_layer: timm layer names or classes.
-        drop_rate: Dropout before the classifier, [0, 1).
-        drop_path_rate: Stochastic depth of the last block, [0, 1), rising linearly from 0. A dropped slope is zero, in
-            this step and where a method uses it again; a kept one is divided by its probability in both.
-        device, dtype: Of all parameters.
+        output_stride: Largest reduction, a power of two; strides beyond it become dilations.
+        act_layer: Activation, as a timm layer name or a class.
+        norm_layer: Norm, as a timm layer name or a class.
+        drop_rate: Dropout rate before the classifier, in [0, 1).
+        drop_path_rate: Rate of stochastic depth in the last block, in [0, 1); it rises linearly from 0. A dropped slope
+            is zero, in this step and where a method uses it again; a kept one is divided by its probability in both.
+        device: Device of all parameters.
+        dtype: Data type of all parameters.
 
     Shape:
         ``(N, in_chans, H, W)`` to ``(N, num_classes)``.
 
     Raises:
-        ValueError: for a value outside of what is named above, or a method that gives the newest slope no weight.
+        ValueError: for a value outside of these ranges, or a method that gives the newest slope no weight.
     """
 
     def __init__(
@@ -126,17 +128,17 @@ class MultistepResNet(nn.Module):
     ):
         super().__init__()
         spec = StageSpec(
-            tuple(layers),
-            tuple(widths),
-            block,
-            stem,
-            _choose_method(method, learn, lambda_init, constrain_mu),
-            learn,
-            constrain_mu,
-            projection,
-            start_projection or projection,
-            euler_at_projection,
-            output_stride,
+            layers=tuple(layers),
+            widths=tuple(widths),
+            block=block,
+            stem=stem,
+            method=_choose_method(method, learn, lambda_init, constrain_mu),
+            learn=learn,
+            constrain_mu=constrain_mu,
+            projection=projection,
+            start_projection=start_projection or projection,
+            euler_at_projection=euler_at_projection,
+            output_stride=output_stride,
         )
         _check_arguments(spec, num_classes, drop_rate, drop_path_rate)
         chosen = spec.method
