@@ -397,7 +397,7 @@ def _make_stages(spec: StageSpec, norm_act: Callable, drop_path_rate: float, **d
     a, b = {'mu': ((1, 1, 1), (1, 0, 0)), 'k': ((1, 1), (1, 0))}.get(spec.learn or '', (spec.method.a, spec.method.b))
     changes = [shape.changes for shape in shapes]
     plans = plan_history(a, b, changes, spec.euler_at_projection, spec.start_projection == 'preact-raw')
-    rates = calculate_drop_path_rates(drop_path_rate, len(shapes))
+    rates = cast(List[float], calculate_drop_path_rates(drop_path_rate, len(shapes)))
     blocks: List[MultistepBlock] = []
     for i, (shape, plan) in enumerate(zip(shapes, plans, strict=True)):
         newest = spec.start_projection if i == 0 else spec.projection

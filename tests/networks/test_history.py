@@ -16,19 +16,20 @@ METHODS = {  # which weights of the states and of the slopes are not zero
     'five': ([1, 0, 1, 0, 1], [1, 1, 0, 0, 0]),
 }
 LAYERS = [(1, 1, 1), (2, 1, 3), (1, 2, 1), (5, 1, 1), (3, 3), (4,), (6, 2, 2)]
-CASES = [
-    pytest.param(a, b, layers, widens, euler_at_change, keeps_stem, id=f'{name}-{layers}-{widens:d}{euler:d}{stem:d}')
-    for (name, (a, b)), layers, (widens, euler, stem) in itertools.product(
-        METHODS.items(), LAYERS, itertools.product((False, True), repeat=3)
-    )
-    for euler_at_change, keeps_stem in [(euler, stem)]
-    if len(a) <= sum(layers)
-]
+CASES = [(method, layers) for method in METHODS for layers in LAYERS if len(METHODS[method][0]) <= sum(layers)]
 
 
 def changes_of(layers, widens):
     """Blocks where the width changes: the first of each stage but the first, whose first widens if asked."""
     return [block == 0 and (stage > 0 or widens) for stage, depth in enumerate(layers) for block in range(depth)]
+
+
+def networks(method, layers):
+    """Weights, changes, whether those are Euler steps, and the plans, of all networks of a method and these layers."""
+    a, b = METHODS[method]
+    for widens, euler_at_change, keeps_stem in itertools.product((False, True), repeat=3):
+        changes = changes_of(layers, widens)
+        yield a, b, changes, euler_at_change, history.plan_history(a, b, changes, euler_at_change, keeps_stem)
 
 
 class Entry:
@@ -41,7 +42,7 @@ class Entry:
 
 
 def follow(plans, changes):
-    """Hand the history on as planned; returns all entries, and for each block what it handed on of each kind."""
+    """Hand the history on as planned; returns all entries, and the states and slopes that each block hands on."""
     stem = Entry(-1, 'stem')
     states, slopes, handed_on = [stem], [], []
     entries, width = [stem], 'stem'
@@ -52,7 +53,7 @@ def follow(plans, changes):
             for offset in offsets:
                 assert kind[offset].width != width
                 kind[offset].last_projection = n
-                if not (n == 0 and plans[1:] and plans[1].unprojected):  # there the projection is for this step alone
+                if not (n == 0 and len(plans) > 1 and plans[1].unprojected):  # then it serves this step alone
                     kind[offset].width = width
         for kind, offsets in ((states, plan.reads_states), (slopes, plan.reads_slopes)):
             for offset in offsets:
@@ -67,29 +68,27 @@ def follow(plans, changes):
     return entries, handed_on
 
 
-@pytest.mark.parametrize('a, b, layers, widens, euler_at_change, keeps_stem', CASES)
-def test_an_entry_is_kept_exactly_while_a_later_block_reads_it(a, b, layers, widens, euler_at_change, keeps_stem):
-    changes = changes_of(layers, widens)
-    plans = history.plan_history(a, b, changes, euler_at_change, keeps_stem)
-    entries, handed_on = follow(plans, changes)
-    for n, (states, slopes) in enumerate(handed_on):
-        for kept, spare in ((states, states[1:]), (slopes, slopes)):  # the new state is what a block is for
-            if spare:  # a list that is longer than its oldest entry asks for would keep what nobody reads
-                assert any(reader > n for reader in kept[-1].readers)
-    for entry in entries:  # nothing is projected for nobody
-        assert entry.last_projection is None or any(reader >= entry.last_projection for reader in entry.readers)
+@pytest.mark.parametrize('method, layers', CASES)
+def test_an_entry_is_kept_exactly_while_a_later_block_reads_it(method, layers):
+    for _, _, changes, _, plans in networks(method, layers):
+        entries, handed_on = follow(plans, changes)  # where every block finds what it reads
+        for n, (states, slopes) in enumerate(handed_on):
+            for old in (states[1:], slopes):  # a list ends with an entry that a later block reads
+                assert not old or any(reader > n for reader in old[-1].readers)
+        for entry in entries:  # what is projected is read then or later
+            assert entry.last_projection is None or any(reader >= entry.last_projection for reader in entry.readers)
 
 
-@pytest.mark.parametrize('a, b, layers, widens, euler_at_change, keeps_stem', CASES)
-def test_what_each_block_reads(a, b, layers, widens, euler_at_change, keeps_stem):
-    changes = changes_of(layers, widens)
-    for n, plan in enumerate(history.plan_history(a, b, changes, euler_at_change, keeps_stem)):
-        assert plan.is_euler == (n < len(a) - 1 or (euler_at_change and changes[n]))
-        if plan.is_euler:
-            assert (plan.reads_states, plan.reads_slopes) == ((0,), ())
-        else:
-            assert [offset in plan.reads_states for offset in range(len(a))] == [c != 0 for c in a]
-            assert [offset in plan.reads_slopes for offset in range(len(b) - 1)] == [c != 0 for c in b[1:]]
+@pytest.mark.parametrize('method, layers', CASES)
+def test_what_each_block_reads(method, layers):
+    for a, b, changes, euler_at_change, plans in networks(method, layers):
+        for n, plan in enumerate(plans):
+            assert plan.is_euler == (n < len(a) - 1 or (euler_at_change and changes[n]))
+            if plan.is_euler:
+                assert (plan.reads_states, plan.reads_slopes) == ((0,), ())
+            else:
+                assert [offset in plan.reads_states for offset in range(len(a))] == [c != 0 for c in a]
+                assert [offset in plan.reads_slopes for offset in range(len(b) - 1)] == [c != 0 for c in b[1:]]
 
 
 def test_a_stem_that_is_kept_is_projected_once_by_the_block_that_reads_it():

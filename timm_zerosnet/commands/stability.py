@@ -98,13 +98,13 @@ def _method(args: argparse.Namespace) -> MultistepMethod:
     if args.method is not None:
         if args.a is not None or args.b is not None:
             raise ValueError(f'expected METHOD or --a and --b, not both, got METHOD {args.method}')
-        method = parse_method(args.method)
+        given, method = args.method, parse_method(args.method)
     elif args.a is None or args.b is None:
         raise ValueError('expected METHOD, such as zerosnet-opt, or both --a and --b, such as --a 0 1 --b 2')
     else:
+        given = ' '.join((*args.a, *args.b))
         method = MultistepMethod(_split_numbers(args.a), _split_numbers(args.b))
     if max(map(abs, (*method.a, *method.b))) > LARGEST_FLOAT32:
-        given = args.method or ' '.join((*args.a, *args.b))
         raise ValueError(f'expected coefficients up to {LARGEST_FLOAT32:.3g}, as in a network, got {given}')
     return method
 
