@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from fractions import Fraction
-from typing import Any, Callable, Union
+from typing import Callable, Union
 
 from ._errors import nearest
 from .multistep import Coefficient, MultistepMethod, as_fraction, shown, written
@@ -13,7 +13,7 @@ from .multistep import Coefficient, MultistepMethod, as_fraction, shown, written
 CHEN = 'Chen, Jin, Shang 2022, Zero Stability Well Predicts Performance of Convolutional Neural Networks'
 
 
-def zerosnet_coefficients(mu: Any) -> tuple[tuple[Any, Any, Any], Any]:
+def zerosnet_coefficients(mu):  # without types: TorchScript, which compiles it for ZeroSNetStep, would refuse Any
     """``a`` and ``b[0]`` of ZeroSNet's family for ``mu = 1 / lambda``.
 
     Args:
