@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from contextlib import nullcontext
 from copy import deepcopy
-from typing import Callable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from timm.layers import BatchNormAct2d, DropPath
@@ -11,7 +11,7 @@ from timm.models import checkpoint
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from .steps import FixedStep, fixed
+from .steps import FixedStep, Step, fix_coefficients
 
 
 class MultistepBlock(nn.Module):
@@ -19,12 +19,19 @@ class MultistepBlock(nn.Module):
 
     Args:
         in_chs: Channels of the newest state.
-        step: The update, a ``FixedStep``, ``ZeroSNetStep`` or ``LMStep``.
-        state_proj: A projection (or ``nn.Identity``) for each state of the history, newest first; empty if none.
-        slope_proj: Likewise for the slopes.
-        shares_preact: The newest state's projection takes ``relu(bn1(x))``, not ``x``.
-        keeps_raw: The history keeps the states as they came, the projections serve this step alone.
-        keep: How many of the old states and slopes (this block's own included) the blocks after it need.
+        norm_act: Makes a norm with its activation, from a number of channels.
+        step: The update.
+        state_proj: A projection (or ``nn.Identity``) for each state of the history, newest first; empty if none is
+            projected.
+        slope_proj: A projection (or ``nn.Identity``) for each older slope, newest first.
+        shares_preact: Whether the newest state's projection takes ``relu(bn1(x))`` in place of ``x``.
+        keeps_raw: Whether the history keeps the states as they came, so that the projections serve this step alone.
+        keep: How many of the old states and how many slopes (this block's own included) the blocks after it need.
+        drop_path: Probability with which a sample's slope is dropped in training.
+        **dd: Device and dtype.
+
+    Subclasses name the convolutions and norms that ``fuse`` folds into one (``folds``) and the branch's last
+    convolution (``last``).
     """
 
     folds: Tuple[Tuple[str, str], ...] = ()
@@ -34,14 +41,14 @@ class MultistepBlock(nn.Module):
         self,
         in_chs: int,
         norm_act: Callable,
-        step: nn.Module,
+        step: Step,
         state_proj: Sequence[nn.Module],
         slope_proj: Sequence[nn.Module],
         shares_preact: bool,
         keeps_raw: bool,
         keep: Tuple[int, int],
         drop_path: float,
-        **dd,
+        **dd: Any,
     ):
         super().__init__()
         self.projects = len(state_proj) > 0
@@ -71,25 +78,30 @@ class MultistepBlock(nn.Module):
         kept = states if self.keeps_raw else terms
         return [x] + kept[: self.keep_states], ([slope] + slopes)[: self.keep_slopes]
 
+    def slope(self, pre: Tensor) -> Tensor:
+        """The branch: ``f(x)`` from ``relu(bn1(x))``, of the shape of the block's new state."""
+        raise NotImplementedError
+
     @torch.jit.ignore
     @torch.no_grad()
     def fuse(self) -> 'MultistepBlock':
-        """For inference, as ``timm.utils.reparameterize_model`` asks for: fewer passes, the same logits to rounding.
+        """Fold layers for inference; ``timm.utils.reparameterize_model`` calls this. The logits stay, up to rounding.
 
-        Norms behind a convolution go into it, and ``b[0]`` into the branch's last weight unless slopes are kept. The
-        first norm and those of the projections come before a convolution and stay, as do norms other than timm's batch
-        norm. A convolution that is pruned, parametrised, hooked or wrapped by an adapter stays, with its norm and
-        ``b[0]``.
+        A norm that follows a convolution goes into it. ``b[0]`` goes into the branch's last weight unless slopes are
+        kept. The first norm and those of the projections stay, because they come before a convolution, as do norms
+        other than timm's batch norm. A convolution that is pruned, parametrised, hooked or wrapped by an adapter stays
+        as well, with its norm and ``b[0]``.
         """
         for conv, norm in self.folds:
             folded, rest = _fold(getattr(self, conv), getattr(self, norm))
             setattr(self, conv, folded)
             setattr(self, norm, rest)
-        self.step = fixed(self.step)
+        self.step = fix_coefficients(self.step)
         last = getattr(self, self.last)
         if _is_plain(last, nn.Conv2d) and not _is_watched(self.drop_path) and not self.step.keeps_slopes:
-            scaled = [None if each is None else each * self.step.b0 for each in (last.weight, last.bias)]
-            setattr(self, self.last, _with_parameters(last, *scaled))
+            b0 = self.step.b0
+            bias = None if last.bias is None else last.bias * b0
+            setattr(self, self.last, _with_parameters(last, last.weight * b0, bias))
             self.step = FixedStep(self.step.a, [1.0])
         return self
 
@@ -105,7 +117,7 @@ class BasicBlock(MultistepBlock):
         self, in_chs: int, out_chs: int, stride: int, dilations: Tuple[int, int], norm_act: Callable, **kwargs
     ):
         super().__init__(in_chs, norm_act, **kwargs)
-        dd = {'device': kwargs.get('device'), 'dtype': kwargs.get('dtype')}
+        dd: Dict[str, Any] = {'device': kwargs.get('device'), 'dtype': kwargs.get('dtype')}
         first, rest = dilations
         self.conv1 = nn.Conv2d(in_chs, out_chs, 3, stride, first, first, bias=False, **dd)
         self.norm2 = norm_act(out_chs, **dd)
@@ -126,7 +138,7 @@ class Bottleneck(MultistepBlock):
         self, in_chs: int, out_chs: int, stride: int, dilations: Tuple[int, int], norm_act: Callable, **kwargs
     ):
         super().__init__(in_chs, norm_act, **kwargs)
-        dd = {'device': kwargs.get('device'), 'dtype': kwargs.get('dtype')}
+        dd: Dict[str, Any] = {'device': kwargs.get('device'), 'dtype': kwargs.get('dtype')}
         mid_chs, first = out_chs // self.expansion, dilations[0]
         self.conv1 = nn.Conv2d(in_chs, mid_chs, 1, bias=False, **dd)
         self.norm2 = norm_act(mid_chs, **dd)
@@ -155,27 +167,29 @@ class MultistepStage(nn.Module):
         return states, slopes
 
 
-class _StatisticsOnce:
-    """Around the second run of a checkpointed block: its batch norms must not count the batch again."""
+class _KeepStatistics:
+    """A context for the second run of a checkpointed block: its batch norms do not count the batch again."""
 
     def __init__(self, block: nn.Module):
-        self.norms = [module for module in block.modules() if getattr(module, 'num_batches_tracked', None) is not None]
+        self.norms: List[Any] = [
+            module for module in block.modules() if getattr(module, 'num_batches_tracked', None) is not None
+        ]
 
     def __enter__(self) -> None:
         self.before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in self.norms]
         for norm in self.norms:
             norm.momentum = 0.0
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: object) -> None:
         for norm, (momentum, count) in zip(self.norms, self.before, strict=True):
             norm.momentum = momentum
             norm.num_batches_tracked.copy_(count)
 
 
 def _checkpoint(block: nn.Module, states: List[Tensor], slopes: List[Tensor]) -> Tuple[List[Tensor], List[Tensor]]:
-    if torch.compiler.is_compiling():  # takes no contexts
+    if torch.compiler.is_compiling():  # which takes no contexts
         return checkpoint(block, states, slopes)
-    contexts = lambda: (nullcontext(), _StatisticsOnce(block))  # noqa: E731
+    contexts = lambda: (nullcontext(), _KeepStatistics(block))  # noqa: E731
     return checkpoint(block, states, slopes, use_reentrant=False, context_fn=contexts)
 
 
@@ -200,39 +214,39 @@ class Stem(nn.Module):
 
 
 def _is_plain(module: nn.Module, kind: type) -> bool:
-    """Whether a module does what its class says, with parameters of its own: it is not pruned, hooked or wrapped."""
+    """Whether a module is of that class and nothing else: not pruned, parametrised, hooked or wrapped."""
     own = {name for name, _ in module.named_parameters(recurse=False)} <= {'weight', 'bias'}
     return type(module) is kind and own and not _is_watched(module)
 
 
 def _is_watched(module: nn.Module) -> bool:
-    """Whether something from outside sees or changes what goes through a module."""
+    """Whether a hook or a replaced ``forward`` sees or changes what goes through a module."""
     return bool('forward' in vars(module) or module._forward_hooks or module._forward_pre_hooks)
 
 
 def _with_parameters(conv: nn.Conv2d, weight: Tensor, bias: Optional[Tensor]) -> nn.Conv2d:
-    """A copy with other parameters, so that a convolution that other blocks share stays as it is for them."""
+    """A copy with other parameters; the convolution itself stays as it is, other blocks may share it."""
     conv = deepcopy(conv)
     learns = conv.weight.requires_grad
     conv.weight, conv.bias = nn.Parameter(weight, learns), None if bias is None else nn.Parameter(bias, learns)
     return conv
 
 
-def _fold(conv: nn.Module, norm: nn.Module) -> Tuple[nn.Module, nn.Module]:
-    """A convolution that has taken in the batch norm behind it, and what is left of the norm, its activation."""
+def _fold(conv: Any, norm: Any) -> Tuple[Any, Any]:
+    """A convolution with the batch norm after it folded in, and the norm's activation; both as given if they cannot."""
     plain = _is_plain(conv, nn.Conv2d) and _is_plain(norm, BatchNormAct2d)
     if not plain or norm.running_mean is None or norm.running_var is None:
         return conv, norm
     weight, bias = fuse_conv_bn_weights(
         conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
     )
-    activation: nn.Module = norm.act
-    return _with_parameters(conv, weight, bias), activation
+    return _with_parameters(conv, weight, bias), norm.act
 
 
-def make_projection(kind: str, in_chs: int, out_chs: int, stride: int, norm_act: Callable, **dd) -> nn.Module:
+def make_projection(kind: str, in_chs: int, out_chs: int, stride: int, norm_act: Callable, **dd: Any) -> nn.Module:
+    """conv1x1(stride), after BN-ReLU if ``kind`` is ``'preact'``."""
     conv = nn.Conv2d(in_chs, out_chs, 1, stride, bias=False, **dd)
     return nn.Sequential(OrderedDict(norm=norm_act(in_chs, **dd), conv=conv)) if kind == 'preact' else conv
 
 
-BLOCKS = {'basic': BasicBlock, 'bottleneck': Bottleneck}
+BLOCKS: Dict[str, Any] = {'basic': BasicBlock, 'bottleneck': Bottleneck}

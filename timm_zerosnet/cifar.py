@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100: labels, normalisation, and how networks see their images."""
+"""CIFAR-10 and CIFAR-100: labels, normalisation, and timm's configuration of networks trained on them."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ DATA_SETS: dict[str, dict[str, Any]] = {
     ),
 }
 
-DEVIATIONS = {  # what each ``std`` is; the customary figures, which the weights were trained with
+DEVIATIONS = {  # what each ``std`` above is; both are the customary figures, which the weights were trained with
     'cifar100': 'of all pixels',
     'cifar10': 'within an image, averaged over the images (those of all pixels are larger: 0.2470, 0.2435, 0.2616)',
 }
 
 
 def cifar_config(tag: str) -> dict[str, Any]:
-    """What timm's configuration of a network says of the data it was trained on.
+    """The part of timm's configuration of a network that follows from its training data.
 
     Args:
-        tag: Such as ``cifar10`` or ``cifar10_seed1``.
+        tag: The network's tag, such as ``cifar10`` or ``cifar10_seed1``.
     """
     return dict(input_size=(3, 32, 32), crop_pct=1.0, interpolation='bilinear', **DATA_SETS[tag.split('_')[0]])

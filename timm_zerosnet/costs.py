@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import timm
 import torch
@@ -14,12 +15,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from .registry import is_own
 from .zerosnet import DEPTHS
 
-FEW = 4  # blocks of a stage from where on each further one costs the same
+SHALLOW = 4  # blocks of a stage; each further block costs the same as the one before
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Parameters, and MACs of one image of the config's input size."""
+    """Number of parameters, and of multiply-accumulate operations (MACs) for one image."""
 
     parameters: int
     macs: int
@@ -29,12 +30,12 @@ def measure(net: nn.Module, input_size: tuple[int, ...]) -> Cost:
     """Count a network's operations in one forward pass; on the meta device nothing is computed.
 
     Args:
-        net: In eval mode.
-        input_size: (C, H, W).
+        net: A network in eval mode.
+        input_size: Size (C, H, W) of the image.
     """
     like = next(net.parameters())
     needed = [p for p in net.parameters() if p.requires_grad]
-    net.requires_grad_(False)  # torch's counter follows gradients, which a forward pass without them has not
+    net.requires_grad_(False)  # torch's counter would ask for gradients, which there are none of under no_grad
     try:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             net(torch.empty(1, *input_size, device=like.device, dtype=like.dtype))
@@ -45,11 +46,11 @@ def measure(net: nn.Module, input_size: tuple[int, ...]) -> Cost:
 
 
 def cost(model: str, num_classes: int) -> Cost:
-    """Cost of a registered network; deep ones are extended from shallow ones, exactly.
+    """Cost of a registered network at its own image size. That of a deep one is extrapolated, exactly.
 
     Args:
-        model: Name without tag.
-        num_classes: Width of its classifier.
+        model: Registered name without a tag.
+        num_classes: Width of the classifier, 0 for none.
     """
     (depth,) = map(int, re.findall(r'\d+', model))
     shape = DEPTHS[depth]
@@ -59,11 +60,13 @@ def cost(model: str, num_classes: int) -> Cost:
     shallow = model.replace(str(depth), '20' if shape['block'] == 'basic' else '164')
     if not is_own(shallow):  # another package has that name
         shallow = model
-    if layers[0] <= FEW:
+    if layers[0] <= SHALLOW:
         return _count(shallow, num_classes, layers)
-    few, more = (_count(shallow, num_classes, (n,) * len(layers)) for n in (FEW, FEW + 1))
-    times = layers[0] - FEW
-    return Cost(few.parameters + times * (more.parameters - few.parameters), few.macs + times * (more.macs - few.macs))
+    one, other = (_count(shallow, num_classes, (n,) * len(layers)) for n in (SHALLOW, SHALLOW + 1))
+    times = layers[0] - SHALLOW
+    return Cost(
+        one.parameters + times * (other.parameters - one.parameters), one.macs + times * (other.macs - one.macs)
+    )
 
 
 def _count(model: str, num_classes: int, layers: tuple[int, ...]) -> Cost:
@@ -75,5 +78,5 @@ def _count(model: str, num_classes: int, layers: tuple[int, ...]) -> Cost:
 
 @lru_cache
 def _backbone(model: str, layers: tuple[int, ...]) -> tuple[Cost, int]:
-    net = timm.create_model(model, num_classes=0, layers=layers, device='meta').eval()
+    net: Any = timm.create_model(model, num_classes=0, layers=layers, device='meta').eval()
     return measure(net, net.pretrained_cfg['input_size']), int(net.head_hidden_size)

@@ -28,8 +28,8 @@ are real, all of them -r or r but one in between, and r is the smallest that let
 must be. Up to k = 6 none is r, and the bound above is attained: r = 1/x - 1 with
 ``x = (k - 3/2 - sqrt((7k - 10) / (12 (k - 2)))) / (k - 1)``.
 
-*Order 4 and above*: the bound is attained with up to 8, 9, 11, 13, 14 steps at order 4, 5, 6, 7, 8; for more steps a
-search over the roots gives what it finds.
+*Order 4 and above*: the bound is attained with up to 8, 9, 11, 13, 14 steps at order 4, 5, 6, 7, 8. With more steps a
+search over the roots takes the best that it finds.
 
 References:
     Blondel, Gurbuzbalaban, Megretski, Overton, Explicit solutions for root optimization of a polynomial family with one
@@ -45,20 +45,21 @@ from fractions import Fraction
 from typing import Any, Iterator, NamedTuple, Sequence
 
 import numpy as np
+from tqdm import tqdm
 
 from ._files import need
 from .methods import METHODS, optimal
-from .multistep import MultistepMethod, _zero_stable, as_fraction
+from .multistep import Coefficient, MultistepMethod, as_fraction, satisfies_root_condition
 
 MOST_STEPS = 64
 MOST_SEARCHED = 12  # steps; a search with more takes minutes
-STARTS = 8  # of a search, at random, beside the design of one step less
+RANDOM_STARTS = 8  # a search begins at so many random points, and at the design of one step less
 CLOSE = 1e-4  # how far, relatively, a rational method may lie above the radius it approximates
 SOURCE = 'this package: small parasitic radius of order {} with one slope'
 
 
 class Interval(NamedTuple):
-    """An interval of b0; its ends belong to it or not."""
+    """An interval of b0, with or without its ends."""
 
     low: Fraction
     has_low: bool
@@ -77,9 +78,9 @@ class Design:
         steps: Number of history terms asked for.
         order: Order of accuracy asked for.
         method: Exact, of that order, zero-stable.
-        radius: The smallest radius known; the method's own lies at most 0.01 % above it, because the roots of its exact
-            coefficients are fractions where those of the optimum need not be.
-        bound: No method has a smaller one.
+        radius: The smallest radius known. The method's own lies at most 0.01 % above it, because the coefficients are
+            fractions, which those of the optimum need not be.
+        bound: A radius that no such method undercuts.
         proven: Whether ``radius`` is the smallest there is.
     """
 
@@ -136,7 +137,7 @@ def _advice(steps: int, order: int) -> str:
 
 
 def free_parameters(steps: int, order: int) -> tuple[str, ...]:
-    """Names of the steps - order coefficients that the order leaves free: ``'b0'``, then ``'a0'``, ``'a1'``, ..."""
+    """Names of the coefficients that the order leaves free, steps - order of them: ``'b0', 'a0', 'a1', ..``"""
     _check(steps, order)
     return ('b0', *(f'a{i}' for i in range(steps)))[: steps - order]
 
@@ -161,13 +162,13 @@ def _states(powers: Sequence[Fraction]) -> list[Fraction]:
     return [Fraction(high - low) for high, low in zip(reversed(q), [*reversed(q[:-1]), 0], strict=True)]
 
 
-def member(steps: int, order: int, *free: Fraction) -> MultistepMethod:
+def member(steps: int, order: int, *free: Coefficient) -> MultistepMethod:
     """The one-slope method with given free parameters.
 
     Args:
         steps: Number of history terms, 1 to 64.
         order: Order of accuracy that it has at least, 1 to ``steps``.
-        *free: Values of ``free_parameters(steps, order)``, b0 not 0; converted as ``as_fraction`` does.
+        *free: Values of ``free_parameters(steps, order)``, converted by ``as_fraction``; b0 is not 0.
 
     Raises:
         ValueError: for a number out of its range, or another count of free parameters.
@@ -183,7 +184,8 @@ def radii(steps: int, order: int, *free: np.ndarray) -> np.ndarray:
     """Parasitic radii of many methods at once, in floating point.
 
     Args:
-        steps, order: As of ``member``, with at least one free parameter and two steps.
+        steps: Number of history terms, 2 to 64.
+        order: Order of accuracy, 1 to ``steps`` - 1.
         *free: Arrays that broadcast against each other, one for each of ``free_parameters(steps, order)``.
 
     Returns:
@@ -225,17 +227,17 @@ def zero_stable_interval(steps: int, order: int) -> Interval | None:
         return None
     # Hurwitz's conditions on d_j = w_j - 1/2, of which the order fixes all but e_n(d) = 1/b0 + shift
     n, known = steps - 1, order_conditions(steps, order)
-    shift = sum(e * Fraction(-1, 2) ** (n - i) for i, e in enumerate(known))
+    shift = Fraction(sum(e * Fraction(-1, 2) ** (n - i) for i, e in enumerate(known)))
     high, low = -1 / shift, Fraction(0)
     if n == 3:
         _, first, second = _shifted(known, n, Fraction(1, 2))
-        low = 1 / (first * second - shift)
+        low = Fraction(1 / (first * second - shift))
     has_low, has_high = (b0 != 0 and member(steps, order, b0).is_zero_stable for b0 in (low, high))
     return Interval(low, has_low, high, has_high)
 
 
 def _shifted(e: Sequence[Any], n: int, x: Any) -> list[Any]:
-    """Elementary symmetric functions of ``w_j - x`` from those of n numbers w_j, as many as are given."""
+    """The elementary symmetric functions ``e_0 .. e_m`` of ``w_j - x``, from those of the n numbers w_j."""
     return [sum(math.comb(n - i, m - i) * (-x) ** (m - i) * e[i] for i in range(m + 1)) for m in range(len(e))]
 
 
@@ -251,7 +253,7 @@ def _order_polynomial(steps: int, order: int) -> tuple[Fraction, ...]:
 
 def can_be_zero_stable(steps: int, order: int) -> bool:
     """Whether the bound leaves room for a zero-stable one-slope method; decided exactly. False is a proof of none."""
-    return _zero_stable(_order_polynomial(steps, order))
+    return satisfies_root_condition(_order_polynomial(steps, order))
 
 
 def radius_bound(steps: int, order: int) -> float:
@@ -275,13 +277,15 @@ def smallest_radius(steps: int, order: int) -> MultistepMethod:
 
 
 @functools.lru_cache(typed=True)
-def design(steps: int, order: int, seed: int = 0) -> Design:
+def design(steps: int, order: int, seed: int = 0, progress: bool = False) -> Design:
     """The zero-stable one-slope method with the smallest parasitic radius.
 
     Args:
-        steps: Number of history terms, 1 to 64; to 12 where it takes a search, see above.
+        steps: Number of history terms, 1 to 64, or 1 to 12 where no proof gives the optimum, so that it is searched for
+            (some seconds).
         order: Order of accuracy that the method has exactly. Order 1 is Euler, whose older states are not used.
-        seed: Of the search's starting points.
+        seed: Seed of the search's random starting points.
+        progress: Whether to show the progress of a search on standard error.
 
     Returns:
         The method with what is known of its radius.
@@ -300,22 +304,28 @@ def design(steps: int, order: int, seed: int = 0) -> Design:
             f'expected an order that {steps} steps reach with zero stability, got {order}: no zero-stable one-slope '
             f'method has it{_advice(steps, order)}'
         )
-    known = _order_3(steps) if order == 3 else _attaining(steps, order, bound)
-    if known:
-        radius, kept = known
+    optimum = _solve_order_3(steps) if order == 3 else _solve_by_bound(steps, order)
+    if optimum:
+        radius, kept = optimum
         return Design(steps, order, _rational(steps, order, kept, radius), radius, radius, True)
     if steps > MOST_SEARCHED:
+        within_reach = [
+            k
+            for k in range(order, steps)
+            if can_be_zero_stable(k, order) and (k <= MOST_SEARCHED or _solve_by_bound(k, order))
+        ]
+        advice = f'ask for {within_reach[-1]} steps or another order' if within_reach else 'ask for a lower order'
         raise ValueError(
-            f'expected at most {MOST_SEARCHED} steps at order {order}, which takes a search, got {steps}: fewer steps '
-            'give nearly the same radius'
+            f'expected at most {MOST_SEARCHED} steps at order {order}, which takes a search, got {steps}; {advice}'
         )
-    roots = _search(steps, order, seed)
+    roots = _search(steps, order, seed, progress)
     radius = float(np.abs(roots).max())
     return Design(steps, order, _rational(steps, order, _to_keep(roots, order), radius), radius, bound, False)
 
 
-def _attaining(steps: int, order: int, bound: float) -> tuple[float, Sequence[complex]] | None:
-    """The bound and ``1 / (1 - z)`` of the k - p roots to keep, where it is attained."""
+def _solve_by_bound(steps: int, order: int) -> tuple[float, Sequence[complex]] | None:
+    """The bound and ``1 / (1 - z)`` of the k - p roots to keep, where the bound is attained."""
+    bound = radius_bound(steps, order)
     x = 1 / (1 + bound)
     if np.abs(_numeric_roots(_order_polynomial(steps, order)) + bound).min() > 1e-9:
         return None
@@ -325,11 +335,11 @@ def _attaining(steps: int, order: int, bound: float) -> tuple[float, Sequence[co
     return (bound, [x] * (steps - order)) if inside else None
 
 
-def _order_3(steps: int) -> tuple[float, Sequence[complex]]:
+def _solve_order_3(steps: int) -> tuple[float, Sequence[complex]]:
     """The smallest radius of order 3 and ``1 / (1 - z)`` of all roots but one -r and the one in between."""
     n, (_, first, e2) = steps - 1, map(float, order_conditions(steps, 3))
 
-    def largest(r):  # sum d^2 less what the order asks for, and how many roots are r
+    def excess(r: float) -> tuple[float, int]:  # of the largest sum d^2 over what the order asks for; number of roots r
         x, width = 1 / (1 + r), 2 * r / (1 - r * r)
         total = first - n * x
         whole = math.floor(total / width)
@@ -338,8 +348,8 @@ def _order_3(steps: int) -> tuple[float, Sequence[complex]]:
 
     low, high = 1 / (2 * steps - 3), 0.999
     while (middle := (low + high) / 2) not in (low, high):
-        low, high = (low, middle) if largest(middle)[0] >= 0 else (middle, high)
-    ends = largest(high)[1]
+        low, high = (low, middle) if excess(middle)[0] >= 0 else (middle, high)
+    ends = excess(high)[1]
     return high, [1 / (1 - high)] * ends + [1 / (1 + high)] * (n - 2 - ends)
 
 
@@ -351,31 +361,23 @@ def _rational(steps: int, order: int, kept: Sequence[complex], radius: float) ->
     """
     known = order_conditions(steps, order)
     for digits in range(2, 25):
-        product = [Fraction(1)]
+        product = np.array([Fraction(1)])
         for w in kept:
             real, square = (Fraction(v).limit_denominator(math.isqrt(10**digits)) for v in (w.real, abs(w) ** 2))
-            product = _times(product, [Fraction(1), real] if w.imag == 0 else [Fraction(1), 2 * real, square])
+            product = np.convolve(product, [1, real] if w.imag == 0 else [1, 2 * real, square])
         rest: list[Fraction] = []
         for m in range(order):
             rest.append(known[m] - sum(product[i] * rest[m - i] for i in range(1, min(m, len(product) - 1) + 1)))
-        e = _times(product, rest)
+        e = np.convolve(product, rest)
         if e[-1] == 0:
             continue
         method = MultistepMethod(_states([c / e[-1] for c in e]), [1 / e[-1]], source=SOURCE.format(order))
-        parasitic = method.parasitic_radius
-        if method.order == order and method.is_zero_stable and parasitic <= radius * (1 + CLOSE):
+        is_close = (method.parasitic_radius or 0.0) <= radius * (1 + CLOSE)
+        if is_close and method.order == order and method.is_zero_stable:  # the slowest question last
             return method
     raise ValueError(
         f'expected to find a zero-stable method of {steps} steps and order {order}, got none: ask for another order'
     )
-
-
-def _times(p: Sequence[Fraction], q: Sequence[Fraction]) -> list[Fraction]:
-    product = [Fraction(0)] * (len(p) + len(q) - 1)
-    for i, c in enumerate(p):
-        for j, d in enumerate(q):
-            product[i + j] += c * d
-    return product
 
 
 def _to_keep(roots: np.ndarray, order: int) -> list[complex]:
@@ -402,12 +404,12 @@ def _to_keep(roots: np.ndarray, order: int) -> list[complex]:
     return kept
 
 
-def _search(steps: int, order: int, seed: int) -> np.ndarray:
-    """Parasitic roots of small radius that satisfy the order to rounding.
+def _search(steps: int, order: int, seed: int, progress: bool = False) -> np.ndarray:
+    """Parasitic roots of small radius that satisfy the order up to rounding.
 
-    They are sought as factors ``z^2 + r b z + r^2 c`` with ``|c| <= 1, |b| <= 1 + c``, which is the same as roots of
-    modulus at most r: real and complex pairs are one smooth family. The conditions are on the logarithm of q(1 + u), to
-    which the factors add up.
+    The unknowns are r and the factors ``z^2 + r b z + r^2 c`` of q with ``|c| <= 1, |b| <= 1 + c``. These inequalities
+    say that the roots have modulus at most r, and they make real and complex pairs one smooth family. The order's
+    conditions are put on the logarithm of q(1 + u), where the factors' contributions add up.
     """
     need('robustness')
     from scipy.optimize import minimize
@@ -447,7 +449,9 @@ def _search(steps: int, order: int, seed: int) -> np.ndarray:
     limits = [(radius_bound(steps, order), 0.999), *[(-2, 2)] * pairs, *[(-1, 1)] * odd, *[(-1, 1)] * pairs]
     slope = np.eye(len(limits))[0]
     best = None
-    for x in _starts(steps, order, seed):
+    starts = _starts(steps, order, seed, progress)
+    what = f'searching {steps} steps, order {order}'
+    for x in tqdm(starts, what, RANDOM_STARTS + 1, leave=False, unit='start', disable=not progress):
         found = minimize(
             lambda x: x[0], x, jac=lambda x: slope, method='SLSQP', bounds=limits, constraints=constraints,
             options={'maxiter': 300, 'ftol': 1e-14},
@@ -478,16 +482,16 @@ def _log_series(f: np.ndarray) -> np.ndarray:
     return series
 
 
-def _starts(steps: int, order: int, seed: int) -> Iterator[np.ndarray]:
-    """Where the search begins: the design of one step less with a root 0, then at random."""
+def _starts(steps: int, order: int, seed: int, progress: bool) -> Iterator[np.ndarray]:
+    """Where the search begins: the design of one step less with a further root 0, then random points."""
     pairs, odd = divmod(steps - 1, 2)
-    before = design(steps - 1, order, seed)
+    before = design(steps - 1, order, seed, progress)
     roots = sorted([*before.method.roots[1:], 0j], key=lambda z: (z.imag == 0, z.real, abs(z.imag)))
     two = np.array(roots[: 2 * pairs]).reshape(pairs, 2)
     b, c = -two.sum(-1).real / before.radius, two.prod(-1).real / before.radius**2
     yield np.array([before.radius, *b, *(-z.real / before.radius for z in roots[2 * pairs :]), *c])
     rng = np.random.default_rng(seed)
-    for _ in range(STARTS):
+    for _ in range(RANDOM_STARTS):
         c = rng.uniform(-1, 1, pairs)
         b = rng.uniform(-1, 1, pairs) * (1 + c)
         yield np.array([rng.uniform(before.bound, 0.95), *b, *rng.uniform(-1, 1, odd), *c])

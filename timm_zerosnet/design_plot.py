@@ -8,24 +8,23 @@ from typing import Any
 import numpy as np
 
 from . import method_plot
-from ._files import replacing
 from .design import Design, parasitic_roots, radii, zero_stable_interval
-from .method_plot import BAD, GOOD, INK
+from .method_plot import BAD, GOOD, INK, draw_circle, finish
 
-RAYS, TRIED = 120, 50  # directions about the design, and distances along each
-THIN = 0.25  # of its height: a region that is thinner across its slope is drawn sheared
+RAYS, DISTANCES = 120, 50  # directions about the design, and distances tried along each
+THIN = 0.25  # a region whose width across its slope is less than this part of its height is drawn sheared
 
 
 def plot(design: Design, path: Path) -> None:
     """Draw the zero-stable set over its free parameters, and the root locus: the parasitic roots as b0 changes.
 
-    With one free parameter the set is an interval, under the curve of the radius; with two a region in the plane of b0
-    and a0, with its radii, sheared where it is thin; with more the slice of it in which all others are those of the
-    design. With none it is the method alone, drawn as any other.
+    With one free parameter the set is an interval, drawn under the curve of the radius. With two it is a region in the
+    plane of b0 and a0, coloured by radius, and sheared if it is thin. With more, a slice of it is drawn, in which all
+    parameters but b0 and a0 are those of the design. With none, the method is drawn as any other.
 
     Args:
-        design: Of ``design.design``.
-        path: ``.png``, ``.svg`` or ``.pdf``; replaced once the picture is whole.
+        design: A result of ``design.design``.
+        path: A file ``.png``, ``.svg`` or ``.pdf``, which is replaced once the picture is complete.
 
     Raises:
         OutputError: if it cannot be written.
@@ -33,23 +32,17 @@ def plot(design: Design, path: Path) -> None:
     if not design.free:
         method_plot.plot(design.method, path)
         return
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10.5, 4.9), layout='constrained')
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
+    figure, left, right = method_plot.two_axes(width=10.5)
     steps = f'{design.steps} steps, order {design.order}, one slope'
     found = '' if design.proven else ' found'
     figure.suptitle(f'{steps}: smallest parasitic radius{found} {design.radius:.6g}', fontsize=11)
     stable = _curve(left, design) if len(design.free) == 1 else _region(figure, left, design)
     _locus(figure, right, design, stable)
-    with replacing(path) as partial:
-        figure.savefig(partial, format=path.suffix[1:].lower(), dpi=150)
+    method_plot.save(figure, path)
 
 
 def _values(design: Design, *first: np.ndarray) -> list[np.ndarray]:
-    """All free parameters: ``first``, then those of the design."""
+    """All free parameters: ``first``, then the rest as in the design."""
     return [*first, *(np.array(float(v)) for v in list(design.free.values())[len(first) :])]
 
 
@@ -57,8 +50,8 @@ def _radii(design: Design, *first: np.ndarray) -> np.ndarray:
     return radii(design.steps, design.order, *_values(design, *first))
 
 
-def _stable(found: np.ndarray) -> np.ndarray:
-    return found <= 1 + 1e-9
+def _stable(radius: np.ndarray) -> np.ndarray:
+    return radius <= 1 + 1e-9
 
 
 def _curve(axes: Any, design: Design) -> np.ndarray:
@@ -72,7 +65,7 @@ def _curve(axes: Any, design: Design) -> np.ndarray:
     axes.axhline(1, color=INK, linewidth=0.8, linestyle=':')
     axes.plot(float(design.free['b0']), design.radius, 'o', color=BAD, markeredgecolor='white', markersize=8)
     axes.set(xlabel='b0', ylabel='parasitic radius', xlim=(b0[0], b0[-1]), ylim=(0, None))
-    _finish(axes, f'zero-stable for {interval}')
+    finish(axes, f'zero-stable for {interval}')
     return np.array([low, high])
 
 
@@ -94,7 +87,7 @@ def _region(figure: Any, axes: Any, design: Design) -> np.ndarray:
     figure.colorbar(filled, ax=axes, label='parasitic radius', ticks=np.linspace(0, 1, 6))
     axes.set(xlabel='b0', ylabel=f'a0 {shear:+g} b0'.replace('-', '- ').replace('+', '+ ') if shear else 'a0')
     fixed = list(design.free)[2:]
-    _finish(axes, f'zero-stable set, with {_few(fixed)} of the design' if fixed else 'zero-stable set')
+    finish(axes, f'zero-stable set, with {_range(fixed)} of the design' if fixed else 'zero-stable set')
     return best[0] + _reach(design, np.array([[-1.0, 0], [1, 0]])) * (-1, 1)
 
 
@@ -103,14 +96,14 @@ def _best(design: Design) -> np.ndarray:
 
 
 def _reach(design: Design, directions: np.ndarray) -> np.ndarray:
-    """How far along each direction (b0, a0) the methods stay zero-stable, counted from the design."""
-    distances = np.geomspace(1e-5, 4.0**design.steps, TRIED)
+    """How far from the design, along each direction (b0, a0), the methods stay zero-stable."""
+    distances = np.geomspace(1e-5, 4.0**design.steps, DISTANCES)
 
     def stable(distance):
         points = _best(design) + distance[..., None] * directions
         return _stable(_radii(design, points[..., 0], points[..., 1]))
 
-    first = np.argmin(stable(np.broadcast_to(distances[:, None], (TRIED, len(directions)))), 0)
+    first = np.argmin(stable(np.broadcast_to(distances[:, None], (DISTANCES, len(directions)))), 0)
     inside, outside = np.where(first > 0, distances[first - 1], 0), distances[first]
     for _ in range(14):
         middle = (inside + outside) / 2
@@ -119,8 +112,13 @@ def _reach(design: Design, directions: np.ndarray) -> np.ndarray:
 
 
 def _outline(design: Design) -> np.ndarray:
-    """Points (b0, a0) of the boundary less the design; rays that are spread evenly about a region, however thin."""
-    angles, spread = np.linspace(0, 2 * np.pi, RAYS, endpoint=False), np.eye(2)
+    """Points of the boundary, as (b0, a0) less those of the design.
+
+    They are where rays from the design leave the region. Each round spreads the directions by the shape that the last
+    one found, so that a thin region gets rays along its whole length.
+    """
+    angles = np.linspace(0, 2 * np.pi, RAYS, endpoint=False)
+    spread: np.ndarray = np.eye(2)
     for _ in range(4):
         directions = np.stack([np.cos(angles), np.sin(angles)], 1) @ spread.T
         points = _reach(design, directions)[:, None] * directions
@@ -128,17 +126,14 @@ def _outline(design: Design) -> np.ndarray:
     return points
 
 
-def _few(names: list[str]) -> str:
+def _range(names: list[str]) -> str:
     return ', '.join(names) if len(names) < 3 else f'{names[0]} to {names[-1]}'
 
 
 def _locus(figure: Any, axes: Any, design: Design, stable: np.ndarray) -> None:
-    circle = np.exp(1j * np.linspace(0, 2 * np.pi, 400))
-    axes.fill(circle.real, circle.imag, color=GOOD, alpha=0.08, linewidth=0)
-    axes.plot(circle.real, circle.imag, color=INK, linewidth=1)
-    axes.plot(design.radius * circle.real, design.radius * circle.imag, color=GOOD, linewidth=0.9, linestyle='--')
+    draw_circle(axes, design.radius)
     best = float(design.free['b0'])
-    near = np.linspace(0, 1, 1001) ** 4  # a multiple root splits fast
+    near = np.linspace(0, 1, 1001) ** 4  # dense at the design, where a multiple root splits fast
     b0 = np.concatenate([best + (end - best) * near for end in stable])
     roots = parasitic_roots(design.steps, design.order, *_values(design, b0))
     shown = np.broadcast_to(b0[:, None], roots.shape)
@@ -149,11 +144,4 @@ def _locus(figure: Any, axes: Any, design: Design, stable: np.ndarray) -> None:
     axes.plot(parasitic.real, parasitic.imag, 'o', color=BAD, markersize=7, markeredgecolor='white', zorder=3)
     axes.set(xlim=(-1.15, 1.15), ylim=(-1.15, 1.15), aspect='equal')
     fixed = list(design.free)[1:]
-    _finish(axes, f'root locus over b0, with {_few(fixed)} of the design' if fixed else 'root locus over b0')
-
-
-def _finish(axes: Any, title: str) -> None:
-    axes.set_title(title, fontsize=10)
-    axes.tick_params(labelsize=8)
-    for side in ('top', 'right'):
-        axes.spines[side].set_visible(False)
+    finish(axes, f'root locus over b0, with {_range(fixed)} of the design' if fixed else 'root locus over b0')

@@ -12,8 +12,8 @@ from ._files import replacing
 from .multistep import MultistepMethod
 
 GOOD, BAD, INK = '#1f6fb4', '#c0392b', '#444444'
-FARTHEST = 4.0  # times the middle of the boundary, where it runs to infinity
-NARROW = 8.0  # ratio of the sides from which on they have scales of their own
+FARTHEST = 4.0  # a boundary that runs to infinity is drawn up to this multiple of its median modulus
+NARROW = 8.0  # if one side of the region is longer than this multiple of the other, each axis has its own scale
 
 
 def plot(method: MultistepMethod, path: Path) -> None:
@@ -21,20 +21,30 @@ def plot(method: MultistepMethod, path: Path) -> None:
 
     Args:
         method: Any method.
-        path: ``.png``, ``.svg`` or ``.pdf``; replaced once the picture is whole.
+        path: A file ``.png``, ``.svg`` or ``.pdf``, which is replaced once the picture is complete.
 
     Raises:
         OutputError: if it cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.5, 4.9), layout='constrained')
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
+    figure, left, right = two_axes(width=9.5)
     figure.suptitle(f'{_title(method)}\n{_verdict(method)}', fontsize=11)
     _roots(left, method)
     _region(right, method)
+    save(figure, path)
+
+
+def two_axes(width: float) -> tuple[Any, Any, Any]:
+    """A figure with two axes side by side, and these; pyplot, which may want a display, is not used."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, 4.9), layout='constrained')
+    FigureCanvasAgg(figure)
+    return figure, *figure.subplots(1, 2)
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a figure in the format of the path's suffix; an old file is replaced once the new one is complete."""
     with replacing(path) as partial:
         figure.savefig(partial, format=path.suffix[1:].lower(), dpi=150)
 
@@ -50,14 +60,12 @@ def _verdict(method: MultistepMethod) -> str:
 
 
 def _roots(axes: Any, method: MultistepMethod) -> None:
-    circle = np.exp(1j * np.linspace(0, 2 * np.pi, 400))
-    axes.fill(circle.real, circle.imag, color=GOOD, alpha=0.08, linewidth=0)
-    axes.plot(circle.real, circle.imag, color=INK, linewidth=1)
     radius = method.parasitic_radius
-    if radius and radius < 1 - 1e-9:
-        axes.plot(radius * circle.real, radius * circle.imag, color=GOOD, linewidth=0.9, linestyle='--')
+    inner = radius if radius is not None and 0 < radius < 1 - 1e-9 else None
+    draw_circle(axes, inner)
+    if inner is not None:
         axes.annotate(
-            f'parasitic radius {radius:.3g}', (0, -radius), (0, -5), textcoords='offset points', color=GOOD,
+            f'parasitic radius {inner:.3g}', (0, -inner), (0, -5), textcoords='offset points', color=GOOD,
             ha='center', va='top', fontsize=8,
         )  # fmt: skip
     found = Counter(complex(round(z.real, 9), round(z.imag, 9)) for z in method.roots)
@@ -69,7 +77,16 @@ def _roots(axes: Any, method: MultistepMethod) -> None:
             axes.annotate(f'× {times}', (z.real, z.imag), (0, 9), textcoords='offset points', color=color, ha='center')
     reach = 1.15 * max(1.0, method.spectral_radius)
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach))
-    _finish(axes, 'roots of the characteristic polynomial')
+    _finish_plane(axes, 'roots of the characteristic polynomial')
+
+
+def draw_circle(axes: Any, radius: float | None) -> None:
+    """The unit circle, and a dashed circle of the given radius inside it."""
+    circle = np.exp(1j * np.linspace(0, 2 * np.pi, 400))
+    axes.fill(circle.real, circle.imag, color=GOOD, alpha=0.08, linewidth=0)
+    axes.plot(circle.real, circle.imag, color=INK, linewidth=1)
+    if radius is not None:
+        axes.plot(radius * circle.real, radius * circle.imag, color=GOOD, linewidth=0.9, linestyle='--')
 
 
 def _region(axes: Any, method: MultistepMethod) -> None:
@@ -89,17 +106,19 @@ def _region(axes: Any, method: MultistepMethod) -> None:
     empty = not (grown <= 1 + 1e-9).any()
     axes.plot(shown.real, shown.imag, color=GOOD, linewidth=1.2, linestyle='--' if empty else '-')
     axes.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
-    _finish(
-        axes,
-        'boundary locus (the region has no interior)' if empty else 'region of absolute stability',
-    )
+    _finish_plane(axes, 'boundary locus (the region has no interior)' if empty else 'region of absolute stability')
     axes.set(xlabel='Re z', ylabel='Im z', aspect='auto' if thin else 'equal')
 
 
-def _finish(axes: Any, title: str) -> None:
+def _finish_plane(axes: Any, title: str) -> None:
     axes.axhline(0, color=INK, linewidth=0.5, alpha=0.5)
     axes.axvline(0, color=INK, linewidth=0.5, alpha=0.5)
     axes.set_aspect('equal')
+    finish(axes, title)
+
+
+def finish(axes: Any, title: str) -> None:
+    """What all axes have in common: a title, small labels, a frame on two sides alone."""
     axes.set_title(title, fontsize=10)
     axes.tick_params(labelsize=8)
     for side in ('top', 'right'):

@@ -13,8 +13,12 @@ from .multistep import Coefficient, MultistepMethod, as_fraction, shown, written
 CHEN = 'Chen, Jin, Shang 2022, Zero Stability Well Predicts Performance of Convolutional Neural Networks'
 
 
-def zerosnet_coefficients(mu):
-    """``a`` and ``b[0]`` of ZeroSNet's family for ``mu = 1 / lambda``: numbers, fractions or tensors."""
+def zerosnet_coefficients(mu):  # without types: TorchScript, which compiles it for ZeroSNetStep, would refuse Any
+    """``a`` and ``b[0]`` of ZeroSNet's family for ``mu = 1 / lambda``.
+
+    Args:
+        mu: A number, a fraction or a tensor; the coefficients are of the same kind.
+    """
     return (3 * (1 + mu) / 4, -mu, (1 + mu) / 4), (3 - mu) / 2
 
 
@@ -22,7 +26,8 @@ def zerosnet(lam: Coefficient, name: str = '') -> MultistepMethod:
     """ZeroSNet's family: three states, one slope, order 2; zero-stable iff lambda <= -1 or lambda > 1/3.
 
     Args:
-        lam: lambda, any number but 0; ``inf`` is ``mu = 1 / lambda = 0``.
+        lam: lambda, any number but 0; ``inf`` stands for ``mu = 1 / lambda = 0``.
+        name: What to call the method, by default ``zerosnet(lambda)``.
 
     Raises:
         ValueError: if lambda is 0 or no number.
@@ -47,17 +52,16 @@ def optimal(k: Coefficient) -> MultistepMethod:
     Raises:
         ValueError: if k is no such integer.
     """
-    steps = as_fraction(k)
-    if steps.denominator != 1 or not 2 <= steps <= 64:
+    given = as_fraction(k)
+    if given.denominator != 1 or not 2 <= given <= 64:
         raise ValueError(f'optimal: expected an integer number of steps from 2 to 64, got {shown(k)}')
-    k = int(steps)
-    r = Fraction(1, 2 * k - 3)
-    power = [math.comb(k - 1, i) * r ** (k - 1 - i) for i in range(k)] + [Fraction(0)]
-    rho = [high - low for low, high in zip(power, [Fraction(0)] + power[:-1], strict=True)]
+    steps = int(given)
+    r = Fraction(1, 2 * steps - 3)
+    power: list[Fraction] = [math.comb(steps - 1, i) * r**i for i in range(steps)]  # (z + r)^(k-1), descending powers
     return MultistepMethod(
-        [-c for c in reversed(rho[:-1])],
-        [(1 + r) ** (k - 1)],
-        f'optimal({k})',
+        [high - low for high, low in zip(power, [*power[1:], Fraction(0)], strict=True)],
+        [(1 + r) ** (steps - 1)],
+        f'optimal({steps})',
         'this package: smallest parasitic radius of order 2 with one slope',
     )
 
@@ -108,19 +112,19 @@ def parse_method(method: MethodLike) -> MultistepMethod:
 
     Args:
         method: A ``MultistepMethod`` (returned as it is) or a string: a name of ``METHODS`` such as ``'ab2'``, or a
-            family with its parameter, such as ``'zerosnet(-9/5)'``, ``'optimal(4)'``, ``'lm(1.05)'``,
-            ``'momentum(0.9)'``, or coefficients, newest first, such as ``'a(1/3,5/9,1/9) b(16/9)'``
-            (``MultistepMethod.text``).
+            family with its parameter, such as ``'zerosnet(-9/5)'``, ``'optimal(4)'``, ``'lm(1.05)'`` or
+            ``'momentum(0.9)'``, or the coefficients, newest first, such as ``'a(1/3,5/9,1/9) b(16/9)'``
+            (``MultistepMethod.text`` writes them so).
 
     Raises:
         ValueError: for an unknown name (the nearest ones are suggested), a parameter that the family refuses or
             coefficients that make no method.
-        TypeError: if it is neither.
+        TypeError: if ``method`` is neither a method nor a string.
     """
     if isinstance(method, MultistepMethod):
         return method
     if not isinstance(method, str):
-        raise TypeError(f'method={method!r} is a {type(method).__name__}; accepted: a MultistepMethod or a name')
+        raise TypeError(f'method: expected a MultistepMethod or a name, got {method!r} of type {type(method).__name__}')
     name = method.strip().lower()
     if name in METHODS:
         return METHODS[name]
@@ -129,8 +133,9 @@ def parse_method(method: MethodLike) -> MultistepMethod:
         return FAMILIES[call[1]](call[2].strip())
     own = re.fullmatch(r'a\s*\(([^()]*)\)\s*b\s*\(([^()]*)\)', name)
     if own:
-        return MultistepMethod(*(own[i].replace(',', ' ').split() for i in (1, 2)))
+        a, b = (text.replace(',', ' ').split() for text in own.groups())
+        return MultistepMethod(a, b)
     legal = [*METHODS, *(f'{family}(...)' for family in FAMILIES)]
     near = nearest(name, legal, 3, 0.5)
     hint = f'did you mean {" or ".join(near)}? ' if near else ''
-    raise ValueError(f'unknown method {method!r}: {hint}accepted: {", ".join(legal)}, a(...) b(...)')
+    raise ValueError(f'unknown method {method!r}: {hint}expected one of {", ".join(legal)}, a(...) b(...)')

@@ -1,13 +1,14 @@
 """Linear multistep methods: exact coefficients, order of accuracy and zero stability.
 
-A method is ``x[n+1] = sum_i a[i] x[n-i] + h sum_j b[j] f(x[n-j])``, ``i, j = 0..k-1``. Everything that
-decides is computed on fractions; floating point serves display only, because the roots that numpy finds
-err by 2e-4 at a quadruple root.
+A method is ``x[n+1] = sum_i a[i] x[n-i] + h sum_j b[j] f(x[n-j])``, ``i, j = 0..k-1``. Order and zero stability are
+decided on fractions. Roots in floating point serve display only: numpy's err by 2e-4 at a quadruple root.
 
 References:
     Hairer, Norsett and Wanner, Solving Ordinary Differential Equations I, chapter III.
     Dahlquist, Convergence and stability in the numerical integration of ordinary differential
     equations, Math. Scand. 4 (1956).
+    Miller, On the location of zeros of certain classes of polynomials with applications to numerical analysis,
+    J. Inst. Maths Applics 8 (1971): the exact decision of zero stability.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
+from itertools import accumulate
 from numbers import Rational, Real
-from typing import Callable, Sequence, Union
+from typing import Any, Callable, Iterable, Sequence, Union
 
 import numpy as np
 
 Coefficient = Union[int, float, str, Fraction]
-LARGEST = float(np.finfo(np.float64).max)
-LONG = 2000  # bits; longer numbers are written as floats
-Polynomial = tuple[Fraction, ...]  # ascending powers, the last entry is not zero; () is the zero polynomial
+Coefficients = Union[Coefficient, Iterable[Coefficient]]
+LARGEST_FLOAT = float(np.finfo(np.float64).max)
+MOST_BITS = 2000  # a numerator or denominator that is longer is written as a float
+Polynomial = tuple[Fraction, ...]  # ascending powers, the last entry is not zero
 
 
 def as_fraction(value: Coefficient) -> Fraction:
@@ -54,7 +57,7 @@ def _exact(value: Coefficient) -> Fraction:
             raise ValueError
         return _simplest_fraction(value)
     text = str(value).strip()
-    if '/' not in text:  # first as a float: the digits of 1e999999999 would fill the memory
+    if '/' not in text:  # as a float first: the digits of 1e999999999 as a fraction would fill the memory
         number = float(text)
         if not math.isfinite(number):
             raise OverflowError
@@ -66,7 +69,7 @@ def _exact(value: Coefficient) -> Fraction:
 
 
 def shown(value: object, most: int = 60) -> str:
-    """What was given, for a message of one line."""
+    """A given value as a message of one line shows it, shortened to ``most`` characters."""
     try:
         text = repr(value)
     except ValueError:  # Python writes no integers of more than 4300 digits
@@ -75,8 +78,8 @@ def shown(value: object, most: int = 60) -> str:
 
 
 def written(value: Fraction) -> str:
-    """The number as a fraction, or as a float where that would fill lines."""
-    if max(value.numerator.bit_length(), value.denominator.bit_length()) <= LONG:
+    """The number as a fraction, or as a float where a fraction would fill lines."""
+    if max(value.numerator.bit_length(), value.denominator.bit_length()) <= MOST_BITS:
         return str(value)
     try:
         return f'{float(value):.17g}'
@@ -84,14 +87,15 @@ def written(value: Fraction) -> str:
         return 'inf' if value > 0 else '-inf'
 
 
-def _simplest_fraction(value) -> Fraction:
+def _simplest_fraction(value: Any) -> Fraction:
+    """Of the numbers that round to a float (of Python or numpy, whatever its precision), the simplest fraction."""
     kind = type(value)
     exact = Fraction(float(value))
     if exact.denominator == 1:
         return exact
     half_gap = Fraction(float(np.spacing(np.abs(value)))) / 2
     simplest = _simplest_between(abs(exact) - half_gap, abs(exact) + half_gap)
-    # at the very edge of the interval ties may round away from value
+    # at the very ends of the interval a tie may round away from value
     if kind(float(simplest)) != abs(value):
         simplest = abs(exact)
     return simplest if exact >= 0 else -simplest
@@ -112,104 +116,66 @@ def _trim(p: Sequence[Fraction]) -> Polynomial:
     return tuple(p[:end])
 
 
-def _monic(p: Polynomial) -> Polynomial:
-    return tuple(c / p[-1] for c in p)
+def satisfies_root_condition(p: Sequence[Fraction]) -> bool:
+    """Whether every root has modulus <= 1 and those of modulus 1 are simple; decided exactly.
 
-
-def _primitive(p: Polynomial) -> Polynomial:
-    """``p`` times the positive number that makes its coefficients integers without a common factor."""
+    Args:
+        p: Coefficients of a polynomial, ascending powers, the last one not zero.
+    """
     scale = math.lcm(*(c.denominator for c in p))
-    whole = [int(c * scale) for c in p]
-    content = math.gcd(*whole)
-    return tuple(Fraction(c // content) for c in whole)
-
-
-def _derivative(p: Polynomial) -> Polynomial:
-    return tuple(i * c for i, c in enumerate(p))[1:]
-
-
-def _divide(p: Polynomial, q: Polynomial) -> tuple[Polynomial, Polynomial]:
-    rest, quotient = list(p), [Fraction(0)] * max(len(p) - len(q) + 1, 0)
-    for shift in reversed(range(len(quotient))):
-        quotient[shift] = factor = rest[shift + len(q) - 1] / q[-1]
-        for i, c in enumerate(q):
-            rest[shift + i] -= factor * c
-    return _trim(quotient), _trim(rest)
-
-
-def _gcd(p: Polynomial, q: Polynomial) -> Polynomial:
-    while q:
-        p, q = q, _primitive(_divide(p, q)[1])  # unscaled, the fractions grow exponentially
-    return _monic(p)
-
-
-def _inside_unit_circle(p: Polynomial) -> bool:
-    """Whether all roots have modulus < 1 (Schur-Cohn recursion)."""
-    while len(p) > 1:
-        if abs(p[0]) >= abs(p[-1]):
-            return False
-        p = _primitive(_trim([p[-1] * c - p[0] * r for c, r in zip(p, reversed(p), strict=True)][1:]))
-    return True
-
-
-def _zero_stable(rho: Polynomial) -> bool:
-    """Whether all roots have modulus <= 1 and those of modulus 1 are simple."""
-    repeated = _gcd(rho, _derivative(rho))
-    simple = _divide(rho, repeated)[0]
-    # a root on the circle is its own reciprocal conjugate, so it is a root of both
-    circle = _gcd(simple, _trim(simple[::-1]))
-    inside = _divide(simple, circle)[0]
-    # Cohn: a self-reciprocal polynomial with simple roots has them all on the circle iff those of its
+    rest = _reduce([int(c * scale) for c in p])
+    if len(rest) == 1:
+        return True
+    # the product of these roots has modulus 1 or more, so all of them must lie on the circle. A polynomial with all
+    # roots there reads the same from both ends, up to its sign; then Cohn: they are simple iff the roots of the
     # derivative lie inside
-    return all(_inside_unit_circle(p) for p in (repeated, inside, _derivative(circle) or circle))
+    mirrored = rest[::-1]
+    if rest != mirrored and rest != [-c for c in mirrored]:
+        return False
+    return len(_reduce([i * c for i, c in enumerate(rest)][1:])) == 1
 
 
-def _factors(p: Polynomial) -> list[tuple[Polynomial, int]]:
-    """Square-free factors with their multiplicities (Yun's algorithm)."""
-    shared = _gcd(p, _derivative(p))
-    rest, derived = _divide(p, shared)[0], _divide(_derivative(p), shared)[0]
-    found, multiplicity = [], 1
-    while len(rest) > 1:
-        derived = _minus(derived, _derivative(rest))
-        factor = _gcd(rest, derived) if derived else _monic(rest)
-        if len(factor) > 1:
-            found.append((factor, multiplicity))
-        rest = _divide(rest, factor)[0]
-        derived = _divide(derived, factor)[0] if derived else ()
-        multiplicity += 1
-    return found
+def _reduce(p: list[int]) -> list[int]:
+    """What the Schur-Cohn recursion leaves: a constant iff all roots of ``p`` lie inside the unit circle.
+
+    A step takes away one root inside the circle. It keeps the roots on the circle with their multiplicities, and the
+    number of those outside. It is possible while the roots' product has a modulus < 1.
+    """
+    while len(p) > 1 and abs(p[0]) < abs(p[-1]):
+        p = [p[-1] * c - p[0] * mirrored for c, mirrored in zip(p, reversed(p), strict=True)][1:]
+        content = math.gcd(*p)  # otherwise the integers double their length in each step
+        p = [c // content for c in p]
+    return p
 
 
-def _minus(p: Polynomial, q: Polynomial) -> Polynomial:
-    size = max(len(p), len(q))
-    return _trim([(p[i] if i < len(p) else Fraction(0)) - (q[i] if i < len(q) else Fraction(0)) for i in range(size)])
+def _find_roots(p: Sequence[Fraction]) -> tuple[complex, ...]:
+    """Roots in floating point, each as often as its multiplicity, largest modulus first."""
+    from sympy import QQ, Poly, Symbol  # torch needs it as well, but loads it late
 
-
-def _roots(p: Polynomial) -> tuple[complex, ...]:
-    """Roots for display, repeated by multiplicity, largest modulus first."""
+    exact = Poly.from_list([QQ(c.numerator, c.denominator) for c in reversed(p)], Symbol('z'), domain=QQ)
     found = [
         complex(z)
-        for factor, times in _factors(p)
-        for z in np.roots([float(c) for c in reversed(factor)])
-        for _ in range(times)
+        for factor, multiplicity in exact.sqf_list()[1]
+        for z in np.roots([int(c.p) / int(c.q) for c in factor.monic().all_coeffs()])
+        for _ in range(multiplicity)
     ]
     return tuple(sorted(found, key=lambda z: (-round(abs(z), 12), -z.real, z.imag)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class MultistepMethod:
     """An explicit linear multistep method with exact coefficients.
 
     ``x[n+1] = sum_i a[i] x[n-i] + h sum_j b[j] f(x[n-j])``
 
     Args:
-        a: Weights of the states, newest first, at least one that is not zero. Ints, finite floats (the simplest
-            fraction that rounds to it), Fractions or strings such as ``'5/9'``.
-        b: Weights of the slopes, newest first, likewise; all zero only where consistency asks for it (a double root
-            at 1, such as ZeroSNet's lambda = 1/3). The shorter of ``a`` and ``b`` is padded with zeros, zeros at the
-            end of both are dropped.
-        name: What to call it; not compared.
-        source: Where it comes from; not compared.
+        a: Weights of the states, newest first, at least one that is not zero. Each is an integer, a finite float (it
+            stands for the simplest fraction that rounds to it), a Fraction or a string such as ``'5/9'``.
+        b: Weights of the slopes, newest first, given likewise. They may all be zero only where consistency asks for it
+            (a double root at 1, such as ZeroSNet's lambda = 1/3). The shorter of ``a`` and ``b`` is padded with zeros;
+            zeros at the end of both are dropped.
+        name: What to call the method; not compared.
+        source: Where the method comes from; not compared.
 
     Raises:
         ValueError: if ``a`` or ``b`` is empty, all zero, not finite or beyond the range of a float.
@@ -224,30 +190,18 @@ class MultistepMethod:
     name: str = field(default='', compare=False)
     source: str = field(default='', compare=False)
 
-    def __post_init__(self):
-        for key in ('a', 'b'):
-            given = getattr(self, key)
-            values = [given] if isinstance(given, (str, Real)) else list(given)
-            exact = _trim([as_fraction(v) for v in values])
-            if not exact and not (key == 'b' and values and self._slope_weight == 0 and sum(self.a) == 1):
-                raise ValueError(f'{key}={given!r}: accepted is at least one coefficient, not all of them zero')
-            if any(abs(c) > LARGEST for c in exact):
-                raise ValueError(f'{key}: expected coefficients that a float can hold, got {shown(given)}')
-            object.__setattr__(self, key, exact)
-        steps = max(len(self.a), len(self.b))
-        for key in ('a', 'b'):
-            exact = getattr(self, key)
-            object.__setattr__(self, key, exact + (Fraction(0),) * (steps - len(exact)))
+    def __init__(self, a: Coefficients, b: Coefficients, name: str = '', source: str = ''):
+        states = _read_coefficients('a', a)
+        slopes = _read_coefficients('b', b, may_be_zero=sum(states) == 1 and _slope_weight(states) == 0)
+        steps = max(len(_trim(states)), len(_trim(slopes)))
+        padded = ((*_trim(c), *[Fraction(0)] * (steps - len(_trim(c)))) for c in (states, slopes))
+        for field_name, value in zip(('a', 'b', 'name', 'source'), (*padded, name, source), strict=True):
+            object.__setattr__(self, field_name, value)
 
     @property
     def steps(self) -> int:
         """Number k of history terms; the first k - 1 steps need a starting method."""
         return len(self.a)
-
-    @property
-    def _slope_weight(self) -> Fraction:
-        """What sum b must be for a consistent method: rho'(1)."""
-        return sum((i * c for i, c in enumerate(self.a)), Fraction(1))
 
     @property
     def rho(self) -> Polynomial:
@@ -257,7 +211,7 @@ class MultistepMethod:
     @cached_property
     def is_zero_stable(self) -> bool:
         """Whether every root of rho has modulus <= 1 and those of modulus 1 are simple; decided exactly."""
-        return _zero_stable(self.rho)
+        return satisfies_root_condition(self.rho)
 
     @property
     def formula(self) -> str:
@@ -265,11 +219,11 @@ class MultistepMethod:
         terms = [(c, f'x[n{-i or ""}]') for i, c in enumerate(self.a)]
         terms += [(c, f'f(x[n{-j or ""}])') for j, c in enumerate(self.b)]
         text = ''
-        for c, what in terms:
+        for c, term in terms:
             if c:
                 sign = '-' if c < 0 else '+' if text else ''
                 text += f' {sign} ' if text else sign
-                text += what if abs(c) == 1 else f'{written(abs(c))} {what}'
+                text += term if abs(c) == 1 else f'{written(abs(c))} {term}'
         return f'x[n+1] = {text}'
 
     @property
@@ -299,7 +253,7 @@ class MultistepMethod:
     @cached_property
     def roots(self) -> tuple[complex, ...]:
         """Roots of rho in floating point, each as often as its multiplicity, largest modulus first."""
-        return _roots(self.rho)
+        return _find_roots(self.rho)
 
     @property
     def spectral_radius(self) -> float:
@@ -309,10 +263,10 @@ class MultistepMethod:
     @property
     def parasitic_radius(self) -> float | None:
         """Largest modulus once one root z = 1 is taken out, 0 for one step; None if rho(1) is not 0."""
-        quotient, rest = _divide(self.rho, (Fraction(-1), Fraction(1)))
-        if rest:
+        if sum(self.a) != 1:
             return None
-        return max((abs(z) for z in _roots(quotient)), default=0.0)
+        *quotient, _ = accumulate(reversed(self.rho))  # of the division by z - 1 (Horner), descending powers
+        return max((abs(z) for z in _find_roots(quotient[::-1])), default=0.0)
 
     def amplification(self, z: complex | np.ndarray) -> np.ndarray:
         """How much a step amplifies solutions of ``x' = z x`` (h = 1): the largest root modulus of ``rho - z sigma``.
@@ -326,10 +280,9 @@ class MultistepMethod:
             Floats of the shape of ``z``; for Euler's method ``|1 + z|``.
         """
         z = np.asarray(z, dtype=complex)
+        a, b = np.array(self.a, dtype=float), np.array(self.b, dtype=float)
         companion = np.zeros((*z.shape, self.steps, self.steps), dtype=complex)
-        companion[..., 0, :] = np.array([float(c) for c in self.a]) + z[..., None] * np.array(
-            [float(c) for c in self.b]
-        )
+        companion[..., 0, :] = a + z[..., None] * b
         companion[..., np.arange(1, self.steps), np.arange(self.steps - 1)] = 1
         return np.abs(np.linalg.eigvals(companion)).max(-1)
 
@@ -374,8 +327,8 @@ class MultistepMethod:
         if self.is_consistent:
             return f'{stable}; consistent, order {self.order}'
         return (
-            f'{stable}; not consistent: sum a = {written(sum(self.a))} (must be 1), sum b = '
-            f'{written(sum(self.b))} (must be 1 + sum i a[i] = {written(self._slope_weight)})'
+            f'{stable}; not consistent: sum a = {written(sum(self.a, Fraction(0)))} (must be 1), sum b = '
+            f'{written(sum(self.b, Fraction(0)))} (must be 1 + sum i a[i] = {written(_slope_weight(self.a))})'
         )
 
     @property
@@ -387,7 +340,23 @@ class MultistepMethod:
         return self.name or self._text(written)
 
     def _text(self, write: Callable[[Fraction], str]) -> str:
-        return ' '.join(f'{key}({",".join(map(write, _trim(c) or (0,)))})' for key, c in (('a', self.a), ('b', self.b)))
+        a, b = (','.join(write(c) for c in _trim(coefficients) or (Fraction(0),)) for coefficients in (self.a, self.b))
+        return f'a({a}) b({b})'
+
+
+def _read_coefficients(key: str, given: Coefficients, may_be_zero: bool = False) -> list[Fraction]:
+    values = [given] if isinstance(given, (str, int, float, Fraction, Real)) else list(given)
+    exact = [as_fraction(v) for v in values]
+    if not exact or not (may_be_zero or any(exact)):
+        raise ValueError(f'{key}: expected at least one coefficient that is not zero, got {shown(given)}')
+    if any(abs(c) > LARGEST_FLOAT for c in exact):
+        raise ValueError(f'{key}: expected coefficients that a float can hold, got {shown(given)}')
+    return exact
+
+
+def _slope_weight(a: Sequence[Fraction]) -> Fraction:
+    """What sum b is of a consistent method: rho'(1)."""
+    return sum((i * c for i, c in enumerate(a)), Fraction(1))
 
 
 def _format_root(z: complex) -> str:

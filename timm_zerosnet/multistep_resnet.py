@@ -2,7 +2,7 @@
 
 A block computes its slope ``f(x[n])`` with a pre-activation branch, updates the state by its method,
 ``x[n+1] = sum_i a[i] x[n-i] + sum_j b[j] f(x[n-j])``, and hands the history on. The first k - 1 blocks of a method with
-k terms are Euler steps.
+k terms are Euler steps. ``history.py`` plans what each block reads and hands on; here the plans become modules.
 
 Papers:
     ZeroSNet: Chen, Jin, Shang, Zero Stability Well Predicts Performance of Convolutional Neural Networks, AAAI 2022,
@@ -16,69 +16,90 @@ that the original implementations carry without using them do not exist here.
 
 import math
 import warnings
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+from dataclasses import dataclass
+from typing import Any, Callable, Collection, Dict, Iterable, List, Optional, Sequence, Tuple, Union, cast
 
 import torch
 from timm.layers import ClassifierHead, calculate_drop_path_rates, get_norm_act_layer
 from torch import Tensor, nn
 
 from .blocks import BLOCKS, MultistepBlock, MultistepStage, Stem, make_projection
+from .history import BlockPlan, plan_history
 from .methods import MethodLike, parse_method, zerosnet
 from .multistep import MultistepMethod, ZeroStabilityWarning
-from .steps import FixedStep, LMStep, ZeroSNetStep
+from .steps import FixedStep, LMStep, Step, ZeroSNetStep
 
 __all__ = ['MultistepResNet']
 
 LayerType = Union[str, Callable, type]
-LARGEST = torch.finfo(torch.float32).max
+LARGEST_FLOAT32 = torch.finfo(torch.float32).max
 
 
-def _live(uses: Sequence[Sequence[int]]) -> List[set]:
-    """Offsets (0 = newest) of the history that each block or a later one uses, and none after the last.
+@dataclass(frozen=True)
+class StageSpec:
+    """What a network's stages are built from: the arguments of ``MultistepResNet``, with the method already chosen."""
 
-    An entry at offset s is at offset s + 1 for the next block.
-    """
-    live: List[set] = [set() for _ in range(len(uses) + 1)]
-    for i in reversed(range(len(uses))):
-        live[i] = set(uses[i]) | {s - 1 for s in live[i + 1] if s > 0}
-    return live
+    layers: Tuple[int, ...]
+    widths: Tuple[int, ...]
+    block: str
+    stem: str
+    method: MultistepMethod
+    learn: Optional[str]
+    constrain_mu: bool
+    projection: str
+    start_projection: str
+    euler_at_projection: bool
+    output_stride: int
+
+
+@dataclass(frozen=True)
+class BlockShape:
+    """Channels and geometry of a block; ``changes`` says whether its history must be projected."""
+
+    in_chs: int
+    out_chs: int
+    stride: int
+    dilations: Tuple[int, int]
+    changes: bool
 
 
 class MultistepResNet(nn.Module):
     """A residual network with linear multistep skip connections.
 
     Args:
-        layers: Blocks of each stage, at least one in each.
-        widths: Width of each stage, as many as ``layers``, before the expansion (4) of a bottleneck.
+        layers: Number of blocks in each stage, at least one.
+        widths: Width of each stage, before the expansion (4) of a bottleneck.
         block: ``'basic'`` or ``'bottleneck'``.
         stem: ``'cifar'`` (conv3x3, final norm, any input size) or ``'imagenet'`` (conv7x7/2 and pooling, no
             final norm).
-        method: A ``MultistepMethod`` or its name, see ``parse_method``; default ``'zerosnet-opt'``. One that is not
-            zero-stable or not consistent is built with one ``ZeroStabilityWarning``.
-        learn: ``'mu'`` learns ZeroSNet's 1 / lambda in each block, ``'k'`` LM-ResNet's k; the method is then theirs,
-            and ``method`` is refused.
+        method: A ``MultistepMethod`` or its name, see ``parse_method``; by default ``'zerosnet-opt'``. A method that is
+            not zero-stable or not consistent gives one ``ZeroStabilityWarning``.
+        learn: ``'mu'`` to learn ZeroSNet's 1 / lambda in each block, ``'k'`` to learn LM-ResNet's k. Either brings its
+            own method, and ``method`` is refused.
         projection: How the newest state is projected where width or stride change: ``'bare'`` conv1x1, ``'preact'``
             BN-ReLU-conv1x1, ``'shared'`` conv1x1 of the block's relu(bn1(x)). Older states always have a bare conv1x1.
-        start_projection: The same for a bottleneck's block 0; ``'preact-raw'`` is ``'preact'`` for that step alone,
-            while the history keeps the stem's output. Defaults to ``projection``.
-        euler_at_projection: Take an Euler step where the newest state is projected.
-        lambda_init: Initial lambda (not 0) with ``learn='mu'``; default 1.
-        constrain_mu: With ``learn='mu'``, the mu that a block uses stays in the zero-stable interval [-1, 3).
-        num_classes: Width of the classifier, at least 0, which stands for none.
-        in_chans: Input channels.
+        start_projection: How a bottleneck's block 0 projects the stem's output, by default as ``projection`` says.
+            ``'preact-raw'`` is ``'preact'`` for that step alone, while the history keeps the stem's output as it is.
+        euler_at_projection: Whether to take an Euler step where the newest state is projected.
+        lambda_init: Initial lambda with ``learn='mu'``, not 0; by default 1.
+        constrain_mu: With ``learn='mu'``, whether the mu that a block uses is kept in the zero-stable interval [-1, 3).
+        num_classes: Width of the classifier, 0 for none.
+        in_chans: Number of input channels.
         global_pool: timm's pooling type, ``''`` for none.
-        output_stride: Largest reduction, a power of two; later strides become dilations. Default: none do.
-        act_layer, norm_layer: timm layer names or classes.
-        drop_rate: Dropout before the classifier, [0, 1).
-        drop_path_rate: Stochastic depth of the last block, [0, 1), rising linearly from 0. A dropped slope is zero, in
-            this step and where a method uses it again; a kept one is divided by its probability in both.
-        device, dtype: Of all parameters.
+        output_stride: Largest reduction, a power of two; strides beyond it become dilations.
+        act_layer: Activation, as a timm layer name or a class.
+        norm_layer: Norm, as a timm layer name or a class.
+        drop_rate: Dropout rate before the classifier, in [0, 1).
+        drop_path_rate: Rate of stochastic depth in the last block, in [0, 1); it rises linearly from 0. A dropped slope
+            is zero, in this step and where a method uses it again; a kept one is divided by its probability in both.
+        device: Device of all parameters.
+        dtype: Data type of all parameters.
 
     Shape:
         ``(N, in_chans, H, W)`` to ``(N, num_classes)``.
 
     Raises:
-        ValueError: for a value outside of what is named above, or a method that gives the newest slope no weight.
+        ValueError: for a value outside of these ranges, or a method that gives the newest slope no weight.
     """
 
     def __init__(
@@ -106,180 +127,45 @@ class MultistepResNet(nn.Module):
         dtype=None,
     ):
         super().__init__()
-        dd = {'device': device, 'dtype': dtype}
-        _check('block', block, BLOCKS)
-        _check('stem', stem, ('cifar', 'imagenet'))
-        _check('learn', learn, (None, 'mu', 'k'))
-        _check('projection', projection, ('bare', 'preact', 'shared'))
-        _check('start_projection', start_projection, (None, 'bare', 'preact', 'shared', 'preact-raw'))
-        _check('output_stride', output_stride, (1, 2, 4, 8, 16, 32) if stem == 'cifar' else (4, 8, 16, 32))
-        if not layers or len(layers) != len(widths) or min(layers) < 1:
-            raise ValueError(
-                f'layers={layers!r}, widths={widths!r}: accepted are as many of the one as of the other, and at least '
-                'one block in each stage'
-            )
-        _check_num_classes(num_classes)
-        _check_rate('drop_rate', drop_rate)
-        _check_rate('drop_path_rate', drop_path_rate)
-        if (lambda_init is not None or constrain_mu) and learn != 'mu':
-            raise ValueError(
-                f"lambda_init={lambda_init!r}, constrain_mu={constrain_mu}: accepted with learn='mu' only "
-                '(the models whose names end in _tra)'
-            )
-        if method is not None and learn:
-            raise ValueError(f'method={method!r}: accepted is none beside learn={learn!r}, which has its own')
-        if learn == 'mu':
-            method = zerosnet(1 if lambda_init is None else lambda_init)
-        elif learn == 'k':
-            method = parse_method('lm(1.05)')
-        else:
-            method = parse_method('zerosnet-opt' if method is None else method)
-        if method.b[0] == 0:
-            raise ValueError(f'{method}: b[0] is 0, the last branch would have no effect; accepted: any other b[0]')
-        if max(map(abs, (*method.a, *method.b))) > LARGEST:
-            raise ValueError(f'{method}: accepted are coefficients up to {LARGEST:.3g}, the largest number of float32')
-        if method.steps > sum(layers):
-            raise ValueError(
-                f'{method} has {method.steps} steps: the first {method.steps - 1} blocks are Euler steps, and '
-                f'layers={tuple(layers)} are {sum(layers)} blocks; accepted are at most {sum(layers)} steps'
-            )
-        if learn != 'k' and not constrain_mu and not (method.is_zero_stable and method.is_consistent):
-            warnings.warn(f'{method} is {method.verdict}{_growth(method)}', ZeroStabilityWarning, stacklevel=2)
-        self.method: Any = method
+        spec = StageSpec(
+            layers=tuple(layers),
+            widths=tuple(widths),
+            block=block,
+            stem=stem,
+            method=_choose_method(method, learn, lambda_init, constrain_mu),
+            learn=learn,
+            constrain_mu=constrain_mu,
+            projection=projection,
+            start_projection=start_projection or projection,
+            euler_at_projection=euler_at_projection,
+            output_stride=output_stride,
+        )
+        _check_arguments(spec, num_classes, drop_rate, drop_path_rate)
+        chosen = spec.method
+        if learn != 'k' and not constrain_mu and not (chosen.is_zero_stable and chosen.is_consistent):
+            warnings.warn(f'{chosen} is {chosen.verdict}{_growth(chosen)}', ZeroStabilityWarning, stacklevel=2)
+        self.method: Any = chosen
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.drop_rate = drop_rate
         self.stem_type = stem
+        dd: Dict[str, Any] = {'device': device, 'dtype': dtype}
         norm_act = get_norm_act_layer(norm_layer, act_layer)
 
         self.stem = Stem(in_chans, widths[0], stem, norm_act, **dd)
         self.pool = nn.Identity() if stem == 'cifar' else nn.MaxPool2d(3, 2, 1)
         first_level = dict(num_chs=widths[0], reduction=1 if stem == 'cifar' else 2, module='stem')
-        self.feature_info: List[Dict[str, Any]] = [first_level]
-        self.stages = nn.ModuleList()
-        self._make_stages(
-            layers,
-            widths,
-            BLOCKS[block],
-            method,
-            learn,
-            constrain_mu,
-            projection,
-            start_projection or projection,
-            euler_at_projection,
-            output_stride,
-            norm_act,
-            drop_path_rate,
-            **dd,
-        )
+        self.feature_info: List[Dict[str, Any]] = [first_level, *_stage_info(spec)]
+        self.stages = nn.ModuleList(_make_stages(spec, norm_act, drop_path_rate, **dd))
         self.num_features = self.feature_info[-1]['num_chs']
         self.norm = norm_act(self.num_features, **dd) if stem == 'cifar' else nn.Identity()
         self.head = ClassifierHead(self.num_features, num_classes, pool_type=global_pool, drop_rate=drop_rate, **dd)
         self.head_hidden_size = self.num_features * self.head.global_pool.feat_mult()
         self.init_weights()
 
-    def _make_stages(
-        self,
-        layers,
-        widths,
-        block_cls,
-        method: MultistepMethod,
-        learn,
-        constrain_mu,
-        projection,
-        start_projection,
-        euler_at_projection,
-        output_stride,
-        norm_act,
-        drop_path_rate,
-        **dd,
-    ) -> None:
-        chs, reduction, dilation = widths[0], 1 if self.stem_type == 'cifar' else 4, 1
-        shapes = []  # in_chs, out_chs, stride, dilations of each block
-        for s, (depth, width) in enumerate(zip(layers, widths, strict=True)):
-            stride, before = 1 if s == 0 else 2, dilation
-            if reduction * stride > output_stride:
-                dilation, stride = dilation * stride, 1
-            reduction *= stride
-            out_chs = width * block_cls.expansion
-            shapes += [(chs, out_chs, stride, (before, dilation))] + [(out_chs, out_chs, 1, (dilation, dilation))] * (
-                depth - 1
-            )
-            self.feature_info.append(dict(num_chs=out_chs, reduction=reduction, module=f'stages.{s}'))
-            chs = out_chs
-
-        first_of_stage = {sum(layers[:s]) for s in range(len(layers))}
-        crosses = [i in first_of_stage and (i > 0 or shapes[0][0] != shapes[0][1]) for i in range(len(shapes))]
-        terms = {'mu': 3, 'k': 2}.get(learn, method.steps)
-        euler = [i < terms - 1 or (euler_at_projection and crosses[i]) for i in range(len(shapes))]
-        state_terms = [i for i in range(terms) if learn or method.a[i]]
-        slope_terms = [] if learn else [j for j, c in enumerate(method.b[1:]) if c]
-        uses_state = [[0] if e else state_terms for e in euler]
-        uses_slope = [[] if e else slope_terms for e in euler]
-        live_states, live_slopes = _live(uses_state), _live(uses_slope)
-        drop_rates = calculate_drop_path_rates(drop_path_rate, len(shapes))
-
-        blocks: List[MultistepBlock] = []
-        raw = -1  # offset of the stem's output while the history keeps it unprojected
-        for i, (in_chs, out_chs, stride, dilations) in enumerate(shapes):
-            newest = (start_projection if i == 0 else projection) if crosses[i] else 'none'
-            wanted = live_states[i] if crosses[i] else {raw} & set(uses_state[i])
-            state_proj = [
-                make_projection(
-                    newest.split('-')[0] if s == 0 else 'bare',
-                    shapes[0][0] if s == raw else in_chs,
-                    out_chs,
-                    stride,
-                    norm_act,
-                    **dd,
-                )
-                if s in wanted
-                else nn.Identity()
-                for s in range(max(wanted, default=-1) + 1)
-            ]
-            slope_proj = [
-                make_projection('bare', in_chs, out_chs, stride, norm_act, **dd)
-                if crosses[i] and j in live_slopes[i]
-                else nn.Identity()
-                for j in range(max(live_slopes[i], default=-1) + 1)
-            ]
-            if euler[i]:
-                step: nn.Module = FixedStep([1], [1], bool(slope_terms))
-            elif learn == 'mu':
-                step = ZeroSNetStep(-float(method.a[1]), constrain_mu, **dd)
-            elif learn == 'k':
-                step = LMStep(**dd)
-            else:
-                step = FixedStep(method.a, method.b, bool(slope_terms))
-            blocks.append(
-                block_cls(
-                    in_chs,
-                    out_chs,
-                    stride,
-                    dilations,
-                    norm_act,
-                    step=step,
-                    state_proj=state_proj,
-                    slope_proj=slope_proj,
-                    shares_preact=newest == 'shared',
-                    keeps_raw=newest == 'preact-raw',
-                    keep=(max(live_states[i + 1], default=0), max(live_slopes[i + 1], default=-1) + 1),
-                    drop_path=drop_rates[i],
-                    **dd,
-                )
-            )
-            if newest == 'preact-raw':
-                raw = 0
-            elif raw in wanted or raw not in live_states[i]:
-                raw = -1
-            if raw >= 0:
-                raw += 1
-        for s, depth in enumerate(layers):
-            self.stages.append(MultistepStage(blocks[sum(layers[:s]) :][:depth]))
-
     def init_weights(self) -> None:
         """Convolutions N(0, 2 / (k k out)), which is kaiming fan_out; norms 1 and 0; steps as in their papers."""
-        for module in self.modules():
+        for module in cast(Iterable[Any], self.modules()):
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, 0, math.sqrt(2 / (math.prod(module.kernel_size) * module.out_channels)))
             elif isinstance(module, (ZeroSNetStep, LMStep)):
@@ -289,7 +175,7 @@ class MultistepResNet(nn.Module):
 
     @torch.jit.ignore
     def no_weight_decay(self) -> set:
-        """The steps' scalars: weight decay would drive lambda or k to where nobody wants them."""
+        """The learned scalars of the steps: weight decay would pull mu and k towards zero."""
         return {name for name, _ in self.named_parameters() if name.endswith(('.step.mu', '.step.k'))}
 
     @torch.jit.ignore
@@ -306,7 +192,7 @@ class MultistepResNet(nn.Module):
 
     @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        for stage in self.stages:
+        for stage in cast(Iterable[MultistepStage], self.stages):
             stage.grad_checkpointing = enable
 
     @torch.jit.ignore
@@ -314,11 +200,11 @@ class MultistepResNet(nn.Module):
         return self.head.fc
 
     def reset_classifier(self, num_classes: int, global_pool: Optional[str] = None) -> None:
-        """Give the network a new classifier; where that is refused, it stays as it was.
+        """Give the network a new classifier. If an argument is refused, the network stays as it was.
 
         Args:
             num_classes: Width of the classifier, 0 for none.
-            global_pool: timm's pooling type, default: that of now.
+            global_pool: timm's pooling type; by default the pooling stays.
 
         Raises:
             ValueError: for a negative number of classes.
@@ -344,16 +230,16 @@ class MultistepResNet(nn.Module):
         Args:
             x: Images, (N, in_chans, H, W).
             indices: Levels to return, in this order; an int is the last n, None all, negative ones count from the end.
-            norm: Apply the final norm to the last level.
-            stop_early: Stop after the last level that is asked for.
-            output_fmt: 'NCHW', the only one.
-            intermediates_only: Return the list alone, not ``(final features, list)``.
+            norm: Whether to apply the final norm to the last level.
+            stop_early: Whether to stop after the last level that is asked for.
+            output_fmt: The layout of the maps; 'NCHW' is the only one.
+            intermediates_only: Whether to return the list alone, not ``(final features, list)``.
 
         Raises:
             ValueError: for a level that does not exist or another format.
         """
         if output_fmt != 'NCHW':
-            raise ValueError(f'output_fmt={output_fmt}: accepted is NCHW')
+            raise ValueError(f"output_fmt: expected 'NCHW', got {output_fmt!r}")
         take = _take_indices(len(self.stages) + 1, indices)
         x = self.stem(x)
         levels = [x]
@@ -409,41 +295,184 @@ class MultistepResNet(nn.Module):
         return self.forward_head(self.forward_features(x))
 
 
-def _take_indices(count: int, indices: Optional[Union[int, List[int]]]) -> List[int]:
-    if indices is None:
-        indices = count
-    if isinstance(indices, int):
-        if not 0 < indices <= count:
-            raise ValueError(f'indices={indices}: there are {count} feature levels, accepted is 1 to {count}')
-        indices = list(range(count - indices, count))
-    if len(indices) == 0:
-        raise ValueError(f'indices={indices}: there are {count} feature levels, accepted is at least one')
-    for i in indices:
-        if not -count <= i < count:
-            raise ValueError(
-                f'feature level {i} does not exist: there are {count}, accepted is {-count} to {count - 1}'
-            )
-    return [i + count if i < 0 else i for i in indices]
+def _choose_method(
+    method: Optional[MethodLike], learn: Optional[str], lambda_init: Union[float, str, None], constrain_mu: bool
+) -> MultistepMethod:
+    """The method that the arguments ask for; of a learned one, that of its initial value."""
+    _check_choice('learn', learn, (None, 'mu', 'k'))
+    if learn != 'mu' and (lambda_init is not None or constrain_mu):
+        raise ValueError(
+            f"expected lambda_init and constrain_mu with learn='mu' only (the models whose names end in _tra), got "
+            f'lambda_init={lambda_init!r}, constrain_mu={constrain_mu} with learn={learn!r}'
+        )
+    if learn and method is not None:
+        raise ValueError(f'expected no method beside learn={learn!r}, which brings its own, got method={method!r}')
+    if learn == 'mu':
+        return zerosnet(1 if lambda_init is None else lambda_init)
+    if learn == 'k':
+        return parse_method('lm(1.05)')
+    return parse_method('zerosnet-opt' if method is None else method)
+
+
+def _check_arguments(spec: StageSpec, num_classes: int, drop_rate: float, drop_path_rate: float) -> None:
+    _check_choice('block', spec.block, BLOCKS)
+    _check_choice('stem', spec.stem, ('cifar', 'imagenet'))
+    _check_choice('projection', spec.projection, ('bare', 'preact', 'shared'))
+    _check_choice('start_projection', spec.start_projection, ('bare', 'preact', 'shared', 'preact-raw'))
+    _check_choice('output_stride', spec.output_stride, [2**i for i in range(0 if spec.stem == 'cifar' else 2, 6)])
+    _check_num_classes(num_classes)
+    for name, rate in (('drop_rate', drop_rate), ('drop_path_rate', drop_path_rate)):
+        if not 0 <= rate < 1:
+            raise ValueError(f'{name}: expected 0 <= {name} < 1, got {rate!r}')
+    if not spec.layers or len(spec.layers) != len(spec.widths) or min(spec.layers) < 1:
+        raise ValueError(
+            'expected as many layers as widths and at least one block in each stage, got '
+            f'layers={spec.layers!r}, widths={spec.widths!r}'
+        )
+    method, blocks = spec.method, sum(spec.layers)
+    if method.b[0] == 0:
+        raise ValueError(
+            f'expected a method whose b[0] is not 0, got {method}, whose b[0] is 0: the branch of the last block would '
+            'have no effect'
+        )
+    if max(map(abs, (*method.a, *method.b))) > LARGEST_FLOAT32:
+        raise ValueError(
+            f'expected coefficients up to {LARGEST_FLOAT32:.3g}, the largest number of float32, got method {method}'
+        )
+    if method.steps > blocks:
+        raise ValueError(
+            f'expected a method of at most {blocks} steps, because layers={spec.layers} are {blocks} blocks, got '
+            f'{method}, which has {method.steps} steps'
+        )
+
+
+def _check_choice(name: str, value: object, choices: Collection[object]) -> None:
+    if value not in choices:
+        raise ValueError(f'{name}: expected one of {", ".join(map(repr, choices))}, got {value!r}')
+
+
+def _check_num_classes(num_classes: int) -> None:
+    if num_classes < 0:
+        raise ValueError(f'num_classes: expected an integer >= 0, where 0 is no classifier, got {num_classes}')
 
 
 def _growth(method: MultistepMethod) -> str:
     radius = method.spectral_radius
     if radius <= 1 + 1e-9:
         return ''
-    blocks = math.log(torch.finfo(torch.float32).max) / math.log(radius)
+    blocks = math.log(LARGEST_FLOAT32) / math.log(radius)
     return f'. The states grow {radius:.4f}-fold in each block and overflow float32 after about {blocks:.0f} blocks'
 
 
-def _check(name: str, value, accepted) -> None:
-    if value not in accepted:
-        raise ValueError(f'{name}={value!r}: accepted is {", ".join(map(repr, accepted))}')
+def _stage_info(spec: StageSpec) -> List[Dict[str, Any]]:
+    """timm's ``feature_info`` of each stage."""
+    chs = [width * BLOCKS[spec.block].expansion for width in spec.widths]
+    reductions = [min(2**s * (1 if spec.stem == 'cifar' else 4), spec.output_stride) for s in range(len(chs))]
+    return [
+        dict(num_chs=num_chs, reduction=reduction, module=f'stages.{s}')
+        for s, (num_chs, reduction) in enumerate(zip(chs, reductions, strict=True))
+    ]
 
 
-def _check_num_classes(num_classes: int) -> None:
-    if num_classes < 0:
-        raise ValueError(f'num_classes={num_classes}: expected an integer >= 0, 0 for no classifier')
+def _plan_shapes(spec: StageSpec) -> List[BlockShape]:
+    """Each block's shape; past ``output_stride`` a stage has a dilation in place of its stride."""
+    shapes: List[BlockShape] = []
+    in_chs, before, dilation = spec.widths[0], 1 if spec.stem == 'cifar' else 4, 1
+    for s, (depth, info) in enumerate(zip(spec.layers, _stage_info(spec), strict=True)):
+        out_chs, reduction = info['num_chs'], info['reduction']
+        stride = reduction // before
+        first_dilation = dilation
+        if s > 0 and stride == 1:
+            dilation *= 2
+        changes = s > 0 or in_chs != out_chs
+        shapes.append(BlockShape(in_chs, out_chs, stride, (first_dilation, dilation), changes))
+        shapes += [BlockShape(out_chs, out_chs, 1, (dilation, dilation), False)] * (depth - 1)
+        in_chs, before = out_chs, reduction
+    return shapes
 
 
-def _check_rate(name: str, value: float) -> None:
-    if not 0 <= value < 1:
-        raise ValueError(f'{name}={value!r}: accepted is 0 <= {name} < 1')
+def _make_stages(spec: StageSpec, norm_act: Callable, drop_path_rate: float, **dd: Any) -> List[MultistepStage]:
+    shapes = _plan_shapes(spec)
+    # of a learned method no coefficient may be left out, even where the initial one is zero
+    a, b = {'mu': ((1, 1, 1), (1, 0, 0)), 'k': ((1, 1), (1, 0))}.get(spec.learn or '', (spec.method.a, spec.method.b))
+    changes = [shape.changes for shape in shapes]
+    plans = plan_history(a, b, changes, spec.euler_at_projection, spec.start_projection == 'preact-raw')
+    rates = cast(List[float], calculate_drop_path_rates(drop_path_rate, len(shapes)))
+    blocks: List[MultistepBlock] = []
+    for i, (shape, plan) in enumerate(zip(shapes, plans, strict=True)):
+        newest = spec.start_projection if i == 0 else spec.projection
+        blocks.append(_make_block(spec, shape, plan, newest, norm_act, rates[i], **dd))
+    ends = [sum(spec.layers[: s + 1]) for s in range(len(spec.layers))]
+    return [MultistepStage(blocks[end - depth : end]) for end, depth in zip(ends, spec.layers, strict=True)]
+
+
+def _make_block(
+    spec: StageSpec, shape: BlockShape, plan: BlockPlan, newest: str, norm_act: Callable, drop_path: float, **dd: Any
+) -> MultistepBlock:
+    """The modules of one block.
+
+    Args:
+        spec: The network's stages.
+        shape: The block's shape.
+        plan: What the block does with its history.
+        newest: How it projects the newest state, if it does; the others have a bare projection.
+        norm_act: Makes a norm with its activation.
+        drop_path: Probability with which a sample's slope is dropped.
+        **dd: Device and dtype.
+    """
+
+    def project(kind: str, in_chs: int) -> nn.Module:
+        return make_projection(kind, in_chs, shape.out_chs, shape.stride, norm_act, **dd)
+
+    state_proj: List[nn.Module] = []
+    for offset in range(max(plan.projects_states, default=-1) + 1):
+        in_chs = spec.widths[0] if offset == plan.unprojected else shape.in_chs
+        kind = newest.removesuffix('-raw') if offset == 0 else 'bare'
+        state_proj.append(project(kind, in_chs) if offset in plan.projects_states else nn.Identity())
+    slope_proj = [
+        project('bare', shape.in_chs) if offset in plan.projects_slopes else nn.Identity()
+        for offset in range(plan.old_slopes)
+    ]
+    return BLOCKS[spec.block](
+        shape.in_chs,
+        shape.out_chs,
+        shape.stride,
+        shape.dilations,
+        norm_act,
+        step=_make_step(spec, plan, **dd),
+        state_proj=state_proj,
+        slope_proj=slope_proj,
+        shares_preact=shape.changes and newest == 'shared',
+        keeps_raw=shape.changes and newest == 'preact-raw',
+        keep=(plan.keep_states, plan.keep_slopes),
+        drop_path=drop_path,
+        **dd,
+    )
+
+
+def _make_step(spec: StageSpec, plan: BlockPlan, **dd: Any) -> Step:
+    keeps_slopes = not spec.learn and any(spec.method.b[1:])
+    if plan.is_euler:
+        return FixedStep([1], [1], keeps_slopes)
+    if spec.learn == 'mu':
+        return ZeroSNetStep(-float(spec.method.a[1]), spec.constrain_mu, **dd)
+    if spec.learn == 'k':
+        return LMStep(**dd)
+    return FixedStep(spec.method.a, spec.method.b, keeps_slopes)
+
+
+def _take_indices(count: int, indices: Optional[Union[int, List[int]]]) -> List[int]:
+    if indices is None:
+        indices = count
+    if isinstance(indices, int):
+        if not 0 < indices <= count:
+            raise ValueError(f'indices: there are {count} feature levels, expected 1 to {count} of them, got {indices}')
+        indices = list(range(count - indices, count))
+    if len(indices) == 0:
+        raise ValueError(f'indices: there are {count} feature levels, expected at least one of them, got {indices}')
+    for i in indices:
+        if not -count <= i < count:
+            raise ValueError(
+                f'indices: there are {count} feature levels, expected numbers from {-count} to {count - 1}, got {i}'
+            )
+    return [i + count if i < 0 else i for i in indices]

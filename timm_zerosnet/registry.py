@@ -1,49 +1,47 @@
-"""Registration that overwrites nobody's models and leaves nothing half done."""
+"""Registration that overwrites no model of another package and leaves nothing half done."""
 
 from __future__ import annotations
 
 import warnings
-from typing import Callable
+from typing import Callable, Iterable
 
 import timm.models
 
-_pending: dict[str, Callable] = {}
 own: set[str] = set()
 """The names of the networks of this package, registered or not."""
 
 
-def register_model(entrypoint: Callable) -> Callable:
-    """Queue a model entry point for ``register_all``."""
-    _pending[entrypoint.__name__] = entrypoint
-    own.add(entrypoint.__name__)
-    return entrypoint
-
-
-def register_all() -> None:
-    """Give every queued entry point to timm, once all of them are queued.
+def register_models(entry_points: Iterable[Callable]) -> None:
+    """Give timm the functions that make the networks of this package.
 
     A name that timm or another package has is left to it, with one warning for all such names.
+
+    Args:
+        entry_points: The functions, each named as its network.
     """
     free, taken = [], []
-    for name, entrypoint in _pending.items():
+    for entry_point in entry_points:
+        name = entry_point.__name__
+        own.add(name)
         if not timm.models.is_model(name):
-            free.append(entrypoint)
+            free.append(entry_point)
         elif holder := stranger(name):
             taken.append(f'{name} (of {holder})')
-    _pending.clear()
     if taken:  # before any is registered: where warnings are errors, the import of the package ends here
         warnings.warn(
             f'timm_zerosnet: these model names exist already and stay as they are: {", ".join(taken)}', stacklevel=3
         )
-    for entrypoint in free:
-        timm.models.register_model(entrypoint)
+    for entry_point in free:
+        timm.models.register_model(entry_point)
 
 
 def stranger(model: str) -> str | None:
-    """The module that holds a model's name in timm, where that is neither of this package nor, of other names, of timm.
+    """The module of another package that holds a model's name in timm, None if there is no such module.
+
+    A name of our networks is held by a stranger unless this package registered it, any other name unless timm did.
 
     Args:
-        model: Without tag.
+        model: The name without a tag.
     """
     if not timm.models.is_model(model):
         return None
@@ -52,5 +50,5 @@ def stranger(model: str) -> str | None:
 
 
 def is_own(model: str) -> bool:
-    """Whether timm has a network of this package by that name, without tag."""
+    """Whether timm has a network of this package by that name, which has no tag."""
     return model in own and timm.models.is_model(model) and not stranger(model)

@@ -4,29 +4,31 @@
 the history may hold the slope and the old states.
 """
 
-from typing import List, Sequence
+from fractions import Fraction
+from typing import List, Sequence, Union
 
 import torch
 from torch import Tensor, nn
 
 from .methods import zerosnet_coefficients
 
-MU_RANGE = (-1.0, 3 - 2**-6)  # zero-stable is -1 <= mu < 3; the upper end is exact in bfloat16
+Number = Union[float, Fraction]
+MU_RANGE = (-1.0, 3 - 2**-6)  # the method is zero-stable for -1 <= mu < 3; this upper end is exact in bfloat16
 
 
 class FixedStep(nn.Module):
     """The update with given coefficients.
 
     Args:
-        a: Of the states, newest first.
-        b: Of the slopes, newest first.
+        a: Weights of the states, newest first.
+        b: Weights of the slopes, newest first.
         keeps_slopes: Whether the history keeps the slope for later blocks.
     """
 
     a: List[float]
     b: List[float]
 
-    def __init__(self, a: Sequence[float], b: Sequence[float], keeps_slopes: bool = False):
+    def __init__(self, a: Sequence[Number], b: Sequence[Number], keeps_slopes: bool = False):
         super().__init__()
         self.a = [float(c) for c in a]
         self.b = [float(c) for c in b[1:]]
@@ -53,7 +55,14 @@ class FixedStep(nn.Module):
 
 
 class ZeroSNetStep(nn.Module):
-    """ZeroSNet's family with ``mu = 1 / lambda`` learned, kept inside the zero-stable interval if ``constrain``."""
+    """ZeroSNet's family with ``mu = 1 / lambda`` learned.
+
+    Args:
+        mu: Initial value.
+        constrain: Whether the update uses mu clamped to the zero-stable interval. The parameter itself may leave it.
+        device: Device of mu.
+        dtype: Data type of mu.
+    """
 
     def __init__(self, mu: float, constrain: bool = False, device=None, dtype=None):
         super().__init__()
@@ -67,9 +76,13 @@ class ZeroSNetStep(nn.Module):
         self.mu.fill_(self.init)
 
     def effective_mu(self) -> Tensor:
+        """The mu that the update uses: clamped if ``constrain``, with the gradient of an unclamped one.
+
+        That is a straight-through estimator. A plain clamp has the gradient zero outside of the interval, where a mu
+        that has left it would stay for ever.
+        """
         if not self.constrain:
             return self.mu
-        # the gradient passes where mu has left the interval, so that it can come back
         return self.mu.clamp(self.low, self.high).detach() + (self.mu - self.mu.detach())
 
     def forward(self, slope: Tensor, states: List[Tensor], slopes: List[Tensor]) -> Tensor:
@@ -99,9 +112,12 @@ class LMStep(nn.Module):
         return slope.addcmul(states[0].to(dtype), k).addcmul_(states[1].to(dtype), 1 - k)
 
 
+Step = Union[FixedStep, ZeroSNetStep, LMStep]
+
+
 @torch.no_grad()
-def fixed(step: nn.Module) -> FixedStep:
-    """The step with the coefficients that it has now."""
+def fix_coefficients(step: Step) -> FixedStep:
+    """The step that computes the same with the coefficients of now, learned ones included."""
     if isinstance(step, FixedStep):
         return step
     if isinstance(step, ZeroSNetStep):

@@ -204,7 +204,9 @@ def test_interval_of_the_family_in_lambda(mu):
         ((3, 0), 'expected order to be an integer from 1 to 64, got 0'),
         ((2.5, 1), 'expected steps to be an integer from 1 to 64, got 2.5'),
         ((True, 1), 'expected steps to be an integer from 1 to 64, got True'),
-        ((20, 4), 'expected at most 12 steps at order 4, which takes a search, got 20'),
+        ((20, 4), 'expected at most 12 steps at order 4, which takes a search, got 20; ask for 12 steps or another'),
+        ((16, 8), 'expected at most 12 steps at order 8, which takes a search, got 16; ask for 14 steps or another'),
+        ((20, 11), 'expected at most 12 steps at order 11, which takes a search, got 20; ask for a lower order'),
     ],
 )
 def test_refused(arguments, message):
@@ -317,6 +319,16 @@ def test_command_where_the_optimum_is_no_fraction(command):
 def test_command_says_what_is_not_proven(command):
     text = command('stability', 'design', '--steps', 9, '--order', 4)
     assert 'the smallest that a search found; no method has less than 0.375349' in text
+
+
+def test_a_search_shows_its_progress_on_standard_error(capsys):
+    design.design.cache_clear()
+    assert cli.main('stability design --steps 9 --order 4'.split()) == 0
+    assert 'searching 9 steps, order 4' in capsys.readouterr().err
+    design.design.cache_clear()
+    design.design(9, 4)
+    assert cli.main('stability design --steps 8 --order 4'.split()) == 0
+    assert capsys.readouterr().err == ''
 
 
 def test_command_as_json(command):

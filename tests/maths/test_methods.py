@@ -240,7 +240,7 @@ def test_families_by_name(text, expected):
 def test_unknown_name_suggests_the_nearest(text, nearest):
     with pytest.raises(ValueError, match='unknown method') as error:
         parse_method(text)
-    hint, accepted = str(error.value).split('? accepted: ')
+    hint, accepted = str(error.value).split('? expected one of ')
     assert repr(text) in hint and nearest in hint.split('did you mean ')[1]
     assert all(name in accepted for name in (*METHODS, *methods.FAMILIES))
 
@@ -269,7 +269,7 @@ def test_refused_parameters(name, values):
 
 @pytest.mark.parametrize('value', [None, 3, 1.5, ['euler'], b'euler', ([1], [1])], ids=repr)
 def test_type_errors(value):
-    with pytest.raises(TypeError, match='accepted: a MultistepMethod or a name'):
+    with pytest.raises(TypeError, match='method: expected a MultistepMethod or a name, got'):
         parse_method(value)
 
 

@@ -328,7 +328,7 @@ def test_identity_shortcuts_take_the_raw_state(name):
 @pytest.mark.parametrize(
     'kwargs, parts',
     [
-        (dict(method=MultistepMethod([0, 1], [0, 2])), ['b[0] is 0', 'accepted']),
+        (dict(method=MultistepMethod([0, 1], [0, 2])), ['expected a method whose b[0] is not 0', 'b[0] is 0']),
         (dict(method='zerosnet(1/3)'), ['b[0] is 0']),
         (dict(method='optimal(10)'), ['10 steps', 'layers=(3, 3, 3) are 9 blocks', 'at most 9 steps']),
         (dict(method=MultistepMethod([0, 1], ['1e39'])), ['up to 3.4e+38', 'float32']),
@@ -340,16 +340,16 @@ def test_identity_shortcuts_take_the_raw_state(name):
         (dict(learn='mu', lambda_init='much'), ['lambda: expected', "got 'much'"]),
         (dict(lambda_init=2), ['lambda_init=2', "learn='mu' only", '_tra']),
         (dict(constrain_mu=True), ['constrain_mu=True', "learn='mu' only"]),
-        (dict(learn='lambda'), ["learn='lambda'", "None, 'mu', 'k'"]),
+        (dict(learn='lambda'), ["got 'lambda'", "learn: expected one of None, 'mu', 'k'"]),
         (dict(layers=(3, 0, 3)), ['(3, 0, 3)', 'at least one block']),
         (dict(layers=(3, 3)), ['(3, 3)', '(16, 32, 64)']),
-        (dict(block='wide'), ["block='wide'", "'basic', 'bottleneck'"]),
-        (dict(stem='svhn'), ["stem='svhn'", "'cifar', 'imagenet'"]),
-        (dict(projection='pool'), ["projection='pool'", "'bare', 'preact', 'shared'"]),
-        (dict(start_projection='raw'), ["start_projection='raw'", "'preact-raw'"]),
+        (dict(block='wide'), ["got 'wide'", "block: expected one of 'basic', 'bottleneck'"]),
+        (dict(stem='svhn'), ["got 'svhn'", "stem: expected one of 'cifar', 'imagenet'"]),
+        (dict(projection='pool'), ["got 'pool'", "projection: expected one of 'bare', 'preact', 'shared'"]),
+        (dict(start_projection='raw'), ["got 'raw'", 'start_projection: expected one of', "'preact-raw'"]),
     ],
 )
-def test_errors_name_the_value_and_what_is_accepted(kwargs, parts):
+def test_errors_name_the_value_and_what_is_expected(kwargs, parts):
     with pytest.raises(ValueError) as caught:
         build(**kwargs)
     assert all(part in str(caught.value) for part in parts), caught.value

@@ -239,5 +239,5 @@ def test_drop_path_rate_rises_from_block_to_block_and_rests_in_eval_mode():
     assert torch.equal(model.eval()(x), plain.eval()(x))
     assert not torch.equal(model.train()(x), plain.train()(x))
     for rate in (1.0, -0.1, math.nan):
-        with pytest.raises(ValueError, match=f'drop_path_rate={rate}: accepted is 0 <= drop_path_rate < 1'):
+        with pytest.raises(ValueError, match=f'drop_path_rate: expected 0 <= drop_path_rate < 1, got {rate}'):
             timm.create_model('zerosnet20', drop_path_rate=rate)

@@ -1,4 +1,4 @@
-"""``timm-zerosnet info``: everything about a network and its weight."""
+"""``timm-zerosnet info``: everything about a network and its weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .options import add_model_options, print_json, print_table
 from .stability import describe as describe_method
 from .stability import root_texts
 
-CONFIG = ('input_size', 'mean', 'std', 'crop_pct', 'interpolation', 'license', 'origin_url', 'paper_ids')
+CONFIG_KEYS = ('input_size', 'mean', 'std', 'crop_pct', 'interpolation', 'license', 'origin_url', 'paper_ids')
 EXAMPLES = """
 timm-zerosnet info zerosnet20
 timm-zerosnet info zerosnet20_tra --checkpoint runs/first/last.pth.tar
@@ -34,7 +34,11 @@ timm-zerosnet info zerosnet20.cifar100 --json
 
 
 def register(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the command, see ``robustness.commands.register``."""
+    """Add the command.
+
+    Args:
+        command: Makes the command's parser from its name, function, description and examples.
+    """
     parser = command('info', _info, 'Config, method, stability and weight of a network of this package.', EXAMPLES)
     parser.add_argument('name', metavar='NAME', help='such as zerosnet20 or zerosnet20.cifar100')
     add_model_options(parser)
@@ -42,10 +46,16 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def own_model(name: str) -> tuple[str, str]:
-    """Name and tag of a network of this package, the tag its default one if none is given.
+    """Name and tag of a network of this package.
+
+    Args:
+        name: Registered name, with or without a tag.
+
+    Returns:
+        The name without the tag, and the tag, by default the network's own default.
 
     Raises:
-        ValueError: if there is no such network or tag; gives the nearest.
+        ValueError: if there is no such network or tag; the message suggests the nearest.
     """
     backbones.refuse_empty_tag(name)
     model, _, tag = name.partition('.')
@@ -62,7 +72,7 @@ def own_model(name: str) -> tuple[str, str]:
         )
     tags = [other for other in default_cfgs[model].cfgs if other]
     if tag and tag not in tags:
-        advice = f'accepted: {", ".join(tags)}' if tags else pretrained.no_tags(model)
+        advice = f'expected one of {", ".join(tags)}' if tags else pretrained.no_tags(model)
         raise ValueError(f'{name!r}: {model} has no tag {tag!r}; {advice}')
     return model, tag or str(default_cfgs[model].tags[0])
 
@@ -79,9 +89,10 @@ def describe(name: str, checkpoint: Path | None = None, arguments: dict[str, Any
     """Everything about a network, as JSON takes it.
 
     Args:
-        name: Registered name, also with tag.
-        checkpoint: Own weights; default the packaged ones, initial values where there are none.
-        arguments: More for ``timm.create_model``.
+        name: Registered name, with or without a tag.
+        checkpoint: File with own weights. By default the packaged weights are described, or the initial values where
+            there are none.
+        arguments: More arguments for ``timm.create_model``.
 
     Raises:
         ValueError: for an unknown name, or an image size that does not fit into the free memory.
@@ -92,7 +103,7 @@ def describe(name: str, checkpoint: Path | None = None, arguments: dict[str, Any
     row = None if checkpoint else pretrained.manifest().get(full)
     source = Source(full, None, checkpoint, arguments or {})
     source.check()
-    net = source.open() if row or checkpoint else _initial(source)
+    net: Any = source.open() if row or checkpoint else _initial(source)
     config = net.pretrained_cfg
     size = (net.in_chans, *config['input_size'][1:])
     check_size(net.eval(), size, full)
@@ -106,7 +117,7 @@ def describe(name: str, checkpoint: Path | None = None, arguments: dict[str, Any
         'classes': net.num_classes,
         'in_chans': net.in_chans,
         'layers': [len(stage.blocks) for stage in net.stages],
-        'config': {key: config[key] for key in CONFIG if config.get(key) is not None},
+        'config': {key: config[key] for key in CONFIG_KEYS if config.get(key) is not None},
         'label_names': list(names) if names and len(names) == net.num_classes else None,
         'method': describe_method(net.method) if not learned(net) else None,
         'blocks': learned(net) or None,
@@ -123,28 +134,28 @@ def _initial(source: Source) -> nn.Module:
 def learned(net: nn.Module) -> list[dict[str, Any]]:
     """Coefficient, method and verdict of each block that learns its own."""
     rows = []
-    for s, stage in enumerate(net.stages):
-        for i, block in enumerate(stage.blocks):
-            step = block.step
-            if not isinstance(step, (ZeroSNetStep, LMStep)):
-                continue
-            row: dict[str, Any] = {'block': f'stages.{s}.blocks.{i}'}
-            if isinstance(step, ZeroSNetStep):
-                mu = as_fraction(step.effective_mu().detach().float().numpy()[0])
-                a, b0 = zerosnet_coefficients(mu)
-                method = MultistepMethod(a, (b0,))
-                row |= {'mu': float(mu), 'lambda': float(1 / mu) if mu else None}
-            else:
-                k = as_fraction(step.k.detach().float().numpy()[0])
-                method = lm(k)
-                row |= {'k': float(k)}
-            row |= {
+    for name, step in net.named_modules():
+        values: dict[str, Any]
+        if isinstance(step, ZeroSNetStep):
+            mu = as_fraction(step.effective_mu().detach().float().numpy()[0])
+            a, b0 = zerosnet_coefficients(mu)
+            method = MultistepMethod(a, [b0])
+            values = {'mu': float(mu), 'lambda': float(1 / mu) if mu else None}
+        elif isinstance(step, LMStep):
+            k = as_fraction(step.k.detach().float().numpy()[0])
+            method, values = lm(k), {'k': float(k)}
+        else:
+            continue
+        rows.append(
+            {
+                'block': name.removesuffix('.step'),
+                **values,
                 'roots': root_texts(method),
                 'parasitic_radius': method.parasitic_radius,
                 'zero_stable': method.is_zero_stable,
                 'order': method.order,
             }
-            rows.append(row)
+        )
     return rows
 
 

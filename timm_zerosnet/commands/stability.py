@@ -1,4 +1,4 @@
-"""``timm-zerosnet stability``: what is known of a linear multistep method."""
+"""``timm-zerosnet stability``: roots, order and stability of a linear multistep method; the design of one."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from .._files import check_output, need
 from ..design import Design, design, zero_stable_interval
 from ..methods import METHODS, parse_method
 from ..multistep import MultistepMethod, written
-from ..multistep_resnet import LARGEST
+from ..multistep_resnet import LARGEST_FLOAT32
 from .options import print_json
 
-PLOTS = ('.png', '.svg', '.pdf')
-TIMES = {1: '', 2: ' (double)', 3: ' (triple)'}
-PROOFS = {
+PLOT_SUFFIXES = ('.png', '.svg', '.pdf')
+MULTIPLICITIES = {1: '', 2: ' (double)', 3: ' (triple)'}
+PROOFS_BY_ORDER = {
     1: 'Euler has no parasitic root, and needs no older state',
     2: 'sum 1/(1 - z) = k - 3/2 over the k - 1 parasitic roots z, and Re 1/(1 - z) >= 1/(1 + r) where |z| <= r, so '
     'that r >= 1/(2k - 3), reached by all z = -r alone',
     3: 'the order fixes the sums of w = 1/(1 - z) and of w^2 over the parasitic roots z, and the latter is largest '
     'where all z but one are -r or r',
 }
-PROOF = (
+PROOF_OF_HIGHER_ORDERS = (
     'the order fixes a derivative of prod (x - w), w = 1/(1 - z) of the parasitic roots z; its roots lie in every disc '
     'that holds all w (Gauss and Lucas), and in none of a smaller radius'
 )
-NEAR = 'not a fraction; the coefficients above come within 0.01 % of it'
+NOT_A_FRACTION = 'not a fraction; the coefficients above come within 0.01 % of it'
 EXAMPLES = """
 timm-zerosnet stability zerosnet-opt
 timm-zerosnet stability 'zerosnet(-9/5)' --plot zerosnet.png
@@ -37,7 +37,11 @@ timm-zerosnet stability design --steps 4 --order 2 --plot design.png
 
 
 def register(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the command, see ``robustness.commands.register``."""
+    """Add the command.
+
+    Args:
+        command: Makes the command's parser from its name, function, description and examples.
+    """
     parser = command('stability', _stability, 'Roots, order and stability of a linear multistep method.', EXAMPLES)
     parser.add_argument(
         'method',
@@ -48,16 +52,18 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
     )
     parser.add_argument('--a', nargs='+', metavar='A', help='weights of the states, newest first, such as 1/3 5/9 1/9')
     parser.add_argument('--b', nargs='+', metavar='B', help='weights of the slopes, newest first')
-    parser.add_argument('--steps', type=int, metavar='K', help='of design: history terms')
-    parser.add_argument('--order', type=int, metavar='P', help='of design: order of accuracy, at most K')
-    parser.add_argument('--plot', type=Path, metavar='FILE', help=f'draw it; {", ".join(PLOTS)}')
+    parser.add_argument('--steps', type=int, metavar='K', help='number of history terms of design')
+    parser.add_argument('--order', type=int, metavar='P', help='order of accuracy of design, at most K')
+    parser.add_argument(
+        '--plot', type=Path, metavar='FILE', help=f'draw the method to a file, {", ".join(PLOT_SUFFIXES)}'
+    )
     parser.add_argument('--json', action='store_true', help='print JSON')
 
 
 def _stability(args: argparse.Namespace) -> None:
     if args.plot is not None:
         need('robustness')
-        check_output(args.plot, PLOTS)
+        check_output(args.plot, PLOT_SUFFIXES)
     found = _design(args)
     method = found.method if found else _method(args)
     if args.plot is not None:
@@ -80,37 +86,31 @@ def _stability(args: argparse.Namespace) -> None:
 def _design(args: argparse.Namespace) -> Design | None:
     wanted = (args.method or '').strip().lower() == 'design'
     if not wanted and (args.steps, args.order) != (None, None):
-        raise ValueError(f'expected METHOD design beside --steps and --order, got {args.method or "no METHOD"}')
+        raise ValueError(f'expected METHOD design with --steps and --order, got {args.method or "no METHOD"}')
     if not wanted:
         return None
     if args.a is not None or args.b is not None or args.steps is None or args.order is None:
         raise ValueError('expected design with --steps and --order alone, such as design --steps 4 --order 2')
-    return design(args.steps, args.order)
+    return design(args.steps, args.order, progress=True)
 
 
 def _method(args: argparse.Namespace) -> MultistepMethod:
-    method = _given(args)
-    if max(map(abs, (*method.a, *method.b))) > LARGEST:
-        given = args.method or ' '.join((*args.a, *args.b))
-        raise ValueError(
-            f'{given}: a coefficient is too large: accepted are those up to {LARGEST:.3g}, as in a network'
-        )
+    if args.method is not None:
+        if args.a is not None or args.b is not None:
+            raise ValueError(f'expected METHOD or --a and --b, not both, got METHOD {args.method}')
+        given, method = args.method, parse_method(args.method)
+    elif args.a is None or args.b is None:
+        raise ValueError('expected METHOD, such as zerosnet-opt, or both --a and --b, such as --a 0 1 --b 2')
+    else:
+        given = ' '.join((*args.a, *args.b))
+        method = MultistepMethod(_split_numbers(args.a), _split_numbers(args.b))
+    if max(map(abs, (*method.a, *method.b))) > LARGEST_FLOAT32:
+        raise ValueError(f'expected coefficients up to {LARGEST_FLOAT32:.3g}, as in a network, got {given}')
     return method
 
 
-def _given(args: argparse.Namespace) -> MultistepMethod:
-    own = args.a is not None or args.b is not None
-    if args.method is not None and own:
-        raise ValueError(f'METHOD {args.method} and --a, --b: accepted is the one or the other')
-    if args.method is not None:
-        return parse_method(args.method)
-    if args.a is None or args.b is None:
-        raise ValueError('accepted is a METHOD, such as zerosnet-opt, or both --a and --b, such as --a 0 1 --b 2')
-    return MultistepMethod(_numbers(args.a), _numbers(args.b))
-
-
-def _numbers(words: list[str]) -> list[str]:
-    return [number for word in words for number in word.replace(',', ' ').split()]
+def _split_numbers(words: list[str]) -> list[str]:
+    return ' '.join(words).replace(',', ' ').split()
 
 
 def describe(method: MultistepMethod) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def describe(method: MultistepMethod) -> dict[str, Any]:
 
 
 def meaning(method: MultistepMethod) -> str:
-    """What the verdict says about a network."""
+    """What the verdict means for a disturbance of a network's state."""
     if not method.is_zero_stable:
         if method.spectral_radius > 1.0005:  # what four digits tell from 1
             return f'a disturbance of the state grows {method.spectral_radius:.4g}-fold from block to block'
@@ -169,13 +169,14 @@ def _design_lines(found: Design) -> list[tuple[str, Any]]:
     lines = [
         ('text form', found.method.text),
         ('free parameters', ', '.join(found.free) or 'none: the order fixes the method'),
-        ('zero-stable set', _set(found)),
-        ('smallest radius', f'{found.radius:.6g}, {_reason(found)}'),
+        ('zero-stable set', _zero_stable_set(found)),
+        ('smallest radius', f'{found.radius:.6g}, {_evidence(found)}'),
     ]
-    return lines if found.method.parasitic_radius <= found.radius + 1e-12 else [*lines, ('', NEAR)]
+    is_exact = (found.method.parasitic_radius or 0.0) <= found.radius + 1e-12
+    return lines if is_exact else [*lines, ('', NOT_A_FRACTION)]
 
 
-def _set(found: Design) -> str:
+def _zero_stable_set(found: Design) -> str:
     if not found.free:
         return 'this method alone'
     if len(found.free) > 1:
@@ -184,21 +185,21 @@ def _set(found: Design) -> str:
     return f'{zero_stable_interval(found.steps, found.order)}{family}'
 
 
-def _reason(found: Design) -> str:
+def _evidence(found: Design) -> str:
     if not found.proven:
         return f'the smallest that a search found; no method has less than {found.bound:.6g}'
-    return f'proven: {PROOFS.get(found.order, PROOF)}'
+    return f'proven: {PROOFS_BY_ORDER.get(found.order, PROOF_OF_HIGHER_ORDERS)}'
 
 
 def describe_design(found: Design) -> dict[str, Any]:
     """What ``design`` adds to ``describe``; exact numbers are text."""
-    one = zero_stable_interval(found.steps, found.order) if len(found.free) == 1 else None
+    interval = zero_stable_interval(found.steps, found.order) if len(found.free) == 1 else None
     return {
         'steps': found.steps,
         'order': found.order,
         'text': found.method.text,
         'free_parameters': {name: str(value) for name, value in found.free.items()},
-        'zero_stable_set': str(one) if one else None,
+        'zero_stable_set': str(interval) if interval else None,
         'smallest_radius': found.radius,
         'proven': found.proven,
         'radius_bound': found.bound,
@@ -212,12 +213,11 @@ def _interval(low: float | None) -> str:
 
 
 def root_texts(method: MultistepMethod) -> list[str]:
-    """Each root once, with its multiplicity; of a conjugate pair one line with both."""
+    """Each root once, with its multiplicity; a conjugate pair is one text."""
     roots = [complex(round(z.real, 9), round(z.imag, 9)) for z in method.roots]
     texts = []
     for z in dict.fromkeys(roots):
-        count = roots.count(z)
-        times = TIMES.get(count, f' ({count}-fold)')
+        times = MULTIPLICITIES.get(roots.count(z), f' ({roots.count(z)}-fold)')
         if not z.imag:
             texts.append(f'{z.real + 0:.6g}{times}')
         elif z.imag > 0:
