@@ -15,7 +15,7 @@ from stability import COLOURS, DOCS, STYLE
 
 from timm_zerosnet.maintain.tables import NOISES
 from timm_zerosnet.robustness.analysis.grids import architecture
-from timm_zerosnet.weights import sha256
+from timm_zerosnet._files import sha256
 
 SOURCE = Path(__file__).parent / 'results' / 'robustness.csv'
 

@@ -15,6 +15,10 @@ class ScriptError(RuntimeError):
     """A script, a recipe or an argument cannot be used."""
 
 
+class UnknownModelError(ValueError):
+    """No model has this name, or the Hub or a folder does not give the one that has it."""
+
+
 def few(names: Iterable[Any], count: int = 5) -> str:
     """The first names in a row, and how many more there are."""
     listed = [str(name) for name in names]

@@ -12,10 +12,18 @@ from safetensors.torch import load_file, save
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
-from .. import weights as pretrained
 from .._errors import WeightError, few
-from .._files import check_output, replacing
-from ..checkpoint import ORIGINAL_URLS, architecture, averages, checkpoint_filter_fn, refuse_tied, sizes, unwrap
+from .._files import check_output, replacing, sha256
+from ..checkpoint import (
+    ORIGINALS,
+    architecture,
+    averages,
+    check_readable,
+    checkpoint_filter_fn,
+    refuse_tied,
+    sizes,
+    unwrap,
+)
 from ..robustness.models import Source
 from ..zerosnet import DEPTHS, default_cfgs
 from .info import own_model
@@ -31,7 +39,7 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the command, see ``robustness.commands.register``."""
     text = "Write an original project's checkpoint as a state dict that a network of ours loads strictly."
     parser = command('convert', _convert, text, EXAMPLES)
-    parser.add_argument('original', type=Path, metavar='ORIGINAL', help=f'checkpoint of {ORIGINAL_URLS}, or our own')
+    parser.add_argument('original', type=Path, metavar='ORIGINAL', help=f'checkpoint of {ORIGINALS}, or our own')
     parser.add_argument('out', type=Path, metavar='OUT.safetensors', help='file to write')
     parser.add_argument('--model', metavar='NAME', help='network it is for; default: what it says, or fits')
     parser.add_argument(
@@ -47,7 +55,7 @@ def _convert(args: argparse.Namespace) -> None:
     if args.out.exists() and args.original.exists() and args.out.samefile(args.original):
         raise ValueError(f'{args.out} is ORIGINAL itself; accepted is another file')
     name = None if args.model is None else own_model(args.model)[0]
-    pretrained.check_readable(args.original)
+    check_readable(args.original)
     original = _weights(args.original, args.average)
     refuse_tied(original, args.original)
     name = name or architecture(args.original) or _fitting(original, args.original)
@@ -60,7 +68,7 @@ def _convert(args: argparse.Namespace) -> None:
         net.load_state_dict(load_file(partial), strict=True)
     parameters = sum(p.numel() for p in net.parameters())
     print(f'{args.out}: {name}, {net.num_classes} classes, {net.in_chans} channels, {parameters:,} parameters')
-    print(f'sha256 {pretrained.sha256(args.out)}')
+    print(f'sha256 {sha256(args.out)}')
 
 
 def _weights(path: Path, average: str | None) -> dict[str, Any]:
@@ -122,4 +130,4 @@ def _fitting(original: dict[str, Any], path: Path) -> str:
         raise WeightError(f'{path} fits {" and ".join(fitting)}: say which by --model')
     found = f'{path} holds {len(original)} entries, {blocks} {block} blocks: it fits no network of this package'
     nearest = f'nearest is {min(refused, key=len)}' if refused else f'it has {few(original)}'
-    raise WeightError(f'{found}; {nearest}; accepted are checkpoints of {ORIGINAL_URLS}')
+    raise WeightError(f'{found}; {nearest}; accepted are checkpoints of {ORIGINALS}')

@@ -16,13 +16,13 @@ from timm.data import create_dataset
 from timm.models import load_state_dict
 
 from .._errors import ScriptError, WeightError, few, one_line
-from ..checkpoint import checkpoint_filter_fn, class_names, sizes, unwrap
+from ..checkpoint import check_readable, checkpoint_filter_fn, class_names, sizes, unwrap
 from ..cifar import DATA_SETS
 from ..class_folders import splits_inside
 from ..memory import SizeError, check_size
-from ..model_names import model_config, outside_name
+from ..model_names import model_config, reachable_name
 from ..registry import is_own
-from ..weights import check_readable, check_source
+from ..weights import check_source
 from ..zerosnet import default_cfgs
 from .crop import MODE
 
@@ -85,7 +85,7 @@ def check_pretrained(args: argparse.Namespace, new_head: bool) -> None:
     name, config = args.model.split('.')[0], model_config(args.model)
     if is_own(name):
         check_source(name, timm.get_pretrained_cfg(args.model))
-    outside_name(args.model)
+    reachable_name(args.model)
     trained = config.get('num_classes')
     if not new_head and trained and args.num_classes not in (None, trained):
         raise ScriptError(
