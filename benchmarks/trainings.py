@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from records import read_csv
 from stability import COLOURS, DOCS, STYLE
 
+from timm_zerosnet._files import sha256
 from timm_zerosnet.maintain.tables import NOISES
 from timm_zerosnet.robustness.analysis.grids import architecture
-from timm_zerosnet._files import sha256
 
 SOURCE = Path(__file__).parent / 'results' / 'robustness.csv'
 

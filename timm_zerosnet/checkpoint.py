@@ -154,7 +154,7 @@ def check_architecture(path: Path, name: str) -> None:
 
 
 def architecture(path: Path) -> str | None:
-    """The network of this package that a checkpoint of train.py names as its own, without tag; None if it names none."""
+    """The network of this package that a checkpoint of train.py says it is of, without tag; None if it says none."""
     found = read_checkpoint(path).get('arch')
     name = found.partition('.')[0] if isinstance(found, str) else ''
     return name if is_own(name) else None
@@ -242,7 +242,7 @@ def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[s
     state_dict = unwrap(state_dict)
     own = model.state_dict()
     if 'conv1.weight' in state_dict and 'fc.weight' in state_dict:
-        state_dict = _convert_original(state_dict, own, [len(stage.blocks) for stage in model.stages])
+        state_dict = _convert_original(state_dict, own)
     _refuse_mismatch(state_dict, own, model)
     entries = dict(state_dict)
     stem = entries[_STEM]
@@ -251,12 +251,13 @@ def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[s
     return entries
 
 
-def _convert_original(state_dict: dict[str, Tensor], own: dict[str, Tensor], depths: list[int]) -> dict[str, Tensor]:
-    starts = [sum(depths[:s]) for s in range(len(depths))]
+def _convert_original(state_dict: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    found = (re.match(r'stages\.(\d+)\.blocks\.(\d+)\.', key) for key in own)
+    blocks = sorted({(int(match[1]), int(match[2])) for match in found if match})
 
     def block(index: int) -> str:
-        stage = max(s for s, start in enumerate(starts) if start <= index)
-        return f'stages.{stage}.blocks.{index - starts[stage]}.'
+        """The prefix of our names for a block that the originals count from the first of the whole network."""
+        return 'stages.{}.blocks.{}.'.format(*blocks[index])
 
     learned = {key.rpartition('.')[2] for key in own if '.step.' in key}
     converted = {}

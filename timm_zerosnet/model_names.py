@@ -21,6 +21,7 @@ from torch import nn
 
 from ._errors import UnknownModelError, WeightError, few, nearest, one_line
 from ._files import sha256
+from .pretrained_arguments import check_layer_names
 from .registry import is_own
 from .weights import check_tag, check_taken, damage, is_backbone, no_tags, weight_tags, weights_overlay
 from .zerosnet import default_cfgs
@@ -70,9 +71,12 @@ def create(name: str, pretrained: bool = True, **arguments: Any) -> nn.Module:
         UnknownModelError: for a model that the Hub or a folder does not give.
         WeightError: for an empty tag, packaged weights whose model's name another package has, and weights that differ
             from the sha256 in the config beside them.
+        ValueError: for layers of a network of this package that timm does not have.
     """
     check_tag(name)
     check_taken(name)
+    if is_own(name.partition('.')[0]):
+        check_layer_names(arguments)
     name = reachable_name(name, pretrained)
     if is_backbone(name):
         name, arguments = name.partition('.')[0], _with_overlay(name, arguments)
@@ -150,7 +154,9 @@ def _read_config(path: Path) -> dict[str, Any]:
         found = {**config.get('pretrained_cfg', {}), **config, 'architecture': config['architecture']}
         return {'label_names': found.get('labels'), **found}
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise UnknownModelError(f'{path} is no configuration of a model ({type(error).__name__}: {one_line(error)})') from error
+        raise UnknownModelError(
+            f'{path} is no configuration of a model ({type(error).__name__}: {one_line(error)})'
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -240,7 +246,7 @@ def _verify(name: str, found: _Found, expected: str) -> None:
         raise WeightError(f'{name}: {path} does not exist, but config.json names its sha256 {expected}: fetch it again')
     path = path.resolve()  # in the cache it is a link
     if (given := sha256(path)) != expected:
-        advice = 'delete this file and ask again, which fetches it anew' if found.repo else 'fetch it again'
         raise WeightError(
-            f'{name}: {path} is damaged or was changed: its config.json expects sha256 {expected}, got {given}; {advice}'
+            f'{name}: {path} is damaged or was changed: its config.json expects sha256 {expected}, got {given}; '
+            + ('delete this file and ask again, which fetches it anew' if found.repo else 'fetch it again')
         )

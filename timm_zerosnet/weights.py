@@ -1,7 +1,7 @@
 """The packaged weights: where they lie, that they are what the manifest says, and how timm loads them.
 
-They are weights of this package's networks, and of a few of timm's own that were trained by the same recipes, to compare
-with.
+They are weights of this package's networks, and of a few of timm's own that were trained by the same recipes to compare
+them with.
 """
 
 from __future__ import annotations

@@ -46,10 +46,14 @@ def _list(args: argparse.Namespace) -> None:
 
 
 def find(patterns: list[str], with_weights: bool = False) -> list[str]:
-    """Names with tags that match any of the patterns, default all.
+    """Names of networks with their tags.
+
+    Args:
+        patterns: Shell patterns, of which a name must match one; without patterns all names match.
+        with_weights: Leave out names that have no packaged weights.
 
     Raises:
-        ValueError: for a pattern that matches nothing; gives the nearest names.
+        ValueError: for a pattern that matches nothing (gives the nearest names), or where nothing is left.
     """
     known = _matching(['*'])
     for pattern in patterns:
@@ -103,7 +107,7 @@ def _row(name: str) -> dict[str, Any]:
 
 
 def _measured(name: str) -> tuple[Cost, tuple[int, ...], int]:
-    """Cost, input size and number of classes."""
+    """Cost, input size and number of classes of a network."""
     model, _, tag = name.partition('.')
     if weights.is_backbone(name):
         net: Any = create(name, pretrained=False, device='meta').eval()
