@@ -257,7 +257,8 @@ def _convert_original(state_dict: dict[str, Tensor], own: dict[str, Tensor]) -> 
 
     def block(index: int) -> str:
         """The prefix of our names for a block that the originals count from the first of the whole network."""
-        return 'stages.{}.blocks.{}.'.format(*blocks[index])
+        stage, number = blocks[index] if index < len(blocks) else (blocks[-1][0], index)  # of a deeper network
+        return f'stages.{stage}.blocks.{number}.'
 
     learned = {key.rpartition('.')[2] for key in own if '.step.' in key}
     converted = {}

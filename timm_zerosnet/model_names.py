@@ -248,5 +248,5 @@ def _verify(name: str, found: _Found, expected: str) -> None:
     if (given := sha256(path)) != expected:
         raise WeightError(
             f'{name}: {path} is damaged or was changed: its config.json expects sha256 {expected}, got {given}; '
-            + ('delete this file and ask again, which fetches it anew' if found.repo else 'fetch it again')
+            + f'delete this file and {"ask again, which fetches it anew" if found.repo else "fetch it again"}'
         )
