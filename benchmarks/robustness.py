@@ -182,7 +182,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
     texts = [{key: f'{value:.6g}' if isinstance(value, float) else value for key, value in row.items()} for row in rows]
     if path.is_file():
         texts += [row for row in read_csv(path) if row['part'] not in {row['part'] for row in rows}]
-    order = list(tables.PARTS)
+    order = list(tables.PART_TITLES)
     texts.sort(key=lambda row: order.index(row['part']))
     write_csv(path, texts)
 

@@ -3,10 +3,10 @@
 # before anything of this package: a thread that imports timm meanwhile can then import the networks by itself
 import timm as _timm  # noqa: F401
 
-from .backbones import weights_overlay
 from .methods import METHODS, parse_method
 from .multistep import MultistepMethod, ZeroStabilityWarning
 from .multistep_resnet import MultistepResNet
+from .weights import weights_overlay
 
 __version__ = '0.1.0'
 __all__ = [

@@ -15,6 +15,10 @@ class ScriptError(RuntimeError):
     """A script, a recipe or an argument cannot be used."""
 
 
+class UnknownModelError(ValueError):
+    """No model has this name, or the Hub or a folder does not give the one that has it."""
+
+
 def few(names: Iterable[Any], count: int = 5) -> str:
     """The first names in a row, and how many more there are."""
     listed = [str(name) for name in names]
@@ -30,10 +34,10 @@ def nearest(name: str, known: Iterable[str], count: int = 3, cutoff: float = 0.6
     """The known names nearest to ``name``, those of the same pieces in another order first.
 
     Args:
-        name: That is unknown, such as ``'zerosnet_tra20'`` for ``'zerosnet20_tra'``.
+        name: The unknown name, such as ``'zerosnet_tra20'`` for ``'zerosnet20_tra'``.
         known: The names there are, with or without a tag.
-        count: Of names to return, at most.
-        cutoff: Least similarity, 0 to 1, as in ``difflib.get_close_matches``.
+        count: The largest number of names to return.
+        cutoff: The least similarity, 0 to 1, as in ``difflib.get_close_matches``.
     """
     known, pieces = list(dict.fromkeys(known)), _pieces(name)
     turned = [other for other in known if pieces in (_pieces(other), _pieces(other.partition('.')[0]))]

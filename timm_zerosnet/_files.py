@@ -1,8 +1,9 @@
-"""Output files that are whole or not there, one wording for those that cannot be written, and packages of extras."""
+"""Writing files whole or not at all, errors of writing, locks, checksums, and the packages of extras."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import importlib.util
 import os
 import sys
@@ -26,9 +27,9 @@ def cannot_write(path: str | Path, reason: OSError | str, way: str = '') -> Outp
     """``cannot write PATH: reason; how to go on``.
 
     Args:
-        path: File or folder, or what the user calls it.
-        reason: What the system said, or in words.
-        way: How to go on; default: what fits the reason.
+        path: The file or folder, as the user calls it.
+        reason: The error of the system, or a reason in words.
+        way: How to go on; the default fits the reason.
     """
     if isinstance(reason, OSError):
         way = way or ('make room there, or name another place' if is_full(reason) else 'name another place')
@@ -37,7 +38,7 @@ def cannot_write(path: str | Path, reason: OSError | str, way: str = '') -> Outp
 
 
 def is_full(error: Exception) -> bool:
-    """Whether it says that there is no room for a file; ``torch.save`` has a RuntimeError of its own for that."""
+    """Whether an error says that a disk is full; ``torch.save`` has a RuntimeError of its own for that."""
     words = ('PytorchStreamWriter failed', 'inline_container')
     return getattr(error, 'errno', None) in FULL or any(word in str(error) for word in words)
 
@@ -57,8 +58,8 @@ def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
     """Refuse a path that cannot become a file, before the work is done.
 
     Args:
-        path: Of the file; nothing is made there.
-        suffixes: One of them its name must end with; any if there are none.
+        path: The file that is to be written; nothing is made there.
+        suffixes: The suffixes that it may have; none allows any.
 
     Raises:
         OutputError: for a folder, a device, another ending, or a folder that is not there or cannot be written to.
@@ -82,8 +83,8 @@ def check_folder(path: Path, way: str = '') -> None:
     """Refuse a folder that cannot be made or written to, before the work is done; nothing is made.
 
     Args:
-        path: Of the folder.
-        way: How to go on, where that is not to name another place.
+        path: The folder that is to be written to.
+        way: How to go on; the default is to name another place.
 
     Raises:
         OutputError: if a file is in its place, or the disk is full, or it may not be written to.
@@ -137,7 +138,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 class LockedError(RuntimeError):
-    """Another process holds a lock; ``holder`` is its id as text, ``'unknown'`` where it has not said it yet."""
+    """Another process holds a lock; ``holder`` is the id of that process as text, or ``'unknown'``."""
 
     def __init__(self, path: Path, holder: str) -> None:
         super().__init__(f'{path} is held by process {holder}')
@@ -149,8 +150,9 @@ def locked(path: Path, wait: bool = False) -> Iterator[None]:
     """Hold a lock until the body or the process ends, however that ends.
 
     Args:
-        path: File of the lock, made if need be; ``path`` with ``.pid`` at its end tells others who holds it.
-        wait: Wait for the one who holds it, rather than raise.
+        path: The file of the lock, made if need be. A file beside it, with ``.pid`` added to its name, tells others who
+            holds the lock.
+        wait: Wait for the process that holds the lock, rather than raise.
 
     Raises:
         LockedError: if another process holds it.
@@ -175,8 +177,17 @@ def locked(path: Path, wait: bool = False) -> Iterator[None]:
         lock.release()
 
 
+def sha256(path: str | Path) -> str:
+    """The sha256 of a file's content, in hex."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def explain(error: OSError) -> str:
-    """An OSError in words; of a full disk always those of ``cannot_write``."""
+    """An OSError in words, those of ``cannot_write`` for a full disk."""
     if isinstance(error, OutputError) or error.errno is None:
         return str(error) or type(error).__name__
     if error.errno in (*FULL, errno.EROFS):
@@ -185,11 +196,11 @@ def explain(error: OSError) -> str:
 
 
 def flush_stdout() -> None:
-    """Bring out what was printed.
+    """Write what was printed and still waits in memory.
 
     Raises:
-        BrokenPipeError: if its reader has gone.
-        OutputError: if it cannot be written; it is lost then, as Python would try it again at its end.
+        BrokenPipeError: if the reader of the output has gone.
+        OutputError: if it cannot be written. It is dropped then, as Python would try again at its end.
     """
     try:
         sys.stdout.flush()

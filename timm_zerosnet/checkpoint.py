@@ -1,26 +1,31 @@
-"""State dicts from elsewhere: names of the original projects become ours, and a wrong file is refused."""
+"""Checkpoints: reading their files, and making the state dicts in them ours or refusing them.
+
+A file may come from timm's train.py, from the original projects, whose names become ours, or from anywhere else.
+"""
 
 from __future__ import annotations
 
 import argparse
+import pickle
 import re
 import warnings
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Any, Callable, Iterable
 
 import torch
 import yaml
+from safetensors.torch import load_file
 from timm.models import list_models
 from torch import Tensor, nn
 
 from ._errors import WeightError, few, one_line
 from .cifar import DATA_SETS
 from .registry import is_own
-from .weights import sha256
 
-RECORD = 'timm_zerosnet'  # what our launcher writes into a run's args.yaml, beside train.py's own arguments
-
-ORIGINAL_URLS = "the ZeroSNet authors' CIFAR and ImageNet networks and LM-ResNet's MResNet.py"
+RECORD = 'timm_zerosnet'
+"""The key under which the launcher adds what it knows of a run to train.py's own arguments, in args.yaml."""
+ORIGINALS = "the ZeroSNet authors' networks for CIFAR and ImageNet or LM-ResNet's MResNet.py"
+_EXPECTED = 'Expected a safetensors file or a PyTorch checkpoint that holds nothing but tensors and plain values'
 
 _WRAPPERS = ('state_dict', 'model', 'model_state_dict', 'net')
 _AVERAGES = ('state_dict_ema', 'model_ema')  # timm's names
@@ -32,57 +37,141 @@ _STEM = 'stem.conv.weight'
 _CLASSIFIER = {'head.fc.weight', 'head.fc.bias'}
 
 
-def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
-    """A state dict as ``model`` takes it; idempotent.
-
-    Takes our own names and those of the original projects, with or without ``module.``. The entries that the originals
-    carry without using them are dropped, ``coe`` (lambda) becomes mu.
-
-    Args:
-        state_dict: As ``torch.load`` gives it, also inside ``{'state_dict': ...}``.
-        model: A whole ``MultistepResNet``, whose backbone the entries must fit; classifier and input channels may
-            differ, timm adapts them.
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The content of a safetensors file or a PyTorch checkpoint, read as timm does it, without unpickling code.
 
     Raises:
-        WeightError: if names or shapes of the backbone differ, or a value is not finite.
+        WeightError: if the file is missing, damaged, or holds code or no dictionary.
     """
-    state_dict = unwrap(state_dict)
-    own = model.state_dict()
-    if 'conv1.weight' in state_dict and 'fc.weight' in state_dict:
-        state_dict = _convert_original(state_dict, own, [len(stage.blocks) for stage in model.stages])
-    _refuse_mismatch(state_dict, own, model)
-    entries = dict(state_dict)
-    stem = entries[_STEM]
-    if stem.shape != own[_STEM].shape:  # timm adapts it, and would round the result to the type of the file
-        entries[_STEM] = stem.float()
-    return entries
+    path = Path(path)
+    if not path.is_file():
+        raise WeightError(f'{path} does not exist or is no file. {_EXPECTED}')
+    try:
+        if path.suffix == '.safetensors':
+            return load_file(path)
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # torch's, about what is refused here
+            content = torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:  # torch, pickle, zipfile and safetensors each raise their own
+        raise _unreadable(path, _why_unreadable(path, error)) from error
+    if not isinstance(content, dict):
+        raise _unreadable(path, f'it holds no state dict but a {type(content).__name__}')
+    return content
+
+
+def check_readable(path: str | Path) -> None:
+    """Refuse a file in which timm finds no state dict.
+
+    Raises:
+        WeightError: naming the file and the reason.
+    """
+    content = read_checkpoint(path)
+    held = [key for key in _AVERAGES if content.get(key) is not None] + [key for key in _WRAPPERS[:2] if key in content]
+    found = content[held[0]] if held else content
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise _unreadable(Path(path), f'it holds no state dict{f" in {held[0]}" if held else ""}')
+
+
+def _unreadable(path: Path, reason: str) -> WeightError:
+    return WeightError(f'{path} ({path.stat().st_size} bytes) cannot be read as a checkpoint: {reason}. {_EXPECTED}')
+
+
+def _why_unreadable(path: Path, error: Exception) -> str:
+    if path.suffix != '.safetensors' and not _is_pickled(path):
+        return 'it is no PyTorch checkpoint'
+    if isinstance(error, pickle.UnpicklingError):  # torch's message advises to run whatever code the file holds
+        code = re.search(r'GLOBAL (\S+)', str(error))
+        return f'it holds {code[1]}, whose code would run' if code else 'it is damaged, or holds code that would run'
+    return f'{type(error).__name__}: {one_line(error)}'
+
+
+def _is_pickled(path: Path) -> bool:
+    """Whether a file begins as what ``torch.save`` writes, today's zip archive or the older pickle."""
+    with path.open('rb') as file:
+        return file.read(2).startswith((b'PK', b'\x80'))
+
+
+def state_dict_of(checkpoint: dict[str, Any], average: str, path: Path) -> dict[str, Any]:
+    """The trained weights of a checkpoint or their running average.
+
+    Args:
+        checkpoint: The content of a checkpoint of train.py.
+        average: ``'raw'`` for the weights themselves, ``'ema'`` for their running average.
+        path: The file of the checkpoint, which messages name.
+
+    Raises:
+        WeightError: if it holds no such weights; names what it holds.
+    """
+    key = {'raw': 'state_dict', 'ema': 'state_dict_ema'}[average]
+    if not isinstance(checkpoint.get(key), dict):
+        raise WeightError(f'{path}: expected an entry {key}, got {few(checkpoint)}')
+    if strange := [name for name in checkpoint[key] if not isinstance(name, str)]:
+        raise WeightError(f'{path}: expected names of parameters in {key}, got {few(strange)}')
+    return checkpoint[key]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        WeightError: if it cannot be read or holds something else.
+    """
+    try:
+        parsed = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise WeightError(f'{path} is not a readable YAML file: {one_line(error)}') from error
+    if not isinstance(parsed, dict):
+        raise WeightError(f'{path}: expected lines of the form name: value, got a {type(parsed).__name__}')
+    return parsed
+
+
+def class_names(path: Path) -> tuple[str, ...] | None:
+    """The classes that a run of our launcher trained on, in the order of the outputs; None where nothing names them.
+
+    A checkpoint names them itself. For a safetensors file that was made from one, the ``args.yaml`` beside it does.
+    """
+    try:
+        args = None if path.suffix == '.safetensors' else read_checkpoint(path).get('args')
+        if args is None:
+            args = read_yaml(path.parent / 'args.yaml')
+    except (WeightError, OSError):  # what reads the weights of the file says what is wrong with it
+        return None
+    record = (args if isinstance(args, dict) else getattr(args, '__dict__', {})).get(RECORD)
+    names = record.get('class_names') if isinstance(record, dict) else None
+    return tuple(map(str, names)) if isinstance(names, list) else None
 
 
 def check_architecture(path: Path, name: str) -> None:
-    """Refuse a checkpoint that says itself to be of another network of this package: the weights alone need not tell.
+    """Refuse a checkpoint that names another network of this package: the weights alone need not tell them apart.
 
     Raises:
         WeightError: naming both.
     """
-    told = architecture(path) if is_own(name.partition('.')[0]) else None
-    if told is not None and told != name.partition('.')[0]:
-        raise WeightError(f'it is of {told}, not of {name}')
+    model = name.partition('.')[0]
+    found = architecture(path) if is_own(model) else None
+    if found not in (None, model):
+        raise WeightError(f'expected a checkpoint of {name}, got one of {found}')
 
 
 def architecture(path: Path) -> str | None:
-    """The network of this package that a checkpoint of train.py says to be of; None if it says nothing of the kind."""
-    told = None if path.suffix == '.safetensors' else read_checkpoint(path).get('arch')
-    name = told.partition('.')[0] if isinstance(told, str) else ''
+    """The network of this package that a checkpoint of train.py says it is of, without tag; None if it says none."""
+    found = read_checkpoint(path).get('arch')
+    name = found.partition('.')[0] if isinstance(found, str) else ''
     return name if is_own(name) else None
 
 
 def averages(path: Path) -> list[str]:
-    """Entries of a checkpoint that hold an average of the weights (EMA), beside the weights themselves."""
-    return [] if path.suffix == '.safetensors' else [key for key in _AVERAGES if key in read_checkpoint(path)]
+    """Names of the entries of a checkpoint that hold an average of its weights (EMA)."""
+    content = read_checkpoint(path)
+    return [key for key in _AVERAGES if key in content]
 
 
 def unwrap(state_dict: dict[str, Any]) -> dict[str, Any]:
-    """The entries of a checkpoint without what is around them and without prefixes that all have, in any order."""
+    """The state dict inside a checkpoint, without the prefixes that all its names have.
+
+    Args:
+        state_dict: A state dict, or a dictionary that holds one under a usual name, at any depth.
+    """
     while True:
         inner = next((state_dict[key] for key in _WRAPPERS if isinstance(state_dict.get(key), dict)), None)
         for prefix in _PREFIXES:
@@ -101,9 +190,9 @@ def sizes(
     """``num_classes`` and ``in_chans`` of a network, as far as its state dict tells them.
 
     Args:
-        state_dict: Of ``unwrap``.
-        classifier: Names that its classifier may have; default: ours and that of the original projects.
-        first: The same for its first convolution.
+        state_dict: What ``unwrap`` returns.
+        classifier: The names that the classifier may have; the default are ours and that of the original projects.
+        first: The names that the first convolution may have.
     """
     found = {}
     for argument, names, axis in (('num_classes', classifier, 0), ('in_chans', first, 1)):
@@ -117,8 +206,8 @@ def refuse_tied(state_dict: dict[str, Any], path: Path) -> None:
     """Refuse entries that are one and the same parameter: a file of weights holds a copy for each of them.
 
     Args:
-        state_dict: Of ``unwrap``.
-        path: Of the checkpoint, for the message.
+        state_dict: What ``unwrap`` returns.
+        path: The file of the checkpoint, which the message names.
 
     Raises:
         WeightError: naming them.
@@ -136,12 +225,40 @@ def refuse_tied(state_dict: dict[str, Any], path: Path) -> None:
         )
 
 
-def _convert_original(state_dict: dict[str, Tensor], own: dict[str, Tensor], depths: list[int]) -> dict[str, Tensor]:
-    starts = [sum(depths[:s]) for s in range(len(depths))]
+def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
+    """A state dict as ``model`` takes it; idempotent.
+
+    Names may be our own or those of the original projects, with or without ``module.``. Entries that the original
+    networks carry without using them are dropped, and ``coe`` (lambda) becomes mu.
+
+    Args:
+        state_dict: As ``torch.load`` gives it, also inside ``{'state_dict': ...}``.
+        model: A whole ``MultistepResNet``, whose backbone the entries must fit; classifier and input channels may
+            differ, timm adapts them.
+
+    Raises:
+        WeightError: if names or shapes of the backbone differ, or a value is not finite.
+    """
+    state_dict = unwrap(state_dict)
+    own = model.state_dict()
+    if 'conv1.weight' in state_dict and 'fc.weight' in state_dict:
+        state_dict = _convert_original(state_dict, own)
+    _refuse_mismatch(state_dict, own, model)
+    entries = dict(state_dict)
+    stem = entries[_STEM]
+    if stem.shape != own[_STEM].shape:  # timm adapts it, and would round the result to the type of the file
+        entries[_STEM] = stem.float()
+    return entries
+
+
+def _convert_original(state_dict: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    found = (re.match(r'stages\.(\d+)\.blocks\.(\d+)\.', key) for key in own)
+    blocks = sorted({(int(match[1]), int(match[2])) for match in found if match})
 
     def block(index: int) -> str:
-        stage = max(s for s, start in enumerate(starts) if start <= index)
-        return f'stages.{stage}.blocks.{index - starts[stage]}.'
+        """The prefix of our names for a block that the originals count from the first of the whole network."""
+        stage, number = blocks[index] if index < len(blocks) else (blocks[-1][0], index)  # of a deeper network
+        return f'stages.{stage}.blocks.{number}.'
 
     learned = {key.rpartition('.')[2] for key in own if '.step.' in key}
     converted = {}
@@ -155,11 +272,11 @@ def _convert_original(state_dict: dict[str, Tensor], own: dict[str, Tensor], dep
 
 
 def _unused(name: str, learned: set[str]) -> bool:
-    # a network that learns its coefficients carries some without using them; one that does not learn them has none
+    # original networks that learn their coefficients carry some unused ones; those that learn none carry none
     return '.step.' not in name or name.rpartition('.')[2] in learned
 
 
-def _rename(key: str, block) -> tuple[str | None, bool]:
+def _rename(key: str, block: Callable[[int], str]) -> tuple[str | None, bool]:
     """Our name of an original entry, and whether the originals may carry it without using it."""
     if match := re.fullmatch(r'ks\.(\d+)', key):
         return f'{block(int(match[1]))}step.k', True
@@ -209,7 +326,7 @@ def _refuse_mismatch(state_dict: dict[str, Any], own: dict[str, Tensor], model: 
         ]
         raise WeightError(
             f'the state dict does not fit {label}: of its {len(own)} entries and the {len(state_dict)} '
-            f'given, {"; ".join(parts)}. Accepted are checkpoints of {label} and of {ORIGINAL_URLS}.'
+            f'given, {"; ".join(parts)}. Expected a checkpoint of {label} or of {ORIGINALS}.'
         )
     if own.keys() & _CLASSIFIER and model.num_classes == config.get('num_classes'):  # otherwise timm makes a new head
         _refuse_classifier(state_dict, own, label)
@@ -255,69 +372,3 @@ def _accepted_shapes(key: str, own: Tensor, config: dict[str, Any]) -> list[tupl
     if key != _STEM or channels in (None, shape[1]):
         return [shape]
     return [shape, (shape[0], channels, *shape[2:])]
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint of train.py, read without unpickling code.
-
-    Raises:
-        WeightError: if it is missing, damaged or something else.
-    """
-    if not path.is_file():
-        raise WeightError(f'{path} does not exist; expected is a last.pth.tar of train.py')
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # torch's, about what is refused here
-            checkpoint = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # torch, pickle and zipfile each raise their own
-        raise WeightError(
-            f'{path} (sha256 {sha256(path)}) is not a readable checkpoint: {type(error).__name__}: {one_line(error)}'
-        ) from error
-    if not isinstance(checkpoint, dict):
-        raise WeightError(f'{path} holds a {type(checkpoint).__name__}; expected is a checkpoint of train.py')
-    return checkpoint
-
-
-def state_dict_of(checkpoint: dict[str, Any], average: str, path: Path) -> dict[str, Any]:
-    """The trained weights (``'raw'``) of a checkpoint or their running average (``'ema'``).
-
-    Raises:
-        WeightError: if it holds no such weights; names what it holds.
-    """
-    key = {'raw': 'state_dict', 'ema': 'state_dict_ema'}[average]
-    if not isinstance(checkpoint.get(key), dict):
-        raise WeightError(f'{path} holds no {key}; it holds {few(checkpoint)}')
-    if strange := [name for name in checkpoint[key] if not isinstance(name, str)]:
-        raise WeightError(f'{path} has names in {key} that are no text: {few(strange)}')
-    return checkpoint[key]
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
-
-    Raises:
-        WeightError: if it cannot be read or holds something else.
-    """
-    try:
-        parsed = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise WeightError(f'{path} is not a readable YAML file: {one_line(error)}') from error
-    if not isinstance(parsed, dict):
-        raise WeightError(f'{path} holds a {type(parsed).__name__}; expected are lines of the form name: value')
-    return parsed
-
-
-def class_names(path: Path) -> tuple[str, ...] | None:
-    """The classes that a run of our launcher trained on, in the order of the outputs; None where nothing says them.
-
-    A checkpoint has them, of a file that was made of one the ``args.yaml`` beside it.
-    """
-    try:
-        args = None if path.suffix == '.safetensors' else read_checkpoint(path).get('args')
-        if args is None:
-            args = read_yaml(path.parent / 'args.yaml')
-    except (WeightError, OSError):  # whoever needs the file says what is wrong with it
-        return None
-    record = (args if isinstance(args, dict) else getattr(args, '__dict__', {})).get(RECORD)
-    names = record.get('class_names') if isinstance(record, dict) else None
-    return tuple(map(str, names)) if isinstance(names, list) else None

@@ -28,10 +28,10 @@ class ClassFolders:
 
     Args:
         root: The folder that holds the class folders.
-        split: Its name where it was chosen among the splits of a data set, otherwise empty.
-        classes: Names of the innermost folders that hold pictures, in timm's order.
+        split: The name of the split that was chosen among those of a data set; empty if there are no splits.
+        classes: The names of the innermost folders that hold pictures, in timm's order.
         files: Each picture once, with the index of its class.
-        notes: What was chosen, passed over or taken together, in words.
+        notes: What was chosen, passed over or taken together, a sentence each.
     """
 
     root: Path
@@ -43,7 +43,10 @@ class ClassFolders:
 
 @functools.lru_cache(maxsize=1)
 def picture_suffixes() -> frozenset[str]:
-    """Of all pictures that Pillow opens: one that was passed over would be missing from the results without a word."""
+    """The suffixes of all pictures that Pillow opens.
+
+    A picture that was passed over would be missing from the results without a word.
+    """
     known = Image.registered_extensions()
     return frozenset(suffix for suffix, kind in known.items() if kind in Image.OPEN)
 
@@ -54,10 +57,10 @@ def natural_order(names: Iterable[str]) -> list[str]:
 
 
 def _natural(name: str) -> Any:
-    """timm's key.
+    """The key by which timm sorts.
 
     Raises:
-        DataError: for digits that are no decimal ones, which timm cannot sort either.
+        DataError: for digits other than 0 to 9, which timm cannot sort either.
     """
     try:
         return natural_key(name)
@@ -69,6 +72,10 @@ def _natural(name: str) -> Any:
 
 def refuse_ties(names: Sequence[str], where: Any) -> None:
     """Refuse names that timm's order does not tell apart.
+
+    Args:
+        names: The names of class folders, in timm's order.
+        where: The data set, which the message names.
 
     Raises:
         DataError: naming two of them.
@@ -82,7 +89,10 @@ def refuse_ties(names: Sequence[str], where: Any) -> None:
 
 
 def splits_inside(folder: Path) -> list[str]:
-    """Folders that are named like a split of a data set and hold folders: a class may be called ``train``, too."""
+    """Folders that are named like a split of a data set and hold folders.
+
+    A folder that holds none may be that of a class which is called ``train``.
+    """
     named = (path for path in folder.iterdir() if path.is_dir() and path.name.lower() in SPLITS)
     return sorted(path.name for path in named if any(entry.is_dir() for entry in path.iterdir()))
 
@@ -108,14 +118,16 @@ def find_pictures(path: Path) -> ClassFolders:
     root, split, notes = _chosen_split(path)
     walk = _Walk(root)
     if not any(entry.is_dir() for entry in root.iterdir()):
-        raise DataError(f'{root} holds no class folders; expected is one folder of images for each class')
+        raise DataError(f'{root} holds no class folders: expected one folder of images for each class')
     if not any(walk.places):
         raise DataError(
-            f'{root} holds no images: accepted are files with a suffix that Pillow opens, such as .png and .jpg'
+            f'{root} holds no images: expected files with a suffix that Pillow opens, such as .png and .jpg'
         )
     if '' in walk.places:
         loose = sorted(file.name for file in walk.labels if file.parent == root)
-        raise DataError(f'{root} holds images that lie in no class folder: {few(loose)}; expected one for each class')
+        raise DataError(
+            f'{root} holds images that lie in no class folder: {few(loose)}; expected one folder for each class'
+        )
     classes = natural_order(walk.places)
     index = {name: i for i, name in enumerate(classes)}
     # the order of files is that of the first release, so that the noise of each picture stays the same
@@ -132,7 +144,7 @@ def _chosen_split(path: Path) -> tuple[Path, str, list[str]]:
     if classes := natural_order(entry.name for entry in beside if any(map(_is_picture, entry.iterdir()))):
         raise DataError(
             f'{path} holds {", ".join(inside)}, named like splits of a data set and holding folders, beside folders of '
-            f'images: {few(classes)}; expected the ones or the others: name the folder that is meant, such as '
+            f'images: {few(classes)}; expected splits or classes, not both: name the folder that is meant, such as '
             f'{path / inside[0]}'
         )
     chosen = next((name for wanted in EVALUATED for name in inside if name.lower() == wanted), None)
@@ -142,8 +154,8 @@ def _chosen_split(path: Path) -> tuple[Path, str, list[str]]:
             f'split, such as {path / inside[0]}'
         )
     others = [name for name in inside if name != chosen]
-    beside = f' ({path / others[0]} names another split)' if others else ''
-    return path / chosen, chosen, [f'{path / chosen} is taken{beside}']
+    another = f' ({path / others[0]} names another split)' if others else ''
+    return path / chosen, chosen, [f'{path / chosen} is taken{another}']
 
 
 class _Walk:

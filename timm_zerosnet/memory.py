@@ -1,4 +1,4 @@
-"""Whether an image size fits into the memory that is free, told before anything of it is allocated."""
+"""Whether images of a size fit into the free memory, found out before anything is allocated for them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
-SURE = 1000  # no activation of one image is so many times as large as the image
+LARGEST_GROWTH = 1000  # no activation of one image is so many times as large as the image
 
 
 class SizeError(ValueError):
@@ -59,8 +59,8 @@ def largest_activation(net: nn.Module, input_size: tuple[int, ...]) -> int:
     """Bytes of the largest tensor in a forward pass with one image, for which nothing is allocated or computed.
 
     Args:
-        net: In eval mode; its tensors are left alone.
-        input_size: (C, H, W).
+        net: The network, in eval mode; its tensors are left alone.
+        input_size: The size (C, H, W) of the image.
     """
     tensors = {name: tensor.to('meta') for name, tensor in (*net.named_parameters(), *net.named_buffers())}
     like = next((tensor for tensor in tensors.values() if tensor.is_floating_point()), torch.empty(0))
@@ -70,12 +70,12 @@ def largest_activation(net: nn.Module, input_size: tuple[int, ...]) -> int:
 
 
 def check_size(net: nn.Module | Callable[[], nn.Module], input_size: tuple[int, ...], name: str) -> None:
-    """Refuse a size of which one image and the largest activation exceed the free memory.
+    """Refuse an image size if one image and the largest activation exceed the free memory.
 
     Args:
-        net: The network, or what makes it, if need be.
-        input_size: (C, H, W).
-        name: What the network is called.
+        net: The network, or a function that makes it, which is called only if need be.
+        input_size: The size (C, H, W) of an image.
+        name: The name of the network, which the message gives.
 
     Raises:
         SizeError: with both numbers of bytes.
@@ -83,7 +83,7 @@ def check_size(net: nn.Module | Callable[[], nn.Module], input_size: tuple[int, 
     free = free_memory()
     channels, height, width = input_size
     needed = 4 * channels * height * width
-    if free is None or needed * SURE < free:
+    if free is None or needed * LARGEST_GROWTH < free:
         return
     if needed <= free:
         try:
@@ -98,7 +98,11 @@ def check_size(net: nn.Module | Callable[[], nn.Module], input_size: tuple[int, 
 
 
 def check_images(count: int, input_size: tuple[int, ...]) -> None:
-    """Refuse a size in which so many images, one byte a value, exceed the free memory.
+    """Refuse an image size if the images, one byte a value, exceed the free memory.
+
+    Args:
+        count: The number of images.
+        input_size: The size (C, H, W) of an image.
 
     Raises:
         SizeError: with both numbers of bytes.

@@ -1,12 +1,16 @@
-"""Arguments that change what weights compute, or change nothing: names and shapes of a state dict do not tell."""
+"""Arguments of a network that must not pass in silence.
+
+They change what weights compute, which names and shapes of a state dict do not show, or have no effect, or name a layer
+that timm does not have.
+"""
 
 from __future__ import annotations
 
 import warnings
-from typing import Any, Iterator
+from typing import Any, Iterator, Mapping
 
 import torch
-from timm.layers import get_norm_act_layer
+from timm.layers import get_act_layer, get_norm_act_layer
 from torch import Tensor, nn
 
 from ._errors import WeightError, few
@@ -24,20 +28,54 @@ _LEARNING = (
 )
 
 
+_LAYERS = {  # what timm has no public list of
+    'act_layer': (
+        *('relu', 'relu6', 'leaky_relu', 'prelu', 'elu', 'celu', 'selu', 'gelu', 'gelu_tanh', 'quick_gelu', 'silu'),
+        *('mish', 'hard_swish', 'hard_sigmoid', 'hard_mish', 'sigmoid', 'tanh', 'identity'),
+    ),
+    'norm_layer': (
+        *('batchnorm2d', 'groupnorm', 'groupnorm1', 'layernorm2d', 'rmsnorm2d', 'evonormb0', 'evonormb1', 'evonormb2'),
+        *('evonorms0', 'evonorms1', 'evonorms2', 'frn', 'frntlu'),
+    ),
+}
+
+
+def check_layer_names(arguments: Mapping[str, Any]) -> None:
+    """Refuse names of layers that timm does not have, for which it raises a bare KeyError.
+
+    Args:
+        arguments: Arguments of a network of this package.
+
+    Raises:
+        ValueError: with the names there are.
+    """
+    for key, find in (('act_layer', get_act_layer), ('norm_layer', get_norm_act_layer)):
+        given = arguments.get(key)
+        if given is None or callable(given):
+            continue
+        try:
+            known = isinstance(given, str) and bool(find(given))
+        except KeyError:
+            known = False
+        if not known:
+            raise ValueError(f'{key}: expected one of {", ".join(_LAYERS[key])}, got {given!r}')
+
+
 def refuse_other_function(name: str, given: dict[str, Any], trained: dict[str, Any]) -> None:
     """Refuse arguments with which the weights of a network would be those of another one.
 
     Args:
-        name: Of the network.
-        given: What the caller passed.
-        trained: What the weights were trained with.
+        name: The name of the network.
+        given: The arguments that the caller passed.
+        trained: The arguments that the weights were trained with.
 
     Raises:
         WeightError: naming both values.
     """
-    asked, own, idle = _effective({**trained, **given}), _effective(trained), _idle({**trained, **given})
+    asked, own = _effective({**trained, **given}), _effective(trained)
+    without_effect = _without_effect({**trained, **given})
     for key, value in own.items():
-        if key in given and key not in idle and asked[key] != value:
+        if key in given and key not in without_effect and asked[key] != value:
             raise WeightError(
                 f'the weights of {name} are for {_text(key, value)}, not for {_text(key, given[key])}: expected no '
                 f'{key}= beside pretrained=True. {_LEARNING if asked["learn"] and asked["method"] else _OWN_FILE}'
@@ -50,16 +88,16 @@ def warn_of_arguments(
     """Warn of arguments that have no effect, or that change the function of the weights which ``model`` has.
 
     Args:
-        name: Of the network.
-        given: What the caller passed.
-        trained: What the weights were trained with, or what the network is made with where nothing else is asked for.
+        name: The name of the network.
+        given: The arguments that the caller passed.
+        trained: The arguments that the weights were trained with, or the network's own where it has no weights.
         pretrained: Whether ``model`` has weights.
         model: The network, or timm's feature extractor of it.
     """
     asked, own = _effective({**trained, **given}), _effective(trained)
     remarks = [
         f'{key}={given[key]!r} has no effect: {why}'
-        for key, why in _idle({**trained, **given}).items()
+        for key, why in _without_effect({**trained, **given}).items()
         if key in given and asked[key] != own[key]
     ]
     if pretrained:
@@ -74,7 +112,7 @@ def _beside_weights(given: dict[str, Any], trained: dict[str, Any], model: nn.Mo
     if 'lambda_init' in new:
         yield f'lambda_init={new["lambda_init"]!r} has no effect: the weights bring the lambda of each block'
     for key in ('act_layer', 'norm_layer'):
-        if key in new and not torch.equal(_answers({**trained, key: new[key]}), _answers(trained)):
+        if key in new and not torch.equal(_layer_output({**trained, key: new[key]}), _layer_output(trained)):
             yield (
                 f'{key}={new[key]!r} changes what the weights compute: expected '
                 f'{trained.get(key, _DEFAULTS[key])!r}, unless the file was trained so'
@@ -91,7 +129,7 @@ def _beside_weights(given: dict[str, Any], trained: dict[str, Any], model: nn.Mo
 
 
 def _effective(arguments: dict[str, Any]) -> dict[str, Any]:
-    """What decides the function of a network beside its parameters."""
+    """The arguments that decide, beside its parameters, which function a network is."""
     learn, method = arguments.get('learn'), arguments.get('method')
     projection = arguments.get('projection', 'bare')
     return {
@@ -103,19 +141,19 @@ def _effective(arguments: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _idle(arguments: dict[str, Any]) -> dict[str, str]:
+def _without_effect(arguments: dict[str, Any]) -> dict[str, str]:
     """Arguments that have no effect on a network, whatever their value, and why."""
-    idle = {}
+    reasons = {}
     if arguments['block'] == 'basic':
-        idle['start_projection'] = 'block 0 projects nothing, only that of a bottleneck does'
+        reasons['start_projection'] = 'block 0 projects nothing, only that of a bottleneck does'
     method = _effective(arguments)['method']
     if method is not None and method == METHODS['euler']:
-        idle['euler_at_projection'] = 'every block is an Euler step'
-    return idle
+        reasons['euler_at_projection'] = 'every block is an Euler step'
+    return reasons
 
 
-def _answers(arguments: dict[str, Any]) -> Tensor:
-    """What a norm with its activation makes of some numbers: two of one kind agree, however they are named."""
+def _layer_output(arguments: dict[str, Any]) -> Tensor:
+    """The output of a norm with its activation for fixed numbers, which two names of one layer have in common."""
     with torch.device('cpu'), torch.no_grad():
         kinds = {**_DEFAULTS, **{key: arguments[key] for key in _DEFAULTS if key in arguments}}
         layer = get_norm_act_layer(**kinds)(64).eval()

@@ -16,9 +16,8 @@ import yaml
 from . import __version__
 from ._errors import ScriptError
 from ._files import cannot_write, check_folder, is_full
-from .backbones import is_backbone, weights_overlay
 from .checkpoint import RECORD
-from .model_names import cached_if_unreachable
+from .model_names import script_arguments
 from .training import preflight
 from .training.logs import trim_log
 from .training.recipes import find_recipe, read_recipe
@@ -33,6 +32,7 @@ from .training.scripts import (
     take_scripts_option,
     with_device,
 )
+from .weights import is_backbone, weights_overlay
 
 USAGE = """usage: timm-zerosnet train RECIPE --model NAME [--timm-scripts DIR] [arguments of timm's train.py]
        timm-zerosnet train --continue RUN [--timm-scripts DIR] [arguments that leave the training as it is]
@@ -134,8 +134,7 @@ def _launch(script: Path, config: dict[str, Any], arguments: list[str], args: ar
         path = Path(scratch) / 'config.yaml'
         path.write_text(yaml.safe_dump(config), encoding='utf-8')
         try:
-            with cached_if_unreachable(args.model):
-                run_script(script, ['--config', str(path), *with_device(arguments, args)])
+            run_script(script, ['--config', str(path), *with_device(script_arguments(arguments, args), args)])
         except KeyboardInterrupt:
             if _is_primary():
                 print('timm-zerosnet train --continue RUN goes on with what it has finished', file=sys.stderr)

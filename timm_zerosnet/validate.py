@@ -9,8 +9,7 @@ import timm
 
 from ._errors import ScriptError
 from ._files import check_output
-from .backbones import script_arguments
-from .model_names import HUB, LOCAL, cached_if_unreachable
+from .model_names import is_outside, script_arguments
 from .training.preflight import check_checkpoint, check_data, check_images, check_positional, check_pretrained
 from .training.scripts import find_script, launch, run_script, script_parser, take_scripts_option, with_device
 
@@ -35,18 +34,13 @@ def _run(arguments: list[str]) -> None:
     if args.results_file and (results.is_file() or results.is_dir() or not results.exists()):  # not of /dev/stdout
         check_output(results, ())
     # timm takes patterns and files of names, too
-    if (
-        args.model.startswith(LOCAL + HUB)
-        or timm.is_model(args.model)
-        or not timm.list_models(args.model, pretrained=True)
-    ):
+    if is_outside(args.model) or timm.is_model(args.model) or not timm.list_models(args.model, pretrained=True):
         if not args.checkpoint:  # then timm takes the pretrained weights, asked for or not
             check_pretrained(args, new_head=False)
         check_images(args)
         check_data(args, (args.split,))
         check_checkpoint(args, 'checkpoint')
-    with cached_if_unreachable(args.model):
-        run_script(script, with_device(script_arguments(arguments, args), args))
+    run_script(script, with_device(script_arguments(arguments, args), args))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,15 +1,20 @@
-"""Packaged weights: where they are, and that they are what the manifest says."""
+"""The packaged weights: where they lie, that they are what the manifest says, and how timm loads them.
+
+They are weights of this package's networks, and of a few of timm's own that were trained by the same recipes to compare
+them with.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import warnings
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ._errors import WeightError, one_line
+from ._errors import WeightError
+from ._files import sha256
+from .checkpoint import check_readable
+from .cifar import cifar_config
 from .registry import own, stranger
 
 PACKAGE = Path(__file__).resolve().parent
@@ -24,15 +29,21 @@ def _folder(name: str) -> Path:
 
 WEIGHTS = _folder('weights')
 RECIPES = _folder('recipes')
-TEXT, COUNT, PERCENT = ((str,), 'text'), ((int,), 'an integer'), ((int, float), 'a number')
+_TEXT, _INTEGER, _NUMBER = ((str,), 'text'), ((int,), 'an integer'), ((int, float), 'a number')
 FIELDS: dict[str, tuple[tuple[type, ...], str]] = {
-    **dict.fromkeys(('sha256', 'data', 'weights', 'recipe', 'hardware', 'wall_time', 'date', 'note', 'command'), TEXT),
-    **dict.fromkeys(('bytes', 'parameters', 'test_images', 'epochs'), COUNT),
-    **dict.fromkeys(('top1', 'top5', 'logged_top1'), PERCENT),
+    **dict.fromkeys(('sha256', 'data', 'weights', 'recipe', 'hardware', 'wall_time', 'date', 'note', 'command'), _TEXT),
+    **dict.fromkeys(('bytes', 'parameters', 'test_images', 'epochs'), _INTEGER),
+    **dict.fromkeys(('top1', 'top5', 'logged_top1'), _NUMBER),
     'seed': ((int, type(None)), 'an integer or null'),
     'versions': ((dict,), 'an object'),
 }
-ADVICE = 'Reinstall timm-zerosnet, or restore the file from its repository.'
+"""The fields of a manifest row, each with its types in Python and their name in words."""
+REPAIR = 'Reinstall timm-zerosnet, or restore the file from its repository.'
+NOT_TIMMS = {  # what timm's configs say of timm's own weights, which ours are not
+    **dict.fromkeys(('hf_hub_id', 'hf_hub_filename', 'origin_url', 'paper_ids', 'paper_name', 'notes')),
+    **dict.fromkeys(('test_input_size', 'test_crop_pct')),
+    **{'url': '', 'crop_mode': 'center', 'license': 'apache-2.0'},
+}
 
 
 @lru_cache
@@ -46,12 +57,12 @@ def manifest() -> dict[str, dict[str, Any]]:
     if not rows:
         path = WEIGHTS / 'manifest.json'
         state = 'names no weights' if path.is_file() else 'does not exist'
-        raise WeightError(f'the installation is damaged: {path} {state}. {ADVICE}')
+        raise WeightError(f'the installation is damaged: {path} {state}. {REPAIR}')
     return rows
 
 
 def read_manifest() -> dict[str, dict[str, Any]]:
-    """The rows as they are now in the file, none if there is none: a folder that is about to get its first weight.
+    """The rows that the file holds now; none if there is no file, as in a folder that is about to get its first weight.
 
     Raises:
         WeightError: if it is damaged.
@@ -60,27 +71,26 @@ def read_manifest() -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
     try:
-        rows = json.loads(path.read_text(encoding='utf-8'))
-        _check_rows(rows)
-        return rows
+        return _checked_rows(json.loads(path.read_text(encoding='utf-8')))
     except (OSError, ValueError) as error:
-        raise WeightError(f'the installation is damaged: {path} is damaged ({error}). {ADVICE}') from error
+        raise WeightError(f'the installation is damaged: {path} is damaged ({error}). {REPAIR}') from error
 
 
-def _check_rows(rows: Any) -> None:
+def _checked_rows(rows: Any) -> dict[str, dict[str, Any]]:
     if not isinstance(rows, dict):
-        raise ValueError(f'it holds a {type(rows).__name__}; accepted is an object with one entry for each weight')
+        raise ValueError(f'expected an object with one entry for each weight, got a {type(rows).__name__}')
     for name, row in rows.items():
         if not isinstance(row, dict):
-            raise ValueError(f'{name} is {row!r}; accepted is an object')
-        for key, (kinds, accepted) in FIELDS.items():
-            if key not in row or not isinstance(row[key], kinds) or isinstance(row[key], bool):
-                given = repr(row[key]) if key in row else 'missing'
-                raise ValueError(f'{key} of {name} is {given}; accepted is {accepted}')
+            raise ValueError(f'{name}: expected an object, got {row!r}')
+        for key, (types, words) in FIELDS.items():
+            if key not in row or not isinstance(row[key], types) or isinstance(row[key], bool):
+                given = repr(row[key]) if key in row else 'nothing'
+                raise ValueError(f'{key} of {name}: expected {words}, got {given}')
+    return rows
 
 
 def damage() -> str | None:
-    """What is wrong with the manifest; None if nothing is."""
+    """What is wrong with the manifest, in words; None if nothing is."""
     try:
         manifest()
     except WeightError as error:
@@ -89,7 +99,7 @@ def damage() -> str | None:
 
 
 def _rows() -> dict[str, dict[str, Any]]:
-    """The manifest, empty if it is damaged: that must not keep timm from the networks."""
+    """The manifest, or nothing if it is damaged: that must not keep timm from the networks."""
     return {} if damage() else manifest()
 
 
@@ -98,14 +108,19 @@ def weight_file(name: str) -> str | None:
     return str(WEIGHTS / f'{name}.safetensors') if name in _rows() else None
 
 
-def backbones() -> list[str]:
-    """``model.tag`` of the packaged weights that are of models of timm's own."""
-    return [name for name in _available() if _model(name) not in own]
-
-
 def own_weights() -> list[str]:
     """``model.tag`` of the packaged weights of networks of this package."""
-    return [name for name in _available() if _model(name) in own]
+    return [name for name in _usable() if _model(name) in own]
+
+
+def backbone_weights() -> list[str]:
+    """``model.tag`` of the packaged weights of models of timm's own."""
+    return [name for name in _usable() if _model(name) not in own]
+
+
+def is_backbone(name: str) -> bool:
+    """Whether ``model.tag`` names packaged weights of a model of timm's own."""
+    return name in backbone_weights()
 
 
 def taken() -> dict[str, str]:
@@ -118,7 +133,7 @@ def check_taken(name: str) -> None:
     """Refuse packaged weights whose model's name another package has in timm: they do not fit its network.
 
     Args:
-        name: ``model.tag``; others pass.
+        name: ``model.tag``; a name without packaged weights passes.
 
     Raises:
         WeightError: naming the other package's module.
@@ -130,7 +145,7 @@ def check_taken(name: str) -> None:
         )
 
 
-def _available() -> list[str]:
+def _usable() -> list[str]:
     return [name for name in _rows() if not stranger(_model(name))]
 
 
@@ -144,18 +159,49 @@ def weight_tags(model: str) -> list[str]:
 
 
 def no_tags(model: str) -> str:
-    """What to tell whoever gives a tag to a model that has none."""
+    """What to tell a user who gives a tag to a model that has none."""
     return f'{model} has no tags and no weights: expected its name alone, {model!r}.'
 
 
-def sha256(path: str | Path) -> str:
-    """Hex digest of a file's content."""
-    with open(path, 'rb') as file:
-        return (
-            hashlib.file_digest(file, 'sha256').hexdigest()
-            if hasattr(hashlib, 'file_digest')
-            else hashlib.sha256(file.read()).hexdigest()
-        )
+def check_tag(name: str) -> None:
+    """Refuse a name such as ``zerosnet20.``, of which timm would make the default tag.
+
+    Raises:
+        WeightError: with the name that is complete.
+    """
+    if name.endswith('.') and ':' not in name:  # the end of a folder's or a Hub repo's name may be a dot
+        raise WeightError(f'{name!r} has an empty tag: expected {name.rstrip(".")!r} or a tag after the dot')
+
+
+def tag_overlay(tag: str, file: str | Path | None = None) -> dict[str, Any]:
+    """What changes in timm's configuration of a model when it gets weights of ours.
+
+    Args:
+        tag: A weight tag, such as ``cifar10`` or ``cifar10_seed1``.
+        file: The file that holds the weights.
+    """
+    return {'tag': tag, 'file': file and str(file), **NOT_TIMMS, **cifar_config(tag)}
+
+
+def weights_overlay(name: str) -> dict[str, Any]:
+    """What ``timm.create_model(MODEL, pretrained=True, pretrained_cfg_overlay=...)`` needs to load a packaged weight.
+
+    Args:
+        name: ``MODEL.TAG``, such as ``'resnet10t.cifar10'``. Networks of this package load by that name alone.
+
+    Returns:
+        The file, and the configuration of the data it was trained on. With another ``in_chans``, timm rounds the first
+        layer, which it adapts, to the float16 of the file; that of this package's own networks becomes float32.
+
+    Raises:
+        WeightError: if nothing of that name is packaged (names what is), or the file is damaged.
+    """
+    check_tag(name)
+    if name not in manifest():
+        raise WeightError(f'there are no weights {name!r}: expected one of {", ".join(manifest())}')
+    check_taken(name)
+    verify(name)
+    return tag_overlay(name.partition('.')[2], weight_file(name))
 
 
 def verify(name: str) -> None:
@@ -164,14 +210,13 @@ def verify(name: str) -> None:
     Raises:
         WeightError: if the file is missing or has another sha256; names both and what to do.
     """
-    path, expected = Path(WEIGHTS / f'{name}.safetensors'), manifest()[name]['sha256']
+    path, row = WEIGHTS / f'{name}.safetensors', manifest()[name]
     if not path.is_file():
-        raise WeightError(f'{path} does not exist; expected is a file of sha256 {expected}. {ADVICE}')
-    found = sha256(path)
-    if found != expected:
+        raise WeightError(f'{path} does not exist: expected a file of sha256 {row["sha256"]}. {REPAIR}')
+    if (found := sha256(path)) != row['sha256']:
         raise WeightError(
-            f'{path} has sha256 {found} ({path.stat().st_size} bytes), expected is {expected} '
-            f'({manifest()[name]["bytes"]} bytes): it is damaged or was changed. {ADVICE}'
+            f'{path} is damaged or was changed: expected sha256 {row["sha256"]} ({row["bytes"]} bytes), got {found} '
+            f'({path.stat().st_size} bytes). {REPAIR}'
         )
 
 
@@ -179,7 +224,7 @@ def check_source(model: str, cfg: Any) -> None:
     """Refuse ``pretrained=True`` without weights, and a packaged file that is not what the manifest says.
 
     Args:
-        model: Registered name, without tag.
+        model: A registered name, without tag.
         cfg: Its resolved ``PretrainedCfg``, an overlay included.
 
     Raises:
@@ -201,36 +246,3 @@ def check_source(model: str, cfg: Any) -> None:
             verify(name)
         else:
             check_readable(cfg.file)
-
-
-def check_readable(path: str | Path) -> None:
-    """Refuse a file that timm cannot read as a checkpoint.
-
-    Raises:
-        WeightError: naming the file and the reason.
-    """
-    from timm.models import load_state_dict
-
-    accepted = 'Accepted are safetensors files and PyTorch checkpoints that hold nothing but tensors and plain values.'
-    if not Path(path).is_file():
-        raise WeightError(f'{path} does not exist or is no file. {accepted}')
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # torch's, about what is refused here
-            load_state_dict(path)
-    except Exception as error:  # timm, torch, pickle and safetensors each raise their own
-        # timm advises to unpickle whatever is in the file
-        said = f'{type(error).__name__}: {one_line(error)}'.split(' No automatic unsafe pickle fallback')[0]
-        if isinstance(error, AttributeError):  # of what is no mapping
-            said = 'it holds no state dict'
-        elif not str(path).endswith('.safetensors') and not _is_pickled(path):
-            said = 'it is no PyTorch checkpoint'
-        raise WeightError(
-            f'{path} ({Path(path).stat().st_size} bytes) cannot be read as a checkpoint: {said.rstrip(".")}. {accepted}'
-        ) from error
-
-
-def _is_pickled(path: str | Path) -> bool:
-    """Whether a file begins as what ``torch.save`` writes, today's zip archive or the older pickle."""
-    with open(path, 'rb') as file:
-        return file.read(2).startswith((b'PK', b'\x80'))

@@ -14,8 +14,7 @@ from places import STAND_IN
 from safetensors.torch import load_file, save_file
 
 import timm_zerosnet
-from timm_zerosnet import cli
-from timm_zerosnet import weights as pretrained
+from timm_zerosnet import cli, weights
 from timm_zerosnet._errors import WeightError
 from timm_zerosnet.cifar import DATA_SETS
 
@@ -50,7 +49,7 @@ def config(model):
 @pytest.mark.parametrize('name', ['file', 'state_dict'])
 def test_file_of_the_other_cifar(asked, fitting, name):
     """With ``num_classes=100`` alone it would be measured with the other data's mean and deviation."""
-    file = pretrained.weight_file(f'zerosnet20.{fitting}')
+    file = weights.weight_file(f'zerosnet20.{fitting}')
     overlay = {'file': file} if name == 'file' else {'state_dict': load_file(file)}
     found = message(asked, pretrained=True, pretrained_cfg_overlay=overlay)
     advice = re.search(rf"for {fitting}, '(.*?)' with pretrained_cfg_overlay=dict\(file=...\) has its mean, std", found)
@@ -127,32 +126,32 @@ def test_networks_that_learn_their_method_and_those_that_take_one(name, argument
 
 
 def test_empty_network():
-    weights = timm.create_model('zerosnet20', pretrained=True)
+    packaged = timm.create_model('zerosnet20', pretrained=True)
     found = message('zerosnet20', pretrained=True, device='meta')
     assert "device='cpu'. Or make it there without pretrained=True, then call model.load_state_dict(WEIGHTS," in found
-    assert torch.equal(logits(timm.create_model('zerosnet20', pretrained=True, device='cpu')), logits(weights))
+    assert torch.equal(logits(timm.create_model('zerosnet20', pretrained=True, device='cpu')), logits(packaged))
     model = timm.create_model('zerosnet20', device='meta')
-    model.load_state_dict(weights.state_dict(), assign=True)
-    assert torch.equal(logits(model), logits(weights))
+    model.load_state_dict(packaged.state_dict(), assign=True)
+    assert torch.equal(logits(model), logits(packaged))
 
 
 def test_names_of_tags_and_weights():
     found = message('zerosnet20.imagenet')
     tags, packaged = re.search(r'Expected one of (.*); with weights: (.*)\.$', found).groups()
     assert all(timm.create_model(name, device='meta') for name in tags.split(', '))
-    assert set(packaged.split(', ')) == {f'zerosnet20.{tag}' for tag in pretrained.weight_tags('zerosnet20')}
+    assert set(packaged.split(', ')) == {f'zerosnet20.{tag}' for tag in weights.weight_tags('zerosnet20')}
     found = message('zerosnet20_tra.cifar100', pretrained=True)
     of_it, of_all = re.search(r'of zerosnet20_tra these exist: (.*); of all models: (.*?)\. Without', found).groups()
-    assert of_it == 'zerosnet20_tra.cifar10' and set(of_all.split(', ')) == set(pretrained.own_weights())
+    assert of_it == 'zerosnet20_tra.cifar10' and set(of_all.split(', ')) == set(weights.own_weights())
     for name in (of_it, *packaged.split(', ')[:2], of_all.split(', ')[-1]):
         assert timm.create_model(name, pretrained=True)
 
 
 def test_what_the_overlay_takes():
-    with pytest.raises(WeightError, match='there are no weights .*; accepted: ') as error:
+    with pytest.raises(WeightError, match='there are no weights .*: expected one of ') as error:
         timm_zerosnet.weights_overlay('resnet10t.cifar100')
-    names = str(error.value).partition('accepted: ')[2].split(', ')
-    assert names == list(pretrained.manifest())
+    names = str(error.value).partition('expected one of ')[2].split(', ')
+    assert names == list(weights.manifest())
     for name in names[-3:]:
         overlay = timm_zerosnet.weights_overlay(name)
         model = timm.create_model(name.partition('.')[0], pretrained=True, pretrained_cfg_overlay=overlay)
@@ -172,7 +171,7 @@ def test_what_a_file_may_hold(tmp_path):
     own = timm.create_model('zerosnet20', pretrained=True)
     torch.save(own, tmp_path / 'whole.pth')  # the pickled network
     found = message('zerosnet20', pretrained=True, pretrained_cfg_overlay=dict(file=str(tmp_path / 'whole.pth')))
-    assert 'safetensors files and PyTorch checkpoints that hold nothing but tensors and plain values' in found
+    assert 'a safetensors file or a PyTorch checkpoint that holds nothing but tensors and plain values' in found
     torch.save({'state_dict': own.state_dict(), 'epoch': 3, 'note': 'text'}, tmp_path / 'plain.pth')
     save_file(own.state_dict(), tmp_path / 'own.safetensors')
     for name in ('plain.pth', 'own.safetensors'):
@@ -196,7 +195,7 @@ def arguments_of_timm(capsys):
 @pytest.mark.parametrize('count', [None, 10])
 def test_validate_names_the_network_of_a_checkpoint(count, tmp_path, capsys):
     data = images(tmp_path / 'data', 10)
-    file = pretrained.weight_file('zerosnet20.cifar100')
+    file = weights.weight_file('zerosnet20.cifar100')
     line = ['validate', '--checkpoint', file, '--timm-scripts', STAND_IN]
     count = [] if count is None else ['--num-classes', count]
     found = refused([*line, '--data-dir', data, '--model', 'zerosnet20', *count], capsys)
@@ -270,5 +269,5 @@ def test_random_classifier(tmp_path, capsys):
 def test_average_that_is_not_there(tmp_path, capsys):
     torch.save({'state_dict': timm.create_model('zerosnet20').state_dict()}, tmp_path / 'own.pth')
     line = ['convert', tmp_path / 'own.pth', tmp_path / 'out.safetensors']
-    assert 'accepted is --average raw' in refused([*line, '--average', 'ema'], capsys)
+    assert 'expected --average raw' in refused([*line, '--average', 'ema'], capsys)
     assert cli.main([str(word) for word in [*line, '--average', 'raw']]) == 0

@@ -155,18 +155,21 @@ REFUSED = [
     ('predict good.png --model zerosnet20 --class-map map.json', 'map.json names output 10: accepted are 0 to 9'),
     ('predict good.png --model zerosnet20 --class-map broken.json', 'broken.json is not a readable class map'),
     ('predict good.png --model zerosnet20 --class-map names.json', 'names.json is no class map: expected JSON'),
-    ('predict good.png --model zerosnet20 --model-kwargs method', '--model-kwargs method: accepted is KEY=VALUE'),
+    ('predict good.png --model zerosnet20 --model-kwargs method', 'expected KEY=VALUE, such as method=ab3, got method'),
     ('predict good.png --model zerosnet20 --model-kwargs in_chans=4', 'model zerosnet20: expected 1 input channel'),
     (
         'predict good.png --model zerosnet20 --model-kwargs num_classes=0',
         'expected a model with a classifier, got one with num_classes=0',
     ),
     ('predict good.png --model zerosnet20 --model-kwargs features_only=True', 'in_chans=1, got features_only=True'),
-    ('info zerosnet32 --model-kwargs norm_layer=foo', 'model zerosnet32.cifar10 cannot be made: KeyError'),
-    ('convert theirs.pth out.safetensors --model-kwargs norm_layer=foo', 'cannot be made: KeyError'),
+    ('predict good.png --model zerosnet20 --model-kwargs act_layer=foo', "sigmoid, tanh, identity, got 'foo'"),
+    ('predict good.png --model zerosnet20 --model-kwargs act_layer=3', 'sigmoid, tanh, identity, got 3'),
+    ('info zerosnet32 --model-kwargs norm_layer=foo', 'norm_layer: expected one of batchnorm2d, groupnorm, '),
+    ('convert theirs.pth out.safetensors --model-kwargs norm_layer=foo', "frn, frntlu, got 'foo'"),
+    (f'{TRAIN} --data-dir two --model-kwargs act_layer=foo', '--model-kwargs act_layer: expected one of relu, relu6, '),
     ('info zerosnet20 --model-kwargs features_only=True', 'model zerosnet20.cifar10: expected arguments of a network'),
     ('info zerosnet20 --model-kwargs pretrained=False', 'such as in_chans=1, got pretrained=False'),
-    ('info zerosnet20 --checkpoint other_arch.pth', 'other_arch.pth: it is of multistep_resnet20, not of zerosnet20'),
+    ('info zerosnet20 --checkpoint other_arch.pth', 'expected a checkpoint of zerosnet20.cifar10, got one of mul'),
     # list
     ("list 'zerosnet21*'", "no network of this package matches 'zerosnet21*'; nearest: zerosnet"),
     ("list zerosnet20 ''", "no network of this package matches ''"),
@@ -183,7 +186,7 @@ REFUSED = [
     ('convert theirs.pth out.pth', "cannot write out.pth: expected .safetensors, got '.pth'; name a file"),
     ('convert theirs.pth folder.safetensors', 'cannot write folder.safetensors: it is a folder; name a file'),
     ('convert theirs.pth none/out.safetensors', 'cannot write none/out.safetensors: none is not a folder; make it'),
-    ('convert cut.safetensors cut.safetensors', 'cut.safetensors is ORIGINAL itself; accepted is another file'),
+    ('convert cut.safetensors cut.safetensors', 'expected another file than ORIGINAL, got cut.safetensors'),
     ('convert none.pth out.safetensors', 'none.pth does not exist or is no file'),
     ('convert text.pth out.safetensors', 'text.pth (13 bytes) cannot be read as a checkpoint: it is no PyTorch check'),
     ('convert list.pth out.safetensors', 'bytes) cannot be read as a checkpoint: it holds no state dict'),
@@ -196,7 +199,7 @@ REFUSED = [
     ('convert theirs.pth out.safetensors --model zerosnet32', 'theirs.pth: the state dict does not fit zerosnet32'),
     ('convert theirs.pth out.safetensors --model zeronet20', "'zeronet20' is no network of this package; nearest: zer"),
     ('convert theirs.pth out.safetensors --model-kwargs colour=red', 'cannot be made: '),
-    ('convert theirs.pth out.safetensors --average ema', 'theirs.pth holds no average of weights: accepted is --aver'),
+    ('convert theirs.pth out.safetensors --average ema', 'holds no average of its weights: expected --average'),
     ('convert nan.pth out.safetensors', 'nearest is zerosnet20: 1 entries of the state dict for zerosnet20 hold'),
     # compare
     ('compare', 'the following arguments are required: DIR, A, B'),
@@ -209,7 +212,7 @@ REFUSED = [
         'such as in_chans=1, got features_only=True',
     ),
     (f'{ROBUSTNESS} --data none', 'none is neither an npz file nor a folder'),
-    (f'{ROBUSTNESS} --data flat', 'flat holds no class folders; expected is one folder of images for each class'),
+    (f'{ROBUSTNESS} --data flat', 'flat holds no class folders: expected one folder of images for each class'),
     (f'{ROBUSTNESS} --data floats.npz', 'y_test, got float64 (2, 32, 32, 3)'),
     (f'{ROBUSTNESS} --data text.png', 'text.png is neither an npz file nor a folder'),
     (f'{ROBUSTNESS} --data ten.npz --corruption fog', "unknown perturbation 'fog' of suite 'zerosnet'"),
@@ -220,7 +223,7 @@ REFUSED = [
     (f'{ROBUSTNESS} --data ten.npz --suite cifar', "unknown suite 'cifar': did you mean cifar-c"),
     (f'{ROBUSTNESS} --data ten.npz --seeds 0', 'seeds: expected at least one integer >= 0, got []'),
     (f'{ROBUSTNESS} --data ten.npz --device gpu', "device 'gpu' cannot be used"),
-    (f'{ROBUSTNESS} --data ten.npz --model-kwargs x', '--model-kwargs x: accepted is KEY=VALUE'),
+    (f'{ROBUSTNESS} --data ten.npz --model-kwargs x', 'expected KEY=VALUE, such as method=ab3, got x'),
     (
         'robustness --model zerosnet20 --data ten.npz --out good.png',
         'cannot write good.png: it is a file; name a folder',
@@ -233,11 +236,11 @@ REFUSED = [
     # weights and publish
     ('weights', 'the following arguments are required: ACTION'),
     (f'{WEIGHTS} --tag cifar10 --recipe none', "there is no recipe 'none'; accepted: a YAML file or one of paper, sho"),
-    (f'{WEIGHTS} --tag mnist --recipe short', "tag 'mnist': accepted are cifar10 and cifar100"),
-    (f'{WEIGHTS} --tag cifar10 --recipe short --date today', "date 'today': accepted is YYYY-MM-DD"),
+    (f'{WEIGHTS} --tag mnist --recipe short', "tag: expected cifar10 or cifar100, with or without _"),
+    (f'{WEIGHTS} --tag cifar10 --recipe short --date today', "date: expected YYYY-MM-DD, got 'today'"),
     (f'{WEIGHTS} --tag cifar10 --recipe short', 'none.csv does not exist; expected are summary.csv and args.yaml'),
     ('publish zerosnet21.cifar10 --namespace me', "there is no packaged weight 'zerosnet21.cifar10'; nearest: zerosn"),
-    ('publish --namespace a/b --dry-run --out out', "namespace 'a/b': accepted is the name of a user or organization"),
+    ('publish --namespace a/b --dry-run --out out', "namespace: expected the name of a user or an organization"),
     ('publish --namespace me --out out', '--out is the folder of --dry-run'),
     ('publish --namespace me --dry-run --out good.png', 'cannot write good.png: it is a file; name a folder'),
     # train and validate
@@ -246,7 +249,7 @@ REFUSED = [
     ('train good.yaml', '--model NAME is missing'),
     ('train unknown.yaml --model zerosnet20', 'unknown.yaml has epocs (did you mean epochs?): accepted are'),
     ('train type.yaml --model zerosnet20', "type.yaml has epochs: 'many'; accepted is a number, such as 300"),
-    ('train list.yaml --model zerosnet20', 'list.yaml holds a list; expected are lines of the form name: value'),
+    ('train list.yaml --model zerosnet20', 'list.yaml: expected lines of the form name: value, got a list'),
     ('train broken.yaml --model zerosnet20', 'broken.yaml is not a readable YAML file'),
     (TRAIN, 'no data: --data-dir DIR is missing'),
     (f'{TRAIN} --data-dir none', '--data-dir none does not exist in'),
@@ -263,7 +266,7 @@ REFUSED = [
     ('validate --model zerosnet21 --data-dir two', "timm knows no model 'zerosnet21'"),
     ('validate --model zerosnet20 --data-dir none', '--data-dir none does not exist'),
     ('validate --model zerosnet20 --data-dir two --num-classes 2 --checkpoint other.pth', 'other.pth'),
-    (f'{VALIDATE} --data-dir two --checkpoint other.pth --model-kwargs norm_layer=foo', 'zerosnet20 cannot be made: '),
+    (f'{VALIDATE} --data-dir two --checkpoint other.pth --model-kwargs norm_layer=foo', 'norm_layer: expected one of '),
     # demo
     ('demo --out out --epochs 0', 'epochs=0: accepted are a seed from 0 to 2**32 - 1, at least one epoch'),
     ('demo --out good.png', 'cannot write good.png: it is a file; name a folder'),
@@ -308,15 +311,15 @@ def drop(key):
 
 
 MANIFESTS = {
-    'list': ('[]', 'it holds a list; accepted is an object with one entry for each weight'),
-    'text': ('{"zerosnet20.cifar10": "91 %"}', "zerosnet20.cifar10 is '91 %'; accepted is an object"),
+    'list': ('[]', 'expected an object with one entry for each weight, got a list'),
+    'text': ('{"zerosnet20.cifar10": "91 %"}', "zerosnet20.cifar10: expected an object, got '91 %'"),
     'cut': ('{"zerosnet20', 'is damaged (Unterminated string'),
     'binary': (b'\xff\xfe\xff', 'is damaged ('),
-    'accuracy': (change(top1='91 %'), "top1 of zerosnet20.cifar10 is '91 %'; accepted is a number"),
-    'bytes': (change(bytes=True), 'bytes of zerosnet20.cifar10 is True; accepted is an integer'),
-    'sum': (change(sha256=None), 'sha256 of zerosnet20.cifar10 is None; accepted is text'),
-    'versions': (change(versions=['2.14']), 'accepted is an object'),
-    'missing': (drop('recipe'), 'recipe of zerosnet20.cifar10 is missing; accepted is text'),
+    'accuracy': (change(top1='91 %'), "top1 of zerosnet20.cifar10: expected a number, got '91 %'"),
+    'bytes': (change(bytes=True), 'bytes of zerosnet20.cifar10: expected an integer, got True'),
+    'sum': (change(sha256=None), 'sha256 of zerosnet20.cifar10: expected text, got None'),
+    'versions': (change(versions=['2.14']), 'expected an object, got ['),
+    'missing': (drop('recipe'), 'recipe of zerosnet20.cifar10: expected text, got nothing'),
 }
 
 
@@ -351,7 +354,7 @@ def test_damaged_manifest_of_a_fresh_process(checkout):
         text=True,
     )
     assert done.returncode == 2 and not done.stdout and 'Traceback' not in done.stderr
-    assert done.stderr.startswith('timm-zerosnet: ') and 'it holds a list' in done.stderr
+    assert done.stderr.startswith('timm-zerosnet: ') and 'expected an object with one entry' in done.stderr
 
 
 @pytest.mark.parametrize('error, code, message', [(KeyboardInterrupt, 130, 'interrupted'), (ImportError('x'), 2, 'x')])

@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from timm_zerosnet import cli
 from timm_zerosnet import weights as pretrained
+from timm_zerosnet._files import sha256
 from timm_zerosnet.cifar import CIFAR10_LABELS
 from timm_zerosnet.commands import list_ as listing
 from timm_zerosnet.commands import stability as stability_command
@@ -264,7 +265,7 @@ def test_converted_checkpoint_loads_strictly(case, prefix, command, tmp_path):
     with torch.inference_mode():
         assert (net(x.float()).double() - logits).abs().max() <= 1e-5 * logits.abs().max()
     assert {path.name for path in tmp_path.iterdir()} == {'theirs.pth', 'ours.safetensors'}
-    assert pretrained.sha256(tmp_path / 'ours.safetensors') in text
+    assert sha256(tmp_path / 'ours.safetensors') in text
 
 
 def test_convert_takes_our_own_with_other_classes_and_channels(command, tmp_path):

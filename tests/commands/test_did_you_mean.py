@@ -5,9 +5,9 @@ import timm
 from places import STAND_IN
 
 import timm_zerosnet
-from timm_zerosnet import backbones, cli
+from timm_zerosnet import cli
 from timm_zerosnet._errors import WeightError, nearest
-from timm_zerosnet.model_names import model_config
+from timm_zerosnet.model_names import create, model_config
 from timm_zerosnet.robustness import evaluate, perturb
 from timm_zerosnet.robustness.analysis.grids import find_model
 from timm_zerosnet.robustness.models import Source
@@ -102,8 +102,8 @@ def test_commands_refuse_an_empty_tag(line, tmp_path, monkeypatch, capsys):
 def test_python_refuses_an_empty_tag(name):
     for call in (
         lambda: evaluate(name, [[[[0]]]], [0]),
-        lambda: backbones.create(name, pretrained=False),
-        lambda: backbones.weights_overlay(name),
+        lambda: create(name, pretrained=False),
+        lambda: timm_zerosnet.weights_overlay(name),
         lambda: model_config(name),
         lambda: Source(name).check(),
         lambda: Source(name).open(),

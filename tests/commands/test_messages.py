@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 
 from timm_zerosnet import cli, demo
 from timm_zerosnet._errors import WeightError, few
-from timm_zerosnet.checkpoint import read_checkpoint
-from timm_zerosnet.weights import check_readable
+from timm_zerosnet.checkpoint import check_readable, read_checkpoint
 
 
 @pytest.mark.parametrize('read', [check_readable, read_checkpoint])

@@ -16,10 +16,9 @@ from processes import FORKS, start
 from small_trainings import write_images
 
 from timm_zerosnet import _files as output
-from timm_zerosnet import cli
-from timm_zerosnet import weights as pretrained
+from timm_zerosnet import cli, weights
 from timm_zerosnet.commands import robustness as commands
-from timm_zerosnet.maintain import add_weight as adding
+from timm_zerosnet.maintain import add_weight
 from timm_zerosnet.training import scripts as timm_scripts
 
 TRAIN = 'train short --model zerosnet20 --data-dir images --batch-size 20'
@@ -41,7 +40,7 @@ def place(tmp_path, monkeypatch):
     write_images(tmp_path / 'images')
     images = np.zeros((2, 32, 32, 3), dtype=np.uint8)
     np.savez(tmp_path / 'images.npz', x_test=images, y_test=np.arange(2))
-    (tmp_path / 'theirs.safetensors').write_bytes(Path(pretrained.weight_file('zerosnet20.cifar10')).read_bytes())
+    (tmp_path / 'theirs.safetensors').write_bytes(Path(weights.weight_file('zerosnet20.cifar10')).read_bytes())
     (tmp_path / 'file').touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('TIMM_SCRIPTS', str(STAND_IN))
@@ -113,12 +112,12 @@ def test_disk_that_fills_up_during_a_training(place):
 
 def test_weights_add_into_an_unwritable_folder(tmp_path, monkeypatch, capsys):
     (tmp_path / 'file').touch()
-    monkeypatch.setattr(pretrained, 'WEIGHTS', tmp_path / 'file' / 'weights')
-    monkeypatch.setattr(adding, 'read_log', None)
+    monkeypatch.setattr(weights, 'WEIGHTS', tmp_path / 'file' / 'weights')
+    monkeypatch.setattr(add_weight, 'read_log', None)
     words = 'weights add a.pth --recipe short --log none.csv --data ten.npz --wall-time 1h --tag cifar10'
     assert cli.main(words.split()) == 2
     assert capsys.readouterr().err == (
-        f'timm-zerosnet: cannot write {tmp_path}/file/weights: {tmp_path}/file is a file; {adding.WAY}\n'
+        f'timm-zerosnet: cannot write {tmp_path}/file/weights: {tmp_path}/file is a file; {add_weight.IF_UNWRITABLE}\n'
     )
 
 

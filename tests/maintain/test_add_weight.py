@@ -6,6 +6,7 @@ import re
 import shlex
 import stat
 import threading
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,12 +21,12 @@ from safetensors.torch import load_file
 from timm.utils import ModelEmaV3
 
 import timm_zerosnet  # noqa: F401
-from timm_zerosnet import cli
-from timm_zerosnet import weights as pretrained
+from timm_zerosnet import cli, weights
 from timm_zerosnet._errors import WeightError
-from timm_zerosnet.maintain import add_weight as adding
-from timm_zerosnet.maintain.add_weight import reproduction_command
-from timm_zerosnet.robustness import evaluate, evaluation
+from timm_zerosnet._files import locked, sha256
+from timm_zerosnet.maintain import add_weight
+from timm_zerosnet.maintain.add_weight import LOCK, reproduction_command
+from timm_zerosnet.robustness import evaluate
 from timm_zerosnet.robustness.data import load_labelled
 from timm_zerosnet.weights import RECIPES
 
@@ -57,23 +58,16 @@ def manifest(folder):
 
 
 def test_of_two_at_once_one_waits(run, folder):
-    fcntl = pytest.importorskip('fcntl')
-    descriptor = os.open(folder, os.O_RDONLY)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    thread = threading.Thread(target=run.add)
-    try:
+    thread, other = threading.Thread(target=run.add), 'preresnet20.cifar10'
+    with locked(folder / LOCK):
         thread.start()
-        thread.join(1)
-        rows = json.loads((folder / 'manifest.json').read_text(encoding='utf-8'))
-        (folder / 'manifest.json').write_text(json.dumps({**rows, 'preresnet20.cifar10': rows[OLD]}), encoding='utf-8')
-    finally:
-        os.close(descriptor)
+        while thread.is_alive() and not list(folder.glob(f'.adding-*/{NEW}.logs/args.yaml')):
+            time.sleep(0.1)
+        rows = manifest(folder)
+        assert set(rows) == {OLD}
+        (folder / 'manifest.json').write_text(json.dumps({**rows, other: rows[OLD]}), encoding='utf-8')
     thread.join(200)
-    assert set(json.loads((folder / 'manifest.json').read_text(encoding='utf-8'))) == {
-        OLD,
-        NEW,
-        'preresnet20.cifar10',
-    }
+    assert set(manifest(folder)) == {OLD, NEW, other}
 
 
 def test_command_of_contributing(run, folder, capsys):
@@ -99,7 +93,7 @@ def test_stores_file_log_and_row(umask, run, folder, top1, capsys):
         name: entry for name, entry in before.items() if name != 'manifest.json'
     }
     made = {f'{NEW}.safetensors', f'logs/{NEW}/summary.csv', f'logs/{NEW}/args.yaml'}
-    assert after.keys() - before.keys() == {f'logs/{NEW}', *made}
+    assert after.keys() - before.keys() == {f'logs/{NEW}', *made, LOCK}
     assert {oct(after[name][0]) for name in {*made, 'manifest.json'}} == {oct(0o666 & ~umask)}
     assert after[f'logs/{NEW}/summary.csv'][1] == run.log.read_bytes()
     stored = yaml.safe_load(after[f'logs/{NEW}/args.yaml'][1])
@@ -108,10 +102,10 @@ def test_stores_file_log_and_row(umask, run, folder, top1, capsys):
     assert stored == {key: value for key, value in given.items() if key in stored} and stored['model']
 
     path = folder / f'{NEW}.safetensors'
-    assert row == pretrained.manifest()[NEW] and list(manifest(folder)) == [OLD, NEW]
+    assert row == weights.manifest()[NEW] and list(manifest(folder)) == [OLD, NEW]
     assert manifest(folder)[OLD] == old[OLD]
     assert row.keys() == old[OLD].keys()
-    assert (row['sha256'], row['bytes']) == (pretrained.sha256(path), path.stat().st_size)
+    assert (row['sha256'], row['bytes']) == (sha256(path), path.stat().st_size)
     assert (row['parameters'], row['data'], row['test_images']) == (277_402, 'cifar10', 200)
     assert (row['top1'], row['logged_top1']) == (round(top1, 2),) * 2 and row['top5'] >= row['top1']
     assert (row['weights'], row['recipe'], row['epochs'], row['seed']) == ('raw', 'short.yaml', 40, 1)
@@ -125,7 +119,7 @@ def test_stores_file_log_and_row(umask, run, folder, top1, capsys):
     assert stored.keys() == packaged.keys()
     for key, value in stored.items():
         assert value.dtype == packaged[key].dtype and torch.equal(value, packaged[key]), key
-    pretrained.verify(NEW)
+    weights.verify(NEW)
 
 
 def test_version_of_the_scripts_is_what_the_launcher_recorded(run, folder):
@@ -149,7 +143,7 @@ def test_replaces_an_existing_file(mode, run, folder, top1):
     os.umask(umask)
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
     assert torch.equal(load_file(path)['norm.bias'], torch.full((64,), 0.01))
-    pretrained.verify(OLD)
+    weights.verify(OLD)
 
 
 def run_top1(run):
@@ -208,7 +202,7 @@ def test_average_decides_which_weights_are_stored(run, folder, capsys):
     run.write_checkpoint(model, model_ema=average)
     before = content(folder)
     assert cli.main(run.command()) == 2
-    assert 'accepted is a difference of at most 0.3 points' in capsys.readouterr().err
+    assert 'expected a difference of at most 0.3 points' in capsys.readouterr().err
     assert content(folder) == before
 
     assert cli.main(run.command('--average', 'ema')) == 0
@@ -269,22 +263,22 @@ def none(option, name):
 
 WORST = torch.full((16, 3, 3, 3), 1e6)
 REFUSED = {
-    'no average': (lambda run: ('--average', 'ema'), 'holds no state_dict_ema; it holds epoch, arch, '),
+    'no average': (lambda run: ('--average', 'ema'), 'expected an entry state_dict_ema, got epoch, arch, '),
     'NaN': (spoil(norm__bias=torch.full((64,), float('nan'))), '1 entries of the state dict for zerosnet20 hold NaN'),
     'too large for float16': (spoil(stem__conv__weight=WORST), 'hold NaN or infinity: stem.conv.weight'),
     'other network': (args(model='zerosnet32'), 'does not fit zerosnet32: of its 194 entries and the 122 given, 60'),
     'one more entry': (spoil(extra=torch.zeros(1)), '1 not of this network (extra)'),
-    'no network': (args(model='resnet19'), "the run trained 'resnet19': accepted are networks of this package"),
+    'no network': (args(model='resnet19'), "the run trained 'resnet19': expected a network of this package"),
     'other normalisation': (
         args(mean=[0.5, 0.5, 0.5]),
-        'mean [0.5, 0.5, 0.5]: accepted is --mean 0.4914 0.4822 0.4465',
+        'the run: expected --mean 0.4914 0.4822 0.4465, got [0.5, 0.5, 0.5]',
     ),
-    'network without data': (args(model='zerosnet18'), "the run trained 'zerosnet18': accepted are"),
+    'network without data': (args(model='zerosnet18'), "the run trained 'zerosnet18': expected a network"),
     'no name': (args(model=None), 'args.yaml has model None; expected is the name of a model'),
     'other classes': (args(num_classes=100), 'zerosnet20.cifar10_seed1 has 10 classes, the run 100'),
     'stopped early': (args(epochs=50), 'ends with epoch 39 (the first is 0) of 50: a note must say why'),
     'no option': (args(channels_last=False), 'the run had channels_last: False, recipe short has something else'),
-    'gap': (last(top1='50'), 'the log of its last epoch 50.00 %; accepted is a difference of at most 0.3 points'),
+    'gap': (last(top1='50'), 'the log of its last epoch 50.00 %; expected a difference of at most 0.3 points'),
     'NaN in the log': (last(top1='nan'), "the last row has epoch '39', eval_top1 'nan'; expected are"),
     'text in the log': (last(top1='high'), "eval_top1 'high'; expected are an epoch and a percentage"),
     'text for the epoch': (last('last'), "the last row has epoch 'last', eval_top1 '90'"),
@@ -297,23 +291,41 @@ REFUSED = {
     'no log': (none('--log', 'none.csv'), 'none.csv does not exist; expected are summary.csv and args.yaml'),
     'no arguments': (lambda run: run.args.unlink(), 'args.yaml does not exist; expected are'),
     'broken arguments': (lambda run: run.args.write_text('a: [1'), 'args.yaml is not a readable YAML file: while'),
-    'list of arguments': (lambda run: run.args.write_text('- a'), 'args.yaml holds a list; expected are lines'),
+    'list of arguments': (
+        lambda run: run.args.write_text('- a'),
+        'args.yaml: expected lines of the form name: value, got a list',
+    ),
     'other epoch': (last(31), 'a note must say why'),
-    'best epoch': (lambda run: run.write_checkpoint(timm.create_model('zerosnet20'), 31), 'is of epoch 31; accepted'),
+    'best epoch': (
+        lambda run: run.write_checkpoint(timm.create_model('zerosnet20'), 31),
+        'last.pth.tar: expected epoch 39, the last of ',
+    ),
     'no recipe': (none('--recipe', 'short.yaml'), 'accepted: a YAML file or one of paper, short, zoo'),
     'broken recipe': (broken_recipe, 'short.yaml is not a readable YAML file: while parsing'),
-    'recipe of their own': (own_recipe, 'recipe mine is not packaged, nobody could repeat the run; accepted: paper, s'),
+    'recipe of their own': (
+        own_recipe,
+        'recipe: expected a packaged one (paper, short, zoo), so that others can repeat the run, got mine',
+    ),
     'no data': (none('--data', 'none'), 'none is neither an npz file nor a folder'),
-    'part of the test set': (part_of_the_test_set, 'test.npz has 199 images: accepted are the 200 of the whole test'),
+    'part of the test set': (part_of_the_test_set, 'test.npz: expected the whole test set of 200 images, got 199'),
     'no labels': (no_labels, 'test.npz lacks y_test; it holds x_test'),
-    'no checkpoint': (lambda run: run.checkpoint.unlink(), 'last.pth.tar does not exist; expected is'),
-    'empty checkpoint': (lambda run: run.checkpoint.write_bytes(b''), 'is not a readable checkpoint: EOFError'),
-    'garbage': (lambda run: run.checkpoint.write_bytes(b'\x80\x02garbage'), 'is not a readable checkpoint: '),
-    'list': (save([1, 2]), 'last.pth.tar holds a list; expected is a checkpoint'),
-    'bare state dict': (save({'norm.bias': torch.zeros(1)}), 'holds no state_dict; it holds norm.bias'),
-    'code': (bomb, 'is not a readable checkpoint: UnpicklingError'),
-    'other data': (lambda run: ('--tag', 'mnist'), "tag 'mnist': accepted are cifar10 and cifar100, also followed"),
-    'path as tag': (lambda run: ('--tag', 'cifar10_/../../x'), "tag 'cifar10_/../../x': accepted are"),
+    'no checkpoint': (lambda run: run.checkpoint.unlink(), 'last.pth.tar does not exist or is no file. Expected'),
+    'empty checkpoint': (
+        lambda run: run.checkpoint.write_bytes(b''),
+        'cannot be read as a checkpoint: it is no PyTorch checkpoint',
+    ),
+    'garbage': (
+        lambda run: run.checkpoint.write_bytes(b'\x80\x02garbage'),
+        'cannot be read as a checkpoint: it is damaged',
+    ),
+    'list': (save([1, 2]), 'it holds no state dict but a list'),
+    'bare state dict': (save({'norm.bias': torch.zeros(1)}), 'expected an entry state_dict, got norm.bias'),
+    'code': (bomb, 'cannot be read as a checkpoint: it holds pathlib.'),
+    'other data': (lambda run: ('--tag', 'mnist'), "or cifar100, with or without _ and a name behind it, got 'mnist'"),
+    'path as tag': (
+        lambda run: ('--tag', 'cifar10_/../../x'),
+        "tag: expected cifar10 or cifar100, with or without _ and a name behind it, got 'cifar10_/../../x'",
+    ),
     'date': (lambda run: ('--date', '2.1.2030'), "'2.1.2030'"),
 }
 
@@ -330,7 +342,7 @@ def test_refused_run_leaves_the_folder_as_it_was(case, run, folder, capsys):
 
 
 def test_packaged_weights_were_measured_on_whole_test_sets():
-    assert {row['test_images'] for row in pretrained.manifest().values()} == {adding.TEST_IMAGES} == {10_000}
+    assert {row['test_images'] for row in weights.manifest().values()} == {add_weight.TEST_IMAGES} == {10_000}
 
 
 def test_interruption_leaves_the_folder_as_it_was(run, folder, capsys, monkeypatch):
@@ -338,7 +350,7 @@ def test_interruption_leaves_the_folder_as_it_was(run, folder, capsys, monkeypat
         raise KeyboardInterrupt
 
     before = content(folder)
-    monkeypatch.setattr(evaluation, 'evaluate', interrupt)
+    monkeypatch.setattr(add_weight, 'evaluate', interrupt)
     assert cli.main(run.command()) == 130
     assert 'interrupted' in capsys.readouterr().err and content(folder) == before
 

@@ -14,11 +14,11 @@ from conftest import ROOT, execute, succeed
 from hub_server import RIGHT_TOKEN, HubServer
 from huggingface_hub import HfApi, ModelCard
 
-from timm_zerosnet import weights as pretrained
+from timm_zerosnet import weights
 from timm_zerosnet.maintain import publish as publishing
 from timm_zerosnet.weights import RECIPES
 
-ROWS = {name: pretrained.manifest()[name] for name in pretrained.own_weights()}
+ROWS = {name: weights.manifest()[name] for name in weights.own_weights()}
 NAME = 'zerosnet20.cifar10'
 REPO = f'org/{NAME}'
 EXPIRED = 'hf_expiredexpired'
@@ -29,7 +29,7 @@ def hub():
     with HubServer() as server, pytest.MonkeyPatch.context() as patch:
         patch.setattr('huggingface_hub.constants.HF_HUB_DISABLE_XET', True)
         for done in publishing.publish([], 'org', api=HfApi(server.url, token=RIGHT_TOKEN)):
-            assert done.created
+            assert done.state == 'created'
         yield server
 
 

@@ -17,8 +17,7 @@ from huggingface_hub import HfApi, ModelCard
 from places import ROOT
 
 import timm_zerosnet
-from timm_zerosnet import cli
-from timm_zerosnet import weights as pretrained
+from timm_zerosnet import cli, weights
 from timm_zerosnet._errors import WeightError
 from timm_zerosnet.cifar import DATA_SETS
 from timm_zerosnet.maintain import cards
@@ -28,7 +27,7 @@ from timm_zerosnet.robustness.data import load_labelled
 from timm_zerosnet.weights import RECIPES, WEIGHTS
 from timm_zerosnet.zerosnet import FAMILIES
 
-ROWS = {name: pretrained.manifest()[name] for name in pretrained.own_weights()}
+ROWS = {name: weights.manifest()[name] for name in weights.own_weights()}
 NAME = 'zerosnet20.cifar10'
 REPO = f'org/{NAME}'
 FILES = {'README.md', 'config.json', 'model.safetensors'}
@@ -146,14 +145,14 @@ def test_card_says_what_the_deviations_are():
 @pytest.mark.parametrize('field, value', [('top1', 12.34), ('hardware', 'abacus'), ('epochs', 7)])
 def test_a_changed_manifest_changes_the_card(field, value, monkeypatch):
     before = str(cards.model_card(NAME, REPO))
-    monkeypatch.setattr(pretrained, 'manifest', lambda: {NAME: {**ROWS[NAME], field: value}})
+    monkeypatch.setattr(weights, 'manifest', lambda: {NAME: {**ROWS[NAME], field: value}})
     after = str(cards.model_card(NAME, REPO))
     assert str(value) in after and after != before
 
 
 @pytest.mark.parametrize('family', FAMILIES)
 def test_every_family_has_its_formula(family):
-    text = cards._skip(family)
+    text = cards.describe_skip_connection(family)
     assert text.startswith('A block computes `x[n+1] = ') and 'zero-stable' in text
     if family == 'zerosnet':
         assert '`x[n+1] = 1/3 x[n] + 5/9 x[n-1] + 1/9 x[n-2] + 16/9 f(x[n])`' in text and 'order 2' in text
@@ -198,7 +197,7 @@ def test_a_failure_leaves_the_old_files(tmp_path, monkeypatch, capsys):
 def test_a_damaged_weight_is_not_published(tmp_path, hub, api, monkeypatch):
     (tmp_path / 'weights').mkdir()
     (tmp_path / 'weights' / f'{NAME}.safetensors').write_bytes(packaged(NAME)[:-1])
-    monkeypatch.setattr(pretrained, 'WEIGHTS', tmp_path / 'weights')
+    monkeypatch.setattr(weights, 'WEIGHTS', tmp_path / 'weights')
     with pytest.raises(WeightError, match='sha256'):
         list(publish([NAME], 'org', api=api))
     assert hub.repos == {} and hub.requests == []
@@ -210,24 +209,23 @@ def test_a_damaged_weight_is_not_published(tmp_path, hub, api, monkeypatch):
 
 def test_first_publication(hub, api, folders):
     (done,) = publish([NAME], 'org', api=api)
-    assert str(done) == f'{hub.url}/{REPO}: created, 3 files (README.md, config.json, model.safetensors)'
+    assert str(done) == f'{hub.url}/{REPO}: created'
     repo = hub.repos[REPO]
     assert repo.changes == [FILES] and not repo.private
     assert {name: repo.files[name] for name in FILES} == content(folders / NAME)
 
 
 def test_publishing_again_commits_what_changed_and_nothing_else(hub, api, monkeypatch):
-    """Publishing again without changes would fail."""
     list(publish([NAME], 'org', api=api))
     hub.requests.clear()
     (done,) = publish([NAME], 'org', api=api)
     assert str(done) == f'{hub.url}/{REPO}: unchanged'
-    assert hub.repos[REPO].changes == [FILES]
-    assert [path for _, path in hub.requests if REPO in path] == [f'/api/models/{REPO}/paths-info/main']
+    assert hub.repos[REPO].changes == [FILES] and len(hub.repos[REPO].commits) == 2
+    assert not [path for method, path in hub.requests if method == 'PUT' or '/commit/' in path]
 
     monkeypatch.setattr(publishing, 'model_card', lambda *names: f'{cards.model_card(*names)}\nA line more.\n')
     (done,) = publish([NAME], 'org', api=api)
-    assert str(done) == f'{hub.url}/{REPO}: updated, 1 file (README.md)'
+    assert str(done) == f'{hub.url}/{REPO}: updated'
     assert hub.repos[REPO].changes == [FILES, {'README.md'}]
     assert hub.repos[REPO].files['README.md'].endswith(b'\nA line more.\n')
 
@@ -236,7 +234,7 @@ def test_another_weight_there_is_replaced_and_files_of_others_stay(hub, api):
     list(publish([NAME], 'org', api=api))
     hub.repos[REPO].files.update({'model.safetensors': b'another', 'notes.txt': b'by hand'})
     (done,) = publish([NAME], 'org', api=api)
-    assert done.files == ('model.safetensors',) and not done.created
+    assert done.state == 'updated' and hub.repos[REPO].changes == [FILES, {'model.safetensors'}]
     assert hub.repos[REPO].files['model.safetensors'] == packaged(NAME)
     assert hub.repos[REPO].files['notes.txt'] == b'by hand'
 
@@ -264,7 +262,8 @@ def test_an_interrupted_upload_is_completed_by_the_next(route, commits, hub, api
 
     hub.broken.clear()
     (done,) = publish([NAME], 'org', api=api)
-    assert done.files == (() if commits else tuple(sorted(FILES)))
+    # of a repository that the Hub has made before the connection broke
+    assert done.state == ('unchanged' if commits else 'created' if route == 'create' else 'updated')
     assert hub.repos[REPO].changes == [FILES] and hub.repos[REPO].files['model.safetensors'] == packaged(NAME)
 
 
@@ -282,7 +281,8 @@ def test_what_came_before_the_failure_is_published(hub, api, monkeypatch):
             hub.status['commit'] = 503
     assert done == [f'{hub.url}/org/a.cifar10']
     hub.status.clear()
-    assert [published.files for published in publish(names, 'org', api=api)] == [(), ('config.json',), ('config.json',)]
+    states = [published.state for published in publish(names, 'org', api=api)]
+    assert states == ['unchanged', 'updated', 'created']
     assert all(hub.repos[f'org/{name}'].files['config.json'] == name.encode() for name in names)
     assert all(len(repo.changes) == 1 for repo in hub.repos.values())
 
@@ -298,7 +298,7 @@ def test_interrupted_by_the_keyboard(hub, api, monkeypatch, capsys):
     monkeypatch.undo()
     monkeypatch.setattr('huggingface_hub.constants.HF_HUB_DISABLE_XET', True)
     (done,) = publish([NAME], 'org', api=api)
-    assert not done.created and hub.repos[REPO].changes == [FILES]
+    assert done.state == 'updated' and hub.repos[REPO].changes == [FILES]
 
 
 def test_no_hub_there():
@@ -377,11 +377,11 @@ def test_no_token(hub, caplog, capfd, monkeypatch):
     'arguments, message',
     [
         (['zerosnet20.cifr10', '--namespace', 'org'], "'zerosnet20.cifr10'; nearest: .*zerosnet20.cifar10"),
-        ([NAME, '--namespace', '../org'], "namespace '../org': accepted is"),
-        ([NAME, '--namespace', ''], "namespace '': accepted is"),
-        ([NAME, '--namespace', 'a.git', '--dry-run'], "namespace 'a.git': accepted is"),
-        ([NAME, '--namespace', 'a-', '--dry-run'], "namespace 'a-': accepted is"),
-        ([NAME, '--namespace', 'a b', '--dry-run'], "namespace 'a b': accepted is"),
+        ([NAME, '--namespace', '../org'], "single - and _, got '../org'"),
+        ([NAME, '--namespace', ''], "single - and _, got ''"),
+        ([NAME, '--namespace', 'a.git', '--dry-run'], "single - and _, got 'a.git'"),
+        ([NAME, '--namespace', 'a-', '--dry-run'], "single - and _, got 'a-'"),
+        ([NAME, '--namespace', 'a b', '--dry-run'], "single - and _, got 'a b'"),
         ([NAME, '--namespace', 'org', '--out', 'folder'], '--out is the folder of --dry-run'),
     ],
 )
@@ -397,9 +397,7 @@ def test_wrong_arguments(arguments, message, tmp_path, monkeypatch, capsys):
 def test_command_says_what_it_did(hub, api, monkeypatch, capsys):
     monkeypatch.setattr(publishing, 'HfApi', lambda **kwargs: api)
     assert cli.main(['publish', NAME, '--namespace', 'org', '--private']) == 0
-    assert capsys.readouterr().out.splitlines() == [
-        f'{hub.url}/{REPO}: created, 3 files (README.md, config.json, model.safetensors)'
-    ]
+    assert capsys.readouterr().out.splitlines() == [f'{hub.url}/{REPO}: created']
     assert hub.repos[REPO].private
     assert cli.main(['publish', NAME, '--namespace', 'org']) == 0
     assert capsys.readouterr().out.splitlines() == [f'{hub.url}/{REPO}: unchanged']

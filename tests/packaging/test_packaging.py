@@ -67,16 +67,16 @@ def test_installed_wheel_finds_its_files(installed):
         """
 import timm, timm_zerosnet
 from importlib.metadata import distribution
-from timm_zerosnet import pretrained
-for name in pretrained.manifest():
-    pretrained.verify(name)
+from timm_zerosnet import weights
+for name in weights.manifest():
+    weights.verify(name)
 if smallest:
     timm.create_model(smallest, pretrained=True)
-from timm_zerosnet.robustness import report
+from timm_zerosnet.robustness.report import html as report
 points = distribution('timm-zerosnet').entry_points
 result = dict(
-    package=timm_zerosnet.__file__, manifest=sorted(pretrained.manifest()), weights=str(pretrained.WEIGHTS),
-    recipes=sorted(path.name for path in pretrained.RECIPES.iterdir()), template=report.TEMPLATE.is_file(),
+    package=timm_zerosnet.__file__, manifest=sorted(weights.manifest()), weights=str(weights.WEIGHTS),
+    recipes=sorted(path.name for path in weights.RECIPES.iterdir()), template=report.TEMPLATE.is_file(),
     points={f'{point.group}: {point.name}': callable(point.load()) for point in points})
 """,
         '-I',

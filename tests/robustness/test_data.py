@@ -150,7 +150,7 @@ def test_folders_that_do_not_map_are_refused_with_both_counts(names, strange, tm
 
 def test_flat_and_empty_folders_are_refused(tmp_path):
     """Images without class folders would be measured against wrong labels."""
-    for message in ('holds no class folders; expected is one folder of images', 'holds no class folders'):
+    for message in ('holds no class folders: expected one folder of images', 'holds no class folders'):
         with pytest.raises(DataError, match=message):
             load_labelled(tmp_path)
         Image.fromarray(IMAGES[0]).save(tmp_path / 'flat.png')

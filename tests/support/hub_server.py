@@ -11,9 +11,18 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 RIGHT_TOKEN, READ_TOKEN = 'hf_maywrite', 'hf_mayonlyread'
+
+
+def is_large(path: str) -> bool:
+    """Whether a file lies beside the repository, which holds a pointer to it (Git LFS)."""
+    return path.endswith('.safetensors')
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def git_blob_id(content: bytes) -> str:
@@ -82,7 +91,6 @@ class _Handler(BaseHTTPRequestHandler):
         ('GET', 'whoami', r'/api/whoami-v2'),
         ('POST', 'create', r'/api/repos/create'),
         ('POST', 'validate', r'/api/validate-yaml'),
-        ('POST', 'paths', r'/api/models/([^/]+/[^/]+)/paths-info/main'),
         ('POST', 'preupload', r'/api/models/([^/]+/[^/]+)/preupload/main'),
         ('POST', 'commit', r'/api/models/([^/]+/[^/]+)/commit/main'),
         ('GET', 'info', r'/api/models/([^/]+/[^/]+)(?:/revision/[^/]+)?'),
@@ -153,11 +161,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def described(self, path: str, content: bytes) -> dict:
         about = {'type': 'file', 'path': path, 'size': len(content), 'oid': git_blob_id(content)}
-        if path.endswith('.safetensors'):
-            sha256 = hashlib.sha256(content).hexdigest()
-            pointer = f'version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {len(content)}\n'.encode()
+        if is_large(path):
+            oid = sha256(content)
+            pointer = f'version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {len(content)}\n'.encode()
             about['oid'] = git_blob_id(pointer)
-            about['lfs'] = {'oid': sha256, 'size': len(content), 'pointerSize': len(pointer)}
+            about['lfs'] = {'oid': oid, 'size': len(content), 'pointerSize': len(pointer)}
         return about
 
     def serve_whoami(self) -> None:
@@ -174,10 +182,6 @@ class _Handler(BaseHTTPRequestHandler):
     def serve_validate(self) -> None:
         self.answer(200, {'errors': [], 'warnings': []})
 
-    def serve_paths(self, repo_id: str) -> None:
-        files, wanted = self.repo(repo_id).files, parse_qs(self.body.decode())['paths']
-        self.answer(200, [self.described(path, files[path]) for path in wanted if path in files])
-
     def serve_info(self, repo_id: str) -> None:
         repo = self.repo(repo_id)
         siblings = [{'rfilename': path} for path in repo.files]
@@ -190,11 +194,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.answer(200, [self.described(path, content) for path, content in files.items()])
 
     def serve_preupload(self, repo_id: str) -> None:
-        self.repo(repo_id)
-        paths = [file['path'] for file in json.loads(self.body)['files']]
-        modes = {path: 'lfs' if path.endswith('.safetensors') else 'regular' for path in paths}
-        files = [{'path': path, 'uploadMode': mode, 'shouldIgnore': False} for path, mode in modes.items()]
-        self.answer(200, {'files': files})
+        there, answer = self.repo(repo_id).files, []
+        for path in (file['path'] for file in json.loads(self.body)['files']):
+            file = {'path': path, 'uploadMode': 'lfs' if is_large(path) else 'regular', 'shouldIgnore': False}
+            if path in there:  # by what it names the content: the client leaves out what is there already
+                file['oid'] = sha256(there[path]) if is_large(path) else git_blob_id(there[path])
+            answer.append(file)
+        self.answer(200, {'files': answer})
 
     def serve_batch(self, repo_id: str) -> None:
         self.repo(repo_id)
@@ -205,7 +211,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.answer(200, {'transfer': 'basic', 'objects': objects})
 
     def serve_object(self, oid: str) -> None:
-        if hashlib.sha256(self.body).hexdigest() != oid:
+        if sha256(self.body) != oid:
             self.answer(400, {'error': 'wrong content'})
         self.hub.objects[oid] = self.body
         self.answer(200, {})

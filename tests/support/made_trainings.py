@@ -12,13 +12,12 @@ from places import CIFAR10_SAMPLE
 from timm.utils import CheckpointSaver
 
 import timm_zerosnet  # noqa: F401
-from timm_zerosnet import weights as pretrained
-from timm_zerosnet.maintain import add_weight as adding
-from timm_zerosnet.maintain.add_weight import add
+from timm_zerosnet import weights
+from timm_zerosnet.maintain import add_weight
 from timm_zerosnet.weights import RECIPES
 
 SAMPLE = CIFAR10_SAMPLE
-PACKAGED = pretrained.WEIGHTS
+PACKAGED = weights.WEIGHTS
 OLD, NEW = 'zerosnet20.cifar10', 'zerosnet20.cifar10_seed1'
 HEADER = 'epoch,train_loss,eval_loss,eval_top1,eval_top5,lr\n'
 
@@ -26,18 +25,18 @@ HEADER = 'epoch,train_loss,eval_loss,eval_top1,eval_top5,lr\n'
 @pytest.fixture(name='folder')
 def weights_folder(tmp_path, monkeypatch):
     """A weights folder with one weight and its log."""
-    weights = tmp_path / 'weights'
-    (weights / 'logs').mkdir(parents=True)
-    shutil.copyfile(PACKAGED / f'{OLD}.safetensors', weights / f'{OLD}.safetensors')
-    shutil.copytree(PACKAGED / 'logs' / OLD, weights / 'logs' / OLD)
+    folder = tmp_path / 'weights'
+    (folder / 'logs').mkdir(parents=True)
+    shutil.copyfile(PACKAGED / f'{OLD}.safetensors', folder / f'{OLD}.safetensors')
+    shutil.copytree(PACKAGED / 'logs' / OLD, folder / 'logs' / OLD)
     rows = json.loads((PACKAGED / 'manifest.json').read_text(encoding='utf-8'))
-    (weights / 'manifest.json').write_text(json.dumps({OLD: rows[OLD]}), encoding='utf-8')
-    monkeypatch.setattr(pretrained, 'WEIGHTS', weights)
-    monkeypatch.setattr(adding, 'TEST_IMAGES', 200)
-    pretrained.manifest.cache_clear()
-    yield weights
+    (folder / 'manifest.json').write_text(json.dumps({OLD: rows[OLD]}), encoding='utf-8')
+    monkeypatch.setattr(weights, 'WEIGHTS', folder)
+    monkeypatch.setattr(add_weight, 'TEST_IMAGES', 200)
+    weights.manifest.cache_clear()
+    yield folder
     monkeypatch.undo()
-    pretrained.manifest.cache_clear()
+    weights.manifest.cache_clear()
 
 
 class Run:
@@ -83,4 +82,4 @@ class Run:
 
     def add(self, **changes):
         given = {'recipe': RECIPES / 'short.yaml', 'log': self.log, 'data': SAMPLE, 'tag': 'cifar10_seed1'}
-        return add(self.checkpoint, **{**given, 'progress': False, **changes})
+        return add_weight.add(self.checkpoint, **{**given, 'progress': False, **changes})

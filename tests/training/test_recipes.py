@@ -59,7 +59,7 @@ def write(folder, text):
         ('epohcs: 3', r'mine.yaml has epohcs \(did you mean epochs\?\): accepted are the arguments of .*train.py'),
         ('weight-decay: 3', r'weight-decay \(did you mean weight_decay\?\)'),
         ('zzzzzz: 1\nqqqqqq: 2', 'has zzzzzz, qqqqqq: accepted'),
-        ('- epochs', 'holds a list'),
+        ('- epochs', 'got a list'),
         ('epochs: eight', "has epochs: 'eight'; accepted is a number, such as 300"),
         ('batch_size:', 'has batch_size: None; accepted is a number'),
         ('opt: {name: sgd}', "has opt: {'name': 'sgd'}; accepted is text"),

@@ -13,14 +13,12 @@ from places import STAND_IN
 from safetensors.torch import load_file
 
 import timm_zerosnet
-from timm_zerosnet import cli, train, validate
-from timm_zerosnet import weights as pretrained
-from timm_zerosnet._errors import ScriptError, WeightError
-from timm_zerosnet.backbones import create
+from timm_zerosnet import cli, train, validate, weights
+from timm_zerosnet._errors import UnknownModelError, WeightError
 from timm_zerosnet.cifar import DATA_SETS
 from timm_zerosnet.maintain import publish as publishing
 from timm_zerosnet.maintain import tables
-from timm_zerosnet.model_names import model_config
+from timm_zerosnet.model_names import create, model_config
 from timm_zerosnet.robustness import evaluate
 from timm_zerosnet.robustness.data import load_labelled
 from timm_zerosnet.robustness.models import Source
@@ -99,14 +97,14 @@ def test_overlay_also_for_networks_of_this_package():
 
 @pytest.mark.parametrize('name', ['resnet18', 'zerosnet20', 'resnet18.cifar10', ''])
 def test_unknown_names_are_told_what_is_packaged(name):
-    with pytest.raises(WeightError, match=f"no weights '{name}'; accepted: zerosnet20.cifar10, "):
+    with pytest.raises(WeightError, match=f"no weights '{name}': expected one of zerosnet20.cifar10, "):
         timm_zerosnet.weights_overlay(name)
 
 
 def test_a_damaged_file_is_refused(added, folder):  # noqa: F811
     with (folder / f'{NAME}.safetensors').open('ab') as file:
         file.write(b'x')
-    with pytest.raises(WeightError, match='it is damaged or was changed'):
+    with pytest.raises(WeightError, match='is damaged or was changed'):
         timm_zerosnet.weights_overlay(NAME)
 
 
@@ -164,7 +162,7 @@ def test_train_says_how_to_go_on_from_it(added, tmp_path, capsys):
     advice = re.search(r'does not know resnet10t.cifar10: (.*) goes on', capsys.readouterr().err)[1].split()
     numbers = [*map(str, MEAN), '--std', *map(str, STD)]
     assert advice == [
-        *('--model', MODEL, '--pretrained', '--pretrained-path', pretrained.weight_file(NAME)),
+        *('--model', MODEL, '--pretrained', '--pretrained-path', weights.weight_file(NAME)),
         *('--num-classes', 'N', '--mean', *numbers, '--interpolation', 'bilinear'),
     ]
     overlay = {'file': advice[4], 'num_classes': -1}  # as train.py has it
@@ -176,13 +174,13 @@ def test_train_says_how_to_go_on_from_it(added, tmp_path, capsys):
 def test_other_names_are_told(added, capsys):
     assert cli.main(['info', NAME]) == 2
     assert f"timm_zerosnet.weights_overlay('{NAME}') says how it loads" in capsys.readouterr().err
-    with pytest.raises(ScriptError, match=r'\(cifar100\) for resnet10t; expected cifar10, c3_in1k$'):
+    with pytest.raises(UnknownModelError, match=r'\(cifar100\) for resnet10t; expected cifar10, c3_in1k$'):
         model_config(f'{MODEL}.cifar100')
 
 
 def test_neither_published_nor_offered_as_a_name(added):
-    assert NAME in pretrained.manifest() and publishing.select() == ['zerosnet20.cifar10']
-    with pytest.raises(publishing.PublishError, match=f"{NAME} is a network of timm's own"):
+    assert NAME in weights.manifest() and publishing.select() == ['zerosnet20.cifar10']
+    with pytest.raises(publishing.PublishError, match=f'expected a network of this package, got {NAME}'):
         publishing.select([NAME])
     with pytest.raises(WeightError) as error:
         timm.create_model('zerosnet32', pretrained=True)
@@ -208,12 +206,15 @@ def spoiled(**entries):
 @pytest.mark.parametrize(
     'spoil, message',
     [
-        (without('mean'), 'the run has mean of its network: accepted is --mean 0.4914 0.4822 0.4465'),
-        (without('std'), 'the run has std of its network: accepted is --std 0.2023 0.1994 0.201'),
-        (has(interpolation=''), 'the run has interpolation of its network: accepted is --interpolation bilinear'),
-        (has(pretrained=True), "the run began with weights: accepted of timm's own networks are those trained from"),
+        (without('mean'), 'the run: expected --mean 0.4914 0.4822 0.4465, got that of its network'),
+        (without('std'), 'the run: expected --std 0.2023 0.1994 0.201, got that of its network'),
+        (has(interpolation=''), 'the run: expected --interpolation bilinear, got that of its network'),
+        (
+            has(pretrained=True),
+            "the run began with weights: expected a network of timm's own that was trained from scratch",
+        ),
         (has(model_kwargs={'pretrained_cfg_overlay': {'file': 'x'}}), 'the run has model_kwargs with pretrained_cfg_o'),
-        (has(mean=0.5), 'the run has mean 0.5: accepted is --mean 0.4914 0.4822 0.4465'),
+        (has(mean=0.5), 'the run: expected --mean 0.4914 0.4822 0.4465, got 0.5'),
         (misfit, 'the state dict does not fit resnet10t: .*size mismatch for fc.weight'),
         (spoiled(fc__bias=torch.full((10,), float('nan'))), 'dict for resnet10t.cifar10 hold NaN or infinity: fc.bias'),
         (spoiled(fc__weight=torch.full((10, 512), 1e6)), 'dict for resnet10t.cifar10 hold NaN or infinity: fc.weight'),
@@ -224,4 +225,4 @@ def test_what_does_not_fit_is_refused(spoil, message, trained, folder):  # noqa:
     spoil(made)
     with pytest.raises(WeightError, match=message):
         made.add(tag='cifar10')
-    assert not (folder / f'{NAME}.safetensors').exists() and NAME not in pretrained.manifest()
+    assert not (folder / f'{NAME}.safetensors').exists() and NAME not in weights.manifest()

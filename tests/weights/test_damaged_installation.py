@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, execute
 
-from timm_zerosnet import weights as pretrained
+from timm_zerosnet import weights
 
 SAYS = """
 import contextlib, io, json, sys
@@ -40,24 +40,24 @@ def _says(folder: Path) -> dict:
 
 @pytest.mark.parametrize('what', ['manifest', 'folder', 'empty manifest', 'damaged manifest', 'folder of a wheel'])
 def test_networks_are_there_and_the_damage_is_said(what, checkout, tmp_path):
-    folder, weights = checkout, checkout / 'weights'
+    folder, place = checkout, checkout / 'weights'
     if what == 'manifest':
-        (weights / 'manifest.json').unlink()
+        (place / 'manifest.json').unlink()
     elif what == 'folder':
-        shutil.rmtree(weights)
+        shutil.rmtree(place)
     elif what == 'empty manifest':
-        (weights / 'manifest.json').write_text('{}', encoding='utf-8')
+        (place / 'manifest.json').write_text('{}', encoding='utf-8')
     elif what == 'damaged manifest':
-        (weights / 'manifest.json').write_text('{"zerosnet20.ci', encoding='utf-8')
+        (place / 'manifest.json').write_text('{"zerosnet20.ci', encoding='utf-8')
     else:  # the package without _weights, and beside it a folder that is somebody else's
         folder = tmp_path / 'site'
         shutil.copytree(checkout / 'timm_zerosnet', folder / 'timm_zerosnet')
         shutil.copy(checkout / 'timm_zerosnet_autoload.py', folder)
-        shutil.copytree(weights, folder / 'weights')
-        weights = folder / 'timm_zerosnet' / '_weights'
+        shutil.copytree(place, folder / 'weights')
+        place = folder / 'timm_zerosnet' / '_weights'
     result = _says(folder)
     assert result['names'] == result['networks'] > 50
-    said = f'the installation is damaged: {weights / "manifest.json"}'
+    said = f'the installation is damaged: {place / "manifest.json"}'
     kind, message = result['pretrained']
     assert kind == 'WeightError' and message.startswith(said) and 'Reinstall timm-zerosnet' in message
     for command in COMMANDS:
@@ -68,24 +68,27 @@ def test_networks_are_there_and_the_damage_is_said(what, checkout, tmp_path):
 def test_verify_ends_with_1_where_some_files_are_damaged(tmp_path, monkeypatch, capsys):
     from timm_zerosnet import cli
 
-    whole = pretrained.manifest()
+    whole = weights.manifest()
     (good, bad, gone) = list(whole)[:3]
     (tmp_path / 'manifest.json').write_text(json.dumps({name: whole[name] for name in (good, bad, gone)}))
     for name in (good, bad):
-        shutil.copy(pretrained.WEIGHTS / f'{name}.safetensors', tmp_path)
+        shutil.copy(weights.WEIGHTS / f'{name}.safetensors', tmp_path)
     with open(tmp_path / f'{bad}.safetensors', 'r+b') as file:
         file.seek(-1, 2)
         last = file.read(1)[0]
         file.seek(-1, 2)
         file.write(bytes([last ^ 1]))
-    monkeypatch.setattr(pretrained, 'WEIGHTS', tmp_path)
-    pretrained.manifest.cache_clear()
+    monkeypatch.setattr(weights, 'WEIGHTS', tmp_path)
+    weights.manifest.cache_clear()
     try:
         assert cli.main(['weights', 'verify']) == 1
         out, err = capsys.readouterr()
     finally:
         monkeypatch.undo()
-        pretrained.manifest.cache_clear()
+        weights.manifest.cache_clear()
     assert out == f'{good}: ok\n'
-    assert f'{bad}.safetensors has sha256' in err and f'{gone}.safetensors does not exist' in err
+    assert (
+        f'{bad}.safetensors is damaged or was changed: expected sha256' in err
+        and f'{gone}.safetensors does not exist' in err
+    )
     assert err.count('timm-zerosnet: ') == 2 == err.count('\n')

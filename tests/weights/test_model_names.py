@@ -1,6 +1,11 @@
 """The launchers and models that lie outside timm: what is said where a Hub, a repo or a folder does not give them."""
 
+import argparse
+import hashlib
 import json
+import re
+import shlex
+import sys
 from pathlib import Path
 
 import numpy
@@ -8,18 +13,17 @@ import PIL.Image
 import pytest
 import timm
 import torch
+from conftest import succeed
 from hub_server import RIGHT_TOKEN, HubServer
 from huggingface_hub import HfApi, constants
 from places import CIFAR10_SAMPLE, STAND_IN
 
-from timm_zerosnet import cli, validate
-from timm_zerosnet import model_names as hub_models
-from timm_zerosnet import weights as pretrained
-from timm_zerosnet._errors import ScriptError, WeightError
+from timm_zerosnet import cli, train, validate, weights
+from timm_zerosnet._errors import UnknownModelError, WeightError
 from timm_zerosnet.maintain import publish as publishing
+from timm_zerosnet.model_names import create, model_config, script_arguments
 from timm_zerosnet.robustness import evaluate
 from timm_zerosnet.robustness.models import Source
-from timm_zerosnet.training import preflight
 
 NAME = 'zerosnet20.cifar10'
 REPO = f'org/{NAME}'
@@ -71,13 +75,12 @@ def message(model, capsys):
 
 
 def test_config_of_a_repo(hub):
-    assert preflight.model_config(f'hf-hub:{REPO}')['num_classes'] == 10
-    assert preflight.model_config(f'hf_hub:{REPO}@main')['num_classes'] == 10
+    assert model_config(f'hf-hub:{REPO}')['num_classes'] == 10
+    assert model_config(f'hf_hub:{REPO}@main')['num_classes'] == 10
 
 
 @pytest.mark.parametrize('offline', [False, True])
 def test_uncached_without_a_hub(offline, hub, monkeypatch, capsys):
-    """Offline, a name that is not in the cache would give a page of tracebacks."""
     endpoint(hub.url if offline else NOWHERE, monkeypatch)
     monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', offline)
     said = message(f'hf-hub:{REPO}', capsys)
@@ -86,9 +89,9 @@ def test_uncached_without_a_hub(offline, hub, monkeypatch, capsys):
 
 
 def test_cached_without_a_hub(hub, monkeypatch, capsys):
-    expected = preflight.model_config(f'hf-hub:{REPO}')
+    expected = model_config(f'hf-hub:{REPO}')
     endpoint(NOWHERE, monkeypatch)
-    assert preflight.model_config(f'hf-hub:{REPO}') == expected
+    assert model_config(f'hf-hub:{REPO}') == expected
     assert f'going on with what the cache holds of {REPO}' in capsys.readouterr().err
 
 
@@ -112,9 +115,9 @@ def test_expired_token(where, hub, tmp_path, monkeypatch, capsys):
     'model, expected',
     [
         ('hf-hub:org/none', 'the Hub has no org/none, or it is private'),
-        ('hf-hub:', 'accepted is hf-hub:ORG/NAME'),
-        ('hf-hub:a/b/c', 'accepted is hf-hub:ORG/NAME'),
-        ('local-dir:', 'config.json does not exist; expected a folder with config.json and weights'),
+        ('hf-hub:', 'expected hf-hub:ORG/NAME, got hf-hub: ('),
+        ('hf-hub:a/b/c', 'expected hf-hub:ORG/NAME, got hf-hub:a/b/c ('),
+        ('local-dir:', 'config.json does not exist: expected a folder with config.json and weights'),
         ('local-dir:none', 'none/config.json does not exist'),
     ],
 )
@@ -125,9 +128,9 @@ def test_wrong_names(model, expected, hub, capsys):
 @pytest.mark.parametrize(
     'text, expected',
     [
-        ('{', 'config.json cannot be read (JSONDecodeError'),
-        ('[1]', 'config.json cannot be read (AttributeError'),
-        ('{}', "config.json cannot be read (KeyError: 'architecture')"),
+        ('{', 'config.json is no configuration of a model (JSONDecodeError'),
+        ('[1]', 'config.json is no configuration of a model (AttributeError'),
+        ('{}', "config.json is no configuration of a model (KeyError: 'architecture')"),
         ('{"architecture": "other20"}', "names 'other20', which is no model that timm knows"),
     ],
 )
@@ -139,12 +142,14 @@ def test_folder_with_another_config(text, expected, tmp_path, capsys):
 def test_repo_without_config(hub, monkeypatch, capsys):
     files = {name: content for name, content in hub.repos[REPO].files.items() if name != 'config.json'}
     monkeypatch.setattr(hub.repos[REPO], 'commits', [files])
-    assert f'{REPO} has no config.json: it is no model for timm' in message(f'hf-hub:{REPO}', capsys)
+    assert f'the Hub gives no config.json of {REPO}: ' in message(f'hf-hub:{REPO}', capsys)
 
 
 def test_name_of_the_hub_without_its_prefix():
-    with pytest.raises(ScriptError, match='hf-hub:timm/resnet18 is one of the Hub, local-dir:timm/resnet18 one in'):
-        preflight.model_config('timm/resnet18')
+    with pytest.raises(
+        UnknownModelError, match='hf-hub:timm/resnet18 is one of the Hub, local-dir:timm/resnet18 one in'
+    ):
+        model_config('timm/resnet18')
 
 
 def test_repo_without_weights(hub, monkeypatch, capsys):
@@ -159,7 +164,7 @@ def test_repo_without_weights(hub, monkeypatch, capsys):
 def test_folder_keeps_what_lies_beside_the_pretrained_config(tmp_path):
     config = {'architecture': 'zerosnet20', 'num_classes': 4, 'pretrained_cfg': {'num_classes': 9, 'crop_pct': 0.5}}
     (tmp_path / 'config.json').write_text(json.dumps(config), encoding='utf-8')
-    found = hub_models.outside_config(f'local-dir:{tmp_path}')
+    found = model_config(f'local-dir:{tmp_path}')
     assert (found['num_classes'], found['crop_pct']) == (4, 0.5)
 
 
@@ -185,7 +190,7 @@ def folder(published, tmp_path):
 
 def test_published_config_and_card_name_the_sum(published):
     files = published.repos[REPO].files
-    expected = pretrained.manifest()[NAME]['sha256']
+    expected = weights.manifest()[NAME]['sha256']
     config = json.loads(files['config.json'])
     assert config['weight_file_sha256'] == expected and expected in files['README.md'].decode()
     assert 'weight_file_sha256' not in config['pretrained_cfg']
@@ -211,22 +216,77 @@ def test_flipped_bit_in_a_folder(how, folder, tmp_path, monkeypatch, capsys):
         rest = [image] if how == 'predict' else ['--data', sample, '--out', tmp_path / 'out']
         assert cli.main([how, '--model', model, *map(str, rest)]) == 2
         said = capsys.readouterr().err
-    expected = pretrained.manifest()[NAME]['sha256']
-    assert f'{folder}/model.safetensors has sha256 ' in said and f'expected {expected} by its config.json' in said
+    expected = weights.manifest()[NAME]['sha256']
+    assert f'{folder}/model.safetensors is damaged or was changed: its config.json expects sha256 {expected}' in said
     assert 'fetch it again' in said
 
 
-def test_flipped_bit_in_the_cache_is_refused_until_the_file_is_deleted(hub):
+def test_train_refuses_a_published_file_that_differs_before_it_starts(hub, tmp_path, monkeypatch, capsys):
+    flipped = bytearray(hub.repos[REPO].files['model.safetensors'])
+    flipped[-1] ^= 1
+    expected, found = (
+        hashlib.sha256(content).hexdigest() for content in (hub.repos[REPO].files['model.safetensors'], flipped)
+    )
+    monkeypatch.setitem(hub.objects, found, bytes(flipped))
+    monkeypatch.setattr(hub.repos[REPO], 'commits', [{**hub.repos[REPO].files, 'model.safetensors': bytes(flipped)}])
+    for split in ('train', 'validation'):
+        for i in range(10):
+            (tmp_path / 'data' / split / f'c{i}').mkdir(parents=True)
+            (tmp_path / 'data' / split / f'c{i}' / '1.png').touch()
+    line = ['train', 'short', '--model', f'hf-hub:{REPO}', '--data-dir', tmp_path / 'data', '--batch-size', '10']
+    line = [str(word) for word in (*line, '--output', tmp_path / 'out', '--timm-scripts', STAND_IN)]
+    started = []
+    monkeypatch.setattr(train, 'run_script', lambda script, arguments: started.append(arguments))
+    assert cli.main([*line, '--pretrained']) == 2
+    out, err = capsys.readouterr()
+    assert f'its config.json expects sha256 {expected}, got {found}' in err and err.count('\n') == 1
+    assert not out and not started
+    assert cli.main(line) == 0 and len(started) == 1  # without these weights
+
+
+# what the messages advise, done as they say
+
+
+def hf(command, hub, tmp_path):
+    """Run a command of huggingface_hub on another machine, which the Hub answers."""
+    program, *words = shlex.split(command)
+    here = {'HF_ENDPOINT': hub.url, 'HF_HOME': str(tmp_path / 'elsewhere'), 'HF_HUB_DISABLE_XET': '1'}
+    succeed([Path(sys.executable).with_name(program), *words], tmp_path, **here, NO_PROXY='127.0.0.1', HF_TOKEN='')
+
+
+def damaged_file(error):
+    return Path(re.search(r': (\S+) is damaged or was changed', str(error.value))[1])
+
+
+def test_advice_where_the_hub_cannot_be_reached(hub, tmp_path, monkeypatch, capsys):
+    expected = create(NAME).state_dict()
+    with monkeypatch.context() as patch:
+        endpoint(NOWHERE, patch)
+        said = message(f'hf-hub:{REPO}', capsys)
+        command, model = re.search(r'run `(hf .*?)` elsewhere, bring DIR here and give --model (\S+)$', said).groups()
+        folder = tmp_path / 'DIR'
+        hf(command, hub, tmp_path)
+        found = Source(model.replace('DIR', str(folder))).open().state_dict()
+        assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+        flip(folder / 'model.safetensors')
+        with pytest.raises(WeightError, match='; delete this file and fetch it again$') as error:
+            Source(f'local-dir:{folder}').open()
+        damaged_file(error).unlink()
+        hf(command, hub, tmp_path)
+        assert Source(f'local-dir:{folder}').open().num_classes == 10
+
+
+def test_advice_for_a_damaged_file_in_the_cache(hub):
     model = f'hf-hub:{REPO}'
     Source(model).open()
     (stored,) = {path.resolve() for path in Path(constants.HF_HUB_CACHE).rglob('model.safetensors')}
     flip(stored)
     for _ in range(2):
-        with pytest.raises(WeightError, match='delete this file and ask again') as error:
+        with pytest.raises(WeightError, match='delete this file and ask again, which fetches it anew$') as error:
             Source(model).open()
-        assert str(stored) in str(error.value)
-    stored.unlink()
-    assert Source(model).open().num_classes == 10
+    damaged_file(error).unlink()
+    assert Source(model).open().num_classes == 10 and stored.is_file()
 
 
 def test_folder_without_the_sum_loads_as_it_is(folder):
@@ -245,24 +305,30 @@ def test_weights_of_another_kind_are_none_of_the_config(folder):
 
 def test_own_checkpoint_needs_no_weights_of_the_repo(folder):
     flip(folder / 'model.safetensors')
-    packaged = Path(pretrained.weight_file(NAME))
+    packaged = Path(weights.weight_file(NAME))
     assert Source(f'local-dir:{folder}', checkpoint=packaged).open().num_classes == 10
 
 
-def test_a_hub_that_does_not_answer_once_changes_no_setting(hub, monkeypatch, capsys):
-    """With what is cached the model loads without a try for each file; the next one asks the Hub again."""
+def test_a_hub_that_does_not_answer_is_not_asked_for_each_file_and_changes_no_setting(hub, monkeypatch, capsys):
+    """Whoever asks a second time waits half a minute; another thread would see a setting of the process."""
     model = f'hf-hub:{REPO}'
     expected = Source(model).open().state_dict()
+    snapshot = next(path for path in Path(constants.HF_HUB_CACHE).rglob('config.json')).parent
     with monkeypatch.context() as patch:
+        endpoint(NOWHERE, patch)
+        seen = []
+        patch.setattr(timm, 'create_model', lambda name, *args, **kwargs: seen.append((name, constants.HF_HUB_OFFLINE)))
+        create(model)
+        assert seen == [(f'local-dir:{snapshot}', False)]
+        patch.undo()
         endpoint(NOWHERE, patch)
         Source(model).check()
         found = Source(model).open().state_dict()
-        assert constants.HF_HUB_OFFLINE is False
-        with hub_models.cached_if_unreachable(model):
-            assert constants.HF_HUB_OFFLINE is True
-        assert constants.HF_HUB_OFFLINE is False
+        args = argparse.Namespace(model=model)
+        assert script_arguments(['--model', model], args) == ['--model', model, '--model', f'local-dir:{snapshot}']
     assert found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in found)
     assert 'going on with what the cache holds' in capsys.readouterr().err
     hub.requests.clear()
     Source(model).check()
     assert ('HEAD', f'/{REPO}/resolve/main/config.json') in hub.requests and not capsys.readouterr().err
+    assert script_arguments(['--model', model], args) == ['--model', model]

@@ -14,6 +14,7 @@ from torch import nn
 
 import timm_zerosnet  # noqa: F401
 from timm_zerosnet._errors import WeightError
+from timm_zerosnet.pretrained_arguments import check_layer_names
 from timm_zerosnet.weights import WEIGHTS
 
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -242,3 +243,15 @@ def test_empty_network_is_refused():
     with torch.device('meta'), pytest.raises(WeightError, match="the device 'meta' without values"):
         timm.create_model('zerosnet20', pretrained=True)
     assert timm.create_model('zerosnet20', device='meta').stem.conv.weight.is_meta
+
+
+def test_layers_that_timm_has_and_those_that_it_does_not():
+    """The commands give the names (tests/commands/test_bad_input.py); a caller of timm gets timm's own error."""
+    for key in ('act_layer', 'norm_layer'):
+        with pytest.raises(ValueError, match=rf"^{key}: expected one of (.*), got 'foo'$") as error:
+            check_layer_names({key: 'foo'})
+        for name in str(error.value).partition('one of ')[2].partition(', got')[0].split(', '):
+            check_layer_names({key: name})
+        with pytest.raises(KeyError, match='foo'):
+            timm.create_model('zerosnet20', **{key: 'foo'})
+    check_layer_names({'act_layer': nn.GELU, 'norm_layer': BatchNormAct2d, 'in_chans': 1})

@@ -32,21 +32,22 @@ import stranger
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter('always')
     import timm_zerosnet
-from timm_zerosnet import backbones, cli, pretrained
+from timm_zerosnet import cli, weights
+from timm_zerosnet.model_names import create
 result = dict(warnings=[str(w.message) for w in caught if 'timm_zerosnet' in str(w.message)])
 for line in sys.argv[1:]:
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
         code = cli.main(line.split())
     result[line] = [code, out.getvalue(), err.getvalue()]
-result['weights'] = [pretrained.own_weights(), pretrained.backbones(), sorted(pretrained.manifest())]
+result['weights'] = [weights.own_weights(), weights.backbone_weights(), sorted(weights.manifest())]
 for name in ('zerosnet20.cifar10', 'resnet10t.cifar10'):
-    for call in (backbones.create, backbones.weights_overlay):
+    for call in (create, weights.weights_overlay):
         try:
             call(name)
             result[f'{call.__name__} {name}'] = None
         except Exception as error:
             result[f'{call.__name__} {name}'] = f'{type(error).__name__}: {error}'
-result['plain'] = type(backbones.create('zerosnet20', False)).__name__
+result['plain'] = type(create('zerosnet20', False)).__name__
 print(json.dumps(result))
 """
 REFUSED = (

@@ -20,15 +20,16 @@ from places import CIFAR10_SAMPLE
 from safetensors.torch import load_file
 
 import timm_zerosnet  # noqa: F401
-from timm_zerosnet import weights as pretrained
+from timm_zerosnet import weights
 from timm_zerosnet._errors import WeightError
-from timm_zerosnet.backbones import create
+from timm_zerosnet._files import sha256
 from timm_zerosnet.maintain import tables
+from timm_zerosnet.model_names import create
 from timm_zerosnet.robustness import evaluate
 from timm_zerosnet.robustness.data import load_labelled
 from timm_zerosnet.weights import RECIPES, WEIGHTS
 
-ROWS = pretrained.manifest()
+ROWS = weights.manifest()
 FIELDS = {
     *('sha256', 'bytes', 'parameters', 'data', 'test_images', 'top1', 'top5', 'logged_top1', 'weights', 'recipe'),
     *('epochs', 'seed', 'hardware', 'wall_time', 'versions', 'date', 'note', 'command'),
@@ -38,7 +39,7 @@ CLASSIFIER = {'head.fc.weight', 'head.fc.bias'}
 SAMPLE = CIFAR10_SAMPLE
 
 every_weight = pytest.mark.parametrize('name', ROWS)
-every_own_weight = pytest.mark.parametrize('name', pretrained.own_weights())
+every_own_weight = pytest.mark.parametrize('name', weights.own_weights())
 
 
 def file_of(name):
@@ -91,7 +92,7 @@ def test_file_is_that_of_the_row(name):
     umask = os.umask(0)
     os.umask(umask)
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask  # 0644 where the umask is 022
-    assert (pretrained.sha256(path), path.stat().st_size) == (row['sha256'], row['bytes'])
+    assert (sha256(path), path.stat().st_size) == (row['sha256'], row['bytes'])
     model = create(name, False)
     assert sum(parameter.numel() for parameter in model.parameters()) == row['parameters']
 
@@ -132,7 +133,7 @@ def test_arguments_of_the_run_agree(name):
 def test_recipe_and_command_are_for_anyone(name):
     row = ROWS[name]
     assert (RECIPES / row['recipe']).is_file()
-    model = name.split('.' if name in pretrained.backbones() else '_seed')[0]
+    model = name.split('.' if name in weights.backbone_weights() else '_seed')[0]
     start = f'timm-zerosnet train {Path(row["recipe"]).stem} --model {model} '
     assert row['command'].startswith(f'{start}--dataset torch/{row["data"]} --dataset-download --data-dir data')
 
@@ -183,12 +184,12 @@ def test_pairs_are_those_of_the_results():
 )
 def test_a_changed_manifest_changes_the_tables(document, field, value, monkeypatch, tmp_path):
     changed = {name: {**row, field: value} for name, row in ROWS.items()}
-    monkeypatch.setattr(pretrained, 'manifest', lambda: changed)
+    monkeypatch.setattr(weights, 'manifest', lambda: changed)
     text = (ROOT / document).read_text(encoding='utf-8')
     made = tables.fill(text)
     assert made != text and str(value).replace('|', '\\|') in made
 
-    monkeypatch.setattr(pretrained, 'PACKAGE', tmp_path / 'package')
+    monkeypatch.setattr(weights, 'PACKAGE', tmp_path / 'package')
     with pytest.raises(WeightError, match='run this in a checkout'):
         tables.write_tables()
     (tmp_path / document).write_text(text, encoding='utf-8')
@@ -255,7 +256,7 @@ def test_pretrained_without_a_weight_names_those_that_exist(name, kwargs):
     with pytest.raises(WeightError) as error:
         timm.create_model(name, pretrained=True, **kwargs)
     assert f'of {model} these exist: {same}; ' in str(error.value)
-    assert f'of all models: {", ".join(pretrained.own_weights())}.' in str(error.value)
+    assert f'of all models: {", ".join(weights.own_weights())}.' in str(error.value)
 
 
 @pytest.mark.parametrize('pretrain', [False, True])
@@ -275,8 +276,8 @@ def refuse(*args, **kwargs):
     raise SystemExit('a connection was attempted')
 socket.socket.connect = socket.socket.connect_ex = socket.create_connection = socket.getaddrinfo = refuse
 import timm, timm_zerosnet
-from timm_zerosnet import backbones, pretrained
-print(json.dumps({name: backbones.create(name).num_classes for name in pretrained.manifest()}))
+from timm_zerosnet import model_names, weights
+print(json.dumps({name: model_names.create(name).num_classes for name in weights.manifest()}))
 """
 
 

@@ -14,9 +14,9 @@ from golden_weights import MODELS, load
 from safetensors.torch import load_file, save_file
 
 import timm_zerosnet  # noqa: F401
-from timm_zerosnet import cli
-from timm_zerosnet import weights as pretrained
+from timm_zerosnet import cli, weights
 from timm_zerosnet._errors import WeightError
+from timm_zerosnet._files import sha256
 from timm_zerosnet.checkpoint import checkpoint_filter_fn
 from timm_zerosnet.weights import WEIGHTS
 
@@ -69,11 +69,11 @@ DAMAGES = {
 def folder(tmp_path, monkeypatch):
     """A weights folder of its own, with the manifest and as yet no weight."""
     (tmp_path / 'manifest.json').write_bytes((WEIGHTS / 'manifest.json').read_bytes())
-    monkeypatch.setattr(pretrained, 'WEIGHTS', tmp_path)
-    pretrained.manifest.cache_clear()
+    monkeypatch.setattr(weights, 'WEIGHTS', tmp_path)
+    weights.manifest.cache_clear()
     yield tmp_path
     monkeypatch.undo()
-    pretrained.manifest.cache_clear()
+    weights.manifest.cache_clear()
 
 
 def create_from(path, model='zerosnet20', overlay=(), **kwargs):
@@ -93,7 +93,7 @@ def refusal(path, *args, **kwargs):
 
 def assert_names_both_sums(message, path):
     assert str(path) in message and 'Reinstall timm-zerosnet' in message
-    assert pretrained.sha256(path) in message and pretrained.manifest()[NAME]['sha256'] in message
+    assert sha256(path) in message and weights.manifest()[NAME]['sha256'] in message
 
 
 @pytest.mark.parametrize('damage', DAMAGES)
@@ -110,16 +110,16 @@ def test_damaged_packaged_file(damage, folder, capsys):
 def test_undamaged_packaged_file(folder, capsys):
     (folder / f'{NAME}.safetensors').write_bytes(GOOD)
     create_from(folder / f'{NAME}.safetensors')
-    for name in pretrained.manifest():
+    for name in weights.manifest():
         (folder / f'{name}.safetensors').write_bytes((WEIGHTS / f'{name}.safetensors').read_bytes())
     assert cli.main(['weights', 'verify']) == 0
-    assert capsys.readouterr().out.splitlines() == [f'{name}: ok' for name in pretrained.manifest()]
+    assert capsys.readouterr().out.splitlines() == [f'{name}: ok' for name in weights.manifest()]
 
 
 def test_verify_tells_of_every_damaged_file(folder, capsys):
-    rows = len(pretrained.manifest())
+    rows = len(weights.manifest())
     assert cli.main(['weights', 'verify']) == 1
-    assert capsys.readouterr().err.count('does not exist; expected is a file of sha256') == rows
+    assert capsys.readouterr().err.count('does not exist: expected a file of sha256') == rows
 
 
 def test_damaged_and_missing_file_of_an_installation(checkout):

@@ -12,10 +12,18 @@ from safetensors.torch import load_file, save
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
-from .. import weights as pretrained
 from .._errors import WeightError, few
-from .._files import check_output, replacing
-from ..checkpoint import ORIGINAL_URLS, architecture, averages, checkpoint_filter_fn, refuse_tied, sizes, unwrap
+from .._files import check_output, replacing, sha256
+from ..checkpoint import (
+    ORIGINALS,
+    architecture,
+    averages,
+    check_readable,
+    checkpoint_filter_fn,
+    refuse_tied,
+    sizes,
+    unwrap,
+)
 from ..robustness.models import Source
 from ..zerosnet import DEPTHS, default_cfgs
 from .info import own_model
@@ -31,9 +39,11 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the command, see ``robustness.commands.register``."""
     text = "Write an original project's checkpoint as a state dict that a network of ours loads strictly."
     parser = command('convert', _convert, text, EXAMPLES)
-    parser.add_argument('original', type=Path, metavar='ORIGINAL', help=f'checkpoint of {ORIGINAL_URLS}, or our own')
+    parser.add_argument('original', type=Path, metavar='ORIGINAL', help=f'checkpoint of {ORIGINALS}, or our own')
     parser.add_argument('out', type=Path, metavar='OUT.safetensors', help='file to write')
-    parser.add_argument('--model', metavar='NAME', help='network it is for; default: what it says, or fits')
+    parser.add_argument(
+        '--model', metavar='NAME', help='network that it is for; default: the one it names, else the one it fits'
+    )
     parser.add_argument(
         '--model-kwargs', nargs='+', action=ModelKwargs, default={}, metavar='KEY=VALUE', help='such as method=ab3'
     )
@@ -45,9 +55,9 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
 def _convert(args: argparse.Namespace) -> None:
     check_output(args.out, ('.safetensors',))
     if args.out.exists() and args.original.exists() and args.out.samefile(args.original):
-        raise ValueError(f'{args.out} is ORIGINAL itself; accepted is another file')
+        raise ValueError(f'OUT: expected another file than ORIGINAL, got {args.out} for both')
     name = None if args.model is None else own_model(args.model)[0]
-    pretrained.check_readable(args.original)
+    check_readable(args.original)
     original = _weights(args.original, args.average)
     refuse_tied(original, args.original)
     name = name or architecture(args.original) or _fitting(original, args.original)
@@ -60,13 +70,13 @@ def _convert(args: argparse.Namespace) -> None:
         net.load_state_dict(load_file(partial), strict=True)
     parameters = sum(p.numel() for p in net.parameters())
     print(f'{args.out}: {name}, {net.num_classes} classes, {net.in_chans} channels, {parameters:,} parameters')
-    print(f'sha256 {pretrained.sha256(args.out)}')
+    print(f'sha256 {sha256(args.out)}')
 
 
 def _weights(path: Path, average: str | None) -> dict[str, Any]:
     held = averages(path)
     if average == 'ema' and not held:
-        raise WeightError(f'{path} holds no average of weights: accepted is --average raw')
+        raise WeightError(f'{path} holds no average of its weights: expected --average raw, got --average ema')
     if held and average is None:
         print(f'timm-zerosnet: {path} also holds an average of the weights: --average ema takes that', file=sys.stderr)
     return unwrap(load_state_dict(str(path), use_ema=average == 'ema'))
@@ -78,9 +88,9 @@ def converted(
     """A network with as many classes and channels as the checkpoint has, and its state dict.
 
     Args:
-        original: Of ``unwrap``.
-        name: Registered name.
-        arguments: More for ``timm.create_model``.
+        original: The state dict of the checkpoint, as ``checkpoint.unwrap`` returns it.
+        name: The registered name of the network.
+        arguments: More arguments for ``timm.create_model``.
 
     Raises:
         WeightError: if the checkpoint is of another network.
@@ -93,16 +103,16 @@ def converted(
     own = net.state_dict()
     missing = own.keys() - entries.keys()
     if any(not key.endswith('num_batches_tracked') for key in missing):
-        raise WeightError(f'it holds no {", ".join(sorted(missing))}')
+        raise WeightError(f'it lacks {", ".join(sorted(missing))}')
     if strange := [key for key in own if key in entries and entries[key].shape != own[key].shape]:
         raise WeightError(
-            f'{strange[0]} is {tuple(entries[strange[0]].shape)}, expected {tuple(own[strange[0]].shape)}'
+            f'{strange[0]}: expected shape {tuple(own[strange[0]].shape)}, got {tuple(entries[strange[0]].shape)}'
         )
     return net, {key: entries.get(key, own[key]).clone(memory_format=torch.contiguous_format) for key in own}
 
 
 def _fitting(original: dict[str, Any], path: Path) -> str:
-    """The one network of ours that a checkpoint fits."""
+    """The name of the one network of this package that a checkpoint fits."""
     blocks = sum(key.endswith('.conv1.weight') for key in original)
     block = 'bottleneck' if any(key.endswith('.conv3.weight') for key in original) else 'basic'
     depths = [depth for depth, row in DEPTHS.items() if sum(row['layers']) == blocks and row['block'] == block]
@@ -122,4 +132,4 @@ def _fitting(original: dict[str, Any], path: Path) -> str:
         raise WeightError(f'{path} fits {" and ".join(fitting)}: say which by --model')
     found = f'{path} holds {len(original)} entries, {blocks} {block} blocks: it fits no network of this package'
     nearest = f'nearest is {min(refused, key=len)}' if refused else f'it has {few(original)}'
-    raise WeightError(f'{found}; {nearest}; accepted are checkpoints of {ORIGINAL_URLS}')
+    raise WeightError(f'{found}; {nearest}; expected a checkpoint of {ORIGINALS}')

@@ -9,9 +9,9 @@ from typing import Any, Callable
 import torch
 from torch import nn
 
-from .. import backbones
-from .. import weights as pretrained
+from .. import weights
 from .._errors import WeightError, few, nearest
+from .._files import sha256
 from ..checkpoint import read_yaml
 from ..costs import measure
 from ..memory import check_size
@@ -57,11 +57,11 @@ def own_model(name: str) -> tuple[str, str]:
     Raises:
         ValueError: if there is no such network or tag; the message suggests the nearest.
     """
-    backbones.refuse_empty_tag(name)
+    weights.check_tag(name)
     model, _, tag = name.partition('.')
     if model in default_cfgs and (holder := stranger(model)):
         raise ValueError(f'the name {model} is taken by a model of {holder}: it is no network of this package')
-    if packaged := [other for other in pretrained.backbones() if name in (other, other.partition('.')[0])]:
+    if packaged := [other for other in weights.backbone_weights() if name in (other, other.partition('.')[0])]:
         raise ValueError(
             f"{name} is a network of timm's own; timm_zerosnet.weights_overlay({packaged[0]!r}) says how it loads"
         )
@@ -72,7 +72,7 @@ def own_model(name: str) -> tuple[str, str]:
         )
     tags = [other for other in default_cfgs[model].cfgs if other]
     if tag and tag not in tags:
-        advice = f'expected one of {", ".join(tags)}' if tags else pretrained.no_tags(model)
+        advice = f'expected one of {", ".join(tags)}' if tags else weights.no_tags(model)
         raise ValueError(f'{name!r}: {model} has no tag {tag!r}; {advice}')
     return model, tag or str(default_cfgs[model].tags[0])
 
@@ -100,7 +100,7 @@ def describe(name: str, checkpoint: Path | None = None, arguments: dict[str, Any
     """
     model, tag = own_model(name)
     full = f'{model}.{tag}' if tag else model
-    row = None if checkpoint else pretrained.manifest().get(full)
+    row = None if checkpoint else weights.manifest().get(full)
     source = Source(full, None, checkpoint, arguments or {})
     source.check()
     net: Any = source.open() if row or checkpoint else _initial(source)
@@ -161,16 +161,16 @@ def learned(net: nn.Module) -> list[dict[str, Any]]:
 
 def _weights(name: str, row: dict[str, Any] | None, checkpoint: Path | None) -> dict[str, Any] | None:
     if checkpoint is not None:
-        return {'file': str(checkpoint), 'bytes': checkpoint.stat().st_size, 'sha256': pretrained.sha256(checkpoint)}
+        return {'file': str(checkpoint), 'bytes': checkpoint.stat().st_size, 'sha256': sha256(checkpoint)}
     if row is None:
         return None
-    recipe = pretrained.RECIPES / row['recipe']
+    recipe = weights.RECIPES / row['recipe']
     try:
         values = read_yaml(recipe)
     except WeightError:
         values = None
     as_run = values and {**values, **{key: row[key] for key in ('epochs', 'seed') if key in values}}
-    return {'file': pretrained.weight_file(name), **row, 'recipe_arguments': as_run}
+    return {'file': weights.weight_file(name), **row, 'recipe_arguments': as_run}
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -188,14 +188,14 @@ def _print(found: dict[str, Any]) -> None:
         _section('method', {'name': found['method']['name'], **{key: found['method'][key] for key in kept}})
     if found['blocks']:
         _print_blocks(found)
-    weights = found['weights']
-    if weights is None:
+    weight = found['weights']
+    if weight is None:
         print('\nweights\n  none: every value is the initial one')
         return
-    recipe = weights.get('recipe_arguments')
-    _section('weights', {key: value for key, value in weights.items() if key != 'recipe_arguments'})
+    recipe = weight.get('recipe_arguments')
+    _section('weights', {key: value for key, value in weight.items() if key != 'recipe_arguments'})
     if recipe:
-        _section(f'recipe {weights["recipe"]}, as it was run', recipe)
+        _section(f'recipe {weight["recipe"]}, as it was run', recipe)
 
 
 def _print_blocks(found: dict[str, Any]) -> None:

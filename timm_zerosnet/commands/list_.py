@@ -9,10 +9,10 @@ from typing import Any, Callable
 
 import timm
 
-from .. import backbones
-from .. import weights as pretrained
+from .. import weights
 from .._errors import nearest
 from ..costs import Cost, cost, measure
+from ..model_names import create
 from ..registry import is_own, own, stranger
 from ..zerosnet import default_cfgs
 from .options import print_json, print_table
@@ -46,14 +46,18 @@ def _list(args: argparse.Namespace) -> None:
 
 
 def find(patterns: list[str], with_weights: bool = False) -> list[str]:
-    """Names with tags that match any of the patterns, default all.
+    """Names of networks with their tags.
+
+    Args:
+        patterns: Shell patterns, of which a name must match one; without patterns all names match.
+        with_weights: Leave out names that have no packaged weights.
 
     Raises:
-        ValueError: for a pattern that matches nothing; gives the nearest names.
+        ValueError: for a pattern that matches nothing (gives the nearest names), or where nothing is left.
     """
     known = _matching(['*'])
     for pattern in patterns:
-        backbones.refuse_empty_tag(pattern)
+        weights.check_tag(pattern)
         if not pattern or not _matching([pattern]):
             taken = [model for model in own if fnmatch(model, pattern.partition('.')[0]) and stranger(model)]
             if pattern and taken:
@@ -64,7 +68,7 @@ def find(patterns: list[str], with_weights: bool = False) -> list[str]:
                 f'{", ".join(near) or "none, timm-zerosnet list names them all"}'
             )
     found = _matching(patterns) if patterns else known
-    rows = pretrained.manifest()
+    rows = weights.manifest()
     chosen = [name for name in found if name in rows or not with_weights]
     if not chosen:
         raise ValueError(f'none of {", ".join(patterns)} has packaged weights; these have: {", ".join(rows) or "none"}')
@@ -75,20 +79,20 @@ def _matching(patterns: list[str]) -> list[str]:
     networks = timm.list_models(patterns, module='zerosnet', include_tags=True)
     return [name for name in networks if is_own(name.partition('.')[0])] + [
         name
-        for name in pretrained.backbones()
+        for name in weights.backbone_weights()
         if any(fnmatch(name, pattern) or fnmatch(name.split('.')[0], pattern) for pattern in patterns)
     ]
 
 
 def _taken() -> str:
     """The networks of this package, and those of timm with packaged weights, whose name is another package's."""
-    models = dict.fromkeys([*sorted(own), *(name.partition('.')[0] for name in pretrained.taken())])
+    models = dict.fromkeys([*sorted(own), *(name.partition('.')[0] for name in weights.taken())])
     return ', '.join(f'{model} (of {holder})' for model in models if (holder := stranger(model)))
 
 
 def _row(name: str) -> dict[str, Any]:
     model, _, tag = name.partition('.')
-    weight = pretrained.manifest().get(name)
+    weight = weights.manifest().get(name)
     counted, input_size, num_classes = _measured(name)
     return {
         'model': model,
@@ -103,10 +107,10 @@ def _row(name: str) -> dict[str, Any]:
 
 
 def _measured(name: str) -> tuple[Cost, tuple[int, ...], int]:
-    """Cost, input size and number of classes."""
+    """Cost, input size and number of classes of a network."""
     model, _, tag = name.partition('.')
-    if backbones.is_backbone(name):
-        net: Any = backbones.create(name, pretrained=False, device='meta').eval()
+    if weights.is_backbone(name):
+        net: Any = create(name, pretrained=False, device='meta').eval()
         return measure(net, net.pretrained_cfg['input_size']), net.pretrained_cfg['input_size'], net.num_classes
     cfg = default_cfgs[model].cfgs[tag]
     return cost(model, cfg.num_classes), cfg.input_size, cfg.num_classes

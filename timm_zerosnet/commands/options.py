@@ -1,4 +1,4 @@
-"""What several commands share: how they are added, options, printing."""
+"""What the commands share: how they are added to the parser, options of models, printing of JSON and tables."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def add_command(
     """A new sub-parser of a group.
 
     Args:
-        group: Of ``add_subparsers``.
-        name: Of the command.
-        run: Does the work; its result is the exit code, None stands for 0. None for a command of commands.
-        text: What it does.
-        examples: Lines of a shell.
+        group: What ``add_subparsers`` returned.
+        name: The name of the command.
+        run: The function that does the work. It returns the exit code, or None for 0. A command of commands has none.
+        text: What the command does.
+        examples: Lines of a shell that show its use.
     """
     shown = 'examples:\n' + textwrap.indent(examples.strip(), '  ') if examples else None
     parser = group.add_parser(name, help=text, description=text, epilog=shown, formatter_class=_Help)
@@ -41,17 +41,17 @@ def add_command(
 
 
 class ModelKwargs(ParseKwargs):
-    """``KEY=VALUE ...``, with an error that says so."""
+    """The action of an option that takes ``KEY=VALUE ...``, and says so where it gets something else."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         for value in values:
             if '=' not in value.strip('='):
-                parser.error(f'{option_string} {value}: accepted is KEY=VALUE, such as method=ab3')
+                parser.error(f'{option_string}: expected KEY=VALUE, such as method=ab3, got {value}')
         super().__call__(parser, namespace, values, option_string)
 
 
 def add_model_options(parser: argparse._ActionsContainer) -> None:
-    """``--checkpoint`` and ``--model-kwargs``."""
+    """Add ``--checkpoint`` and ``--model-kwargs`` to a parser."""
     parser.add_argument('--checkpoint', type=Path, metavar='FILE', help='own weights in place of the packaged ones')
     parser.add_argument(
         '--model-kwargs', nargs='+', action=ModelKwargs, default={}, metavar='KEY=VALUE', help='such as method=ab3'
@@ -59,7 +59,7 @@ def add_model_options(parser: argparse._ActionsContainer) -> None:
 
 
 def print_json(value: Any) -> None:
-    """JSON that any parser reads; characters that the output cannot take are escaped."""
+    """Print JSON that any parser reads; characters that the output cannot take are escaped."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     try:
         text.encode(sys.stdout.encoding or 'utf-8')
@@ -69,7 +69,12 @@ def print_json(value: Any) -> None:
 
 
 def print_table(rows: Iterable[Iterable[Any]], left: int = 1) -> None:
-    """Aligned columns, the first ``left`` of them to the left; the first row is the header."""
+    """Print aligned columns.
+
+    Args:
+        rows: The rows, of which the first is the header.
+        left: The number of columns that are aligned to the left; the others are aligned to the right.
+    """
     text = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*text, strict=True)]
     for row in text:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Callable
 
-from .. import weights as pretrained
+from .. import weights
 from .._errors import WeightError
 from .options import add_command
 
@@ -63,9 +63,9 @@ def _add(args: argparse.Namespace) -> None:
 
 def _verify(args: argparse.Namespace) -> int:
     code = 0
-    for name in pretrained.manifest():
+    for name in weights.manifest():
         try:
-            pretrained.verify(name)
+            weights.verify(name)
             print(f'{name}: ok')
         except WeightError as error:
             print(f'timm-zerosnet: {error}', file=sys.stderr)

@@ -8,7 +8,7 @@ from string import Template
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from .. import weights as pretrained
+from .. import weights
 from ..cifar import DEVIATIONS
 from ..methods import parse_method
 from ..zerosnet import DEPTHS, FAMILIES, default_cfgs
@@ -16,13 +16,13 @@ from . import tables
 
 TEMPLATE = Path(__file__).with_name('card.md')
 HUB_DATA = {'cifar10': 'uoft-cs/cifar10', 'cifar100': 'uoft-cs/cifar100'}
-BASELINES = {  # whose skip connection is not of the paper that all of them are taken from
+BASELINE_PAPERS = {  # of the families whose skip connection is older than the paper that all of them are taken from
     'preresnet': 'He, Zhang, Ren, Sun. Identity Mappings in Deep Residual Networks. ECCV 2016. '
     '[arXiv:1603.05027](https://arxiv.org/abs/1603.05027).',
     'lmresnet': 'Lu, Zhong, Li, Dong. Beyond Finite Layer Neural Networks: Bridging Deep Architectures and Numerical '
     'Differential Equations. ICML 2018. [arXiv:1710.10121](https://arxiv.org/abs/1710.10121).',
 }
-LEARNED = {
+LEARNED_METHODS = {
     'mu': (
         'A block computes `x[n+1] = a0 x[n] + a1 x[n-1] + a2 x[n-2] + b0 f(x[n])` with `a0 = 3 (1 + mu) / 4`, '
         '`a1 = -mu`, `a2 = (1 + mu) / 4`, `b0 = (3 - mu) / 2`. Each block learns its own `mu = 1 / lambda`; the method '
@@ -35,10 +35,11 @@ LEARNED = {
 }
 
 
-def _skip(family: str) -> str:
+def describe_skip_connection(family: str) -> str:
+    """The method of a family of networks, in words and as a formula."""
     spec = FAMILIES[family]['cifar']
     if 'learn' in spec:
-        return LEARNED[spec['learn']]
+        return LEARNED_METHODS[spec['learn']]
     method = parse_method(spec['method'])
     stable = 'zero-stable' if method.is_zero_stable else 'not zero-stable'
     first = (
@@ -47,7 +48,7 @@ def _skip(family: str) -> str:
     return f'A block computes `{method.formula}`, a method that is {stable} and of order {method.order}.{first}'
 
 
-def _layers(depth: int) -> str:
+def _describe_layers(depth: int) -> str:
     shape = DEPTHS[depth]
     blocks, widths = (', '.join(map(str, shape[key])) for key in ('layers', 'widths'))
     kind = 'basic blocks (two 3x3 convolutions)' if shape['block'] == 'basic' else 'bottleneck blocks (1x1, 3x3, 1x1)'
@@ -62,12 +63,12 @@ def model_card(name: str, repo_id: str) -> ModelCard:
     """The card of a packaged weight.
 
     Args:
-        name: ``model.tag`` of the manifest.
-        repo_id: ``ORG/NAME``, which the examples load.
+        name: ``model.tag`` of the weight in the manifest.
+        repo_id: The repository ``ORG/NAME`` that the examples of the card load.
     """
-    row, (model, tag) = pretrained.manifest()[name], name.split('.', 1)
+    row, (model, tag) = weights.manifest()[name], name.split('.', 1)
     cfg, data = default_cfgs[model].cfgs[tag], tables.DATA_NAMES[row['data']]
-    family, depth, tra = re.fullmatch(r'(\D+)(\d+)(\D*)', model).groups()
+    family, depth, learned = re.split(r'(\d+)', model)
     metadata = ModelCardData(
         license=cfg.license,
         library_name='timm',
@@ -88,15 +89,17 @@ def model_card(name: str, repo_id: str) -> ModelCard:
             for k in (1, 5)
         ],
     )
-    recipe = pretrained.RECIPES / row['recipe']
+    recipe = weights.RECIPES / row['recipe']
     text = Template(TEMPLATE.read_text(encoding='utf-8')).substitute(
         name=name,
         repo_id=repo_id,
         paper=cfg.paper_name,
-        baseline=f'The skip connection: {BASELINES[family]}\n\nThe setting: ' if family in BASELINES else '',
+        baseline=f'The skip connection: {BASELINE_PAPERS[family]}\n\nThe setting: '
+        if family in BASELINE_PAPERS
+        else '',
         data=data,
-        skip=_skip(family + tra),
-        layers=_layers(int(depth)),
+        skip=describe_skip_connection(family + learned),
+        layers=_describe_layers(int(depth)),
         size=' x '.join(map(str, cfg.input_size[1:])),
         mean=cfg.mean,
         std=cfg.std,

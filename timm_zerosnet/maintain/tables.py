@@ -1,35 +1,43 @@
-"""The generated tables of README.md and MODEL_CARD.md; a test fails when they and the manifest disagree."""
+"""The generated tables of README.md and MODEL_CARD.md, for maintainers who work in a checkout.
+
+An installed package has neither these documents nor ``benchmarks/results``; of its manifest alone the cards for the Hub
+are made. A test fails when documents and figures disagree.
+"""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Any, Callable, Iterable, Iterator
 
-from .. import weights as pretrained
+from .. import weights
 from .._errors import WeightError
 from .._files import replacing
+from .._markdown import escape, markdown_table
 from ..robustness.report.comparison_markdown import p_text
 
 DATA_NAMES = {'cifar10': 'CIFAR-10', 'cifar100': 'CIFAR-100'}
-
-
-def _markdown(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    header = list(header)
-    lines = [header, ['---'] * len(header), *rows]
-    return '\n'.join('| ' + ' | '.join(str(cell).replace('|', '\\|') for cell in line) + ' |' for line in lines)
 
 
 Rows = dict[str, dict[str, Any]]
 
 
 def _rows(rows: Rows | None) -> Iterable[tuple[str, dict[str, Any]]]:
-    return (pretrained.manifest() if rows is None else rows).items()
+    return (weights.manifest() if rows is None else rows).items()
+
+
+def _read_csv(path: Path) -> Iterator[dict[str, str]]:
+    with path.open(newline='', encoding='utf-8') as file:
+        yield from csv.DictReader(file)
 
 
 def weights_table(rows: Rows | None = None) -> str:
-    """One row for each weight, default every packaged one: the figures of the stored file."""
-    return _markdown(
+    """The figures of each stored file.
+
+    Args:
+        rows: Rows of the manifest; the default are all.
+    """
+    return markdown_table(
         ('weight', 'data', 'parameters', 'top-1 %', 'top-5 %', 'recipe', 'epochs', 'seed'),
         (
             (
@@ -39,8 +47,8 @@ def weights_table(rows: Rows | None = None) -> str:
                 f'{row["top1"]:.2f}',
                 f'{row["top5"]:.2f}',
                 row['recipe'].removesuffix('.yaml'),
-                row['epochs'],
-                row['seed'],
+                str(row['epochs']),
+                str(row['seed']),
             )
             for name, row in _rows(rows)
         ),
@@ -48,19 +56,23 @@ def weights_table(rows: Rows | None = None) -> str:
 
 
 def provenance_table(rows: Rows | None = None) -> str:
-    """How each weight was made, default every packaged one."""
-    return _markdown(
+    """How each weight was made.
+
+    Args:
+        rows: Rows of the manifest; the default are all.
+    """
+    return markdown_table(
         ('weight', 'weights', 'top-1 % in the log', 'hardware', 'wall time', 'torch / timm / scripts', 'added', 'note'),
         (
             (
                 f'`{name}`',
                 row['weights'],
                 f'{row["logged_top1"]:.2f}',
-                row['hardware'],
-                row['wall_time'] or 'not recorded',
+                escape(row['hardware']),
+                escape(row['wall_time'] or 'not recorded'),
                 ' / '.join(value or 'not recorded' for value in row['versions'].values()),
                 row['date'],
-                row['note'] or '',
+                escape(row['note'] or ''),
             )
             for name, row in _rows(rows)
         ),
@@ -68,7 +80,11 @@ def provenance_table(rows: Rows | None = None) -> str:
 
 
 def reproduction_block(rows: Rows | None = None) -> str:
-    """The command behind each weight, default every packaged one."""
+    """The command that trains each weight again.
+
+    Args:
+        rows: Rows of the manifest; the default are all.
+    """
     commands = [f'# {name}\n{row["command"]}' for name, row in _rows(rows)]
     return '```console\n' + '\n'.join(commands) + '\n```'
 
@@ -76,21 +92,26 @@ def reproduction_block(rows: Rows | None = None) -> str:
 RESULTS = Path(__file__).parents[2] / 'benchmarks' / 'results'
 ACCURACY, PAIRS = RESULTS / 'accuracy.csv', RESULTS / 'robustness-pairs.csv'
 TRAININGS = RESULTS / 'robustness-trainings.csv'
-NOISES = {
+NOISES = {  # titles of the kinds of noise that the tables under ``benchmarks/results`` average over
     'clean': 'clean',
     'zerosnet': 'suite `zerosnet`',
     'noise': 'noise of `cifar-c`',
     'cifar-c': 'all of `cifar-c`',
 }
-PARTS = {f'{data}-{noise}': f'{DATA_NAMES[data]}, {text}' for data in DATA_NAMES for noise, text in NOISES.items()}
+PART_TITLES = {
+    f'{data}-{noise}': f'{DATA_NAMES[data]}, {text}' for data in DATA_NAMES for noise, text in NOISES.items()
+}
 
 
 def accuracy_table(path: Path | None = None) -> str:
-    """Top-1 and top-5 of each weight by timm's validate.py and by ours, from ``benchmarks/results/accuracy.csv``."""
-    with (path or ACCURACY).open(newline='', encoding='utf-8') as file:
-        found = {(row['weight'], row['sha256']): row for row in csv.DictReader(file)}
+    """Top-1 and top-5 of each weight by timm's validate.py and by ``robustness.evaluate``.
+
+    Args:
+        path: The measured figures; the default is ``benchmarks/results/accuracy.csv``.
+    """
+    found = {(row['weight'], row['sha256']): row for row in _read_csv(path or ACCURACY)}
     measured = [(name, found.get((name, row['sha256']))) for name, row in _rows(None)]
-    return _markdown(
+    return markdown_table(
         ('weight', 'images', 'validate.py, top-1 %', 'top-5 %', 'evaluate, top-1 %', 'top-5 %'),
         (
             (
@@ -106,15 +127,16 @@ def accuracy_table(path: Path | None = None) -> str:
 
 
 def pairs_table(path: Path | None = None) -> str:
-    """Paired differences under noise, of ``benchmarks/results/robustness-pairs.csv`` by default."""
-    path = path or PAIRS
-    with path.open(newline='', encoding='utf-8') as file:
-        rows = list(csv.DictReader(file))
-    return _markdown(
+    """Paired differences under noise.
+
+    Args:
+        path: The measured differences; the default is ``benchmarks/results/robustness-pairs.csv``.
+    """
+    return markdown_table(
         ('images and noise', 'A', 'B', 'A %', 'B %', 'A - B', '95 % interval', 'p', 'needed', 'A : B better'),
         (
             (
-                PARTS[row['part']],
+                PART_TITLES[row['part']],
                 f'`{row["a"]}`',
                 f'`{row["b"]}`',
                 *(f'{float(row[key]):.2f}' for key in ('accuracy_a', 'accuracy_b')),
@@ -124,20 +146,22 @@ def pairs_table(path: Path | None = None) -> str:
                 f'{float(row["needed"]):.2f}',
                 f'{row["better"]} : {row["worse"]} of {row["rows"]}',
             )
-            for row in rows
+            for row in _read_csv(path or PAIRS)
         ),
     )
 
 
 def trainings_table(path: Path | None = None) -> str:
-    """Architectures over their training seeds, of ``benchmarks/results/robustness-trainings.csv`` by default."""
-    with (path or TRAININGS).open(newline='', encoding='utf-8') as file:
-        rows = list(csv.DictReader(file))
-    return _markdown(
+    """Architectures over their training seeds.
+
+    Args:
+        path: The measured differences; the default is ``benchmarks/results/robustness-trainings.csv``.
+    """
+    return markdown_table(
         ('images and noise', 'A', 'B', 'trainings', 'A %, mean (sd)', 'B %, mean (sd)', 'A - B', '95 % interval', 'p'),
         (
             (
-                PARTS[row['part']],
+                PART_TITLES[row['part']],
                 f'`{row["a"]}`',
                 f'`{row["b"]}`',
                 f'{row["trainings_a"]}, {row["trainings_b"]}',
@@ -146,12 +170,12 @@ def trainings_table(path: Path | None = None) -> str:
                 f'{float(row["low"]):+.2f} to {float(row["high"]):+.2f}',
                 p_text(float(row['p'])),
             )
-            for row in rows
+            for row in _read_csv(path or TRAININGS)
         ),
     )
 
 
-TABLES = {
+TABLES: dict[str, Callable[[], str]] = {
     'weights': weights_table,
     'accuracy': accuracy_table,
     'provenance': provenance_table,
@@ -162,7 +186,7 @@ TABLES = {
 
 
 def fill(text: str) -> str:
-    """The text with what lies between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->`` made anew."""
+    """The text with every table between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->`` made anew."""
     for name, make in TABLES.items():
         begin, end = f'<!-- {name}:begin -->', f'<!-- {name}:end -->'
         if begin in text:
@@ -173,18 +197,23 @@ def fill(text: str) -> str:
 
 def documents() -> list[Path]:
     """The files of the checkout that carry generated tables."""
-    root = pretrained.PACKAGE.parent
+    root = weights.PACKAGE.parent
     return [path for path in (root / 'README.md', root / 'MODEL_CARD.md') if path.is_file()]
 
 
 def write_tables() -> list[Path]:
-    """Write the tables into the checkout's documents; returns those that changed.
+    """Write the tables into the checkout's documents.
+
+    Returns:
+        The documents that changed.
 
     Raises:
-        WeightError: if this is not a checkout.
+        WeightError: if the package does not lie in a checkout.
     """
     if not documents():
-        raise WeightError(f'no README.md or MODEL_CARD.md beside {pretrained.PACKAGE}: run this in a checkout')
+        raise WeightError(
+            f'expected README.md or MODEL_CARD.md beside {weights.PACKAGE}, found none: run this in a checkout'
+        )
     changed = []
     for path in documents():
         text = path.read_text(encoding='utf-8')

@@ -17,14 +17,13 @@ from timm.data import ImageNetInfo, infer_imagenet_subset
 from timm.models import is_model_in_modules, load_checkpoint, load_state_dict
 from torch import Tensor, nn
 
-from .._errors import ScriptError, WeightError, few, nearest, one_line
-from ..backbones import create
-from ..checkpoint import check_architecture, checkpoint_filter_fn, class_names, sizes, unwrap
+from .._errors import UnknownModelError, WeightError, few, nearest, one_line
+from ..checkpoint import check_architecture, check_readable, checkpoint_filter_fn, class_names, sizes, unwrap
 from ..class_folders import refuse_ties
 from ..memory import check_size
-from ..model_names import model_config
+from ..model_names import create, model_config
 from ..multistep_resnet import MultistepResNet
-from ..weights import backbones, check_readable, own_weights
+from ..weights import backbone_weights, own_weights
 from .data import DataError, LabelledImages, map_by_name, order_note
 from .evaluation import data_config
 
@@ -70,7 +69,7 @@ class Source:
         if self.module is None:
             try:
                 model_config(self.name)
-            except ScriptError as error:
+            except UnknownModelError as error:
                 raise ModelError(str(error)) from error
         if self.checkpoint is not None:
             check_readable(self.checkpoint)
@@ -115,7 +114,7 @@ class Source:
             raise WeightError(f'{self.checkpoint}: {error}') from error
         except Exception as error:  # timm, huggingface_hub, torch and the model itself each raise their own
             origin = f' with {self.checkpoint}' if self.checkpoint else ''
-            weights = [] if self.checkpoint else [*own_weights(), *backbones()]
+            weights = [] if self.checkpoint else [*own_weights(), *backbone_weights()]
             packaged = ', '.join(name for name in weights if name.partition('.')[0] == self.name)
             raise ModelError(
                 f'model {self.name}{origin} cannot be made: {type(error).__name__}: {one_line(error)}'

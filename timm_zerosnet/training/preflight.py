@@ -16,13 +16,14 @@ from timm.data import create_dataset
 from timm.models import load_state_dict
 
 from .._errors import ScriptError, WeightError, few, one_line
-from ..checkpoint import checkpoint_filter_fn, class_names, sizes, unwrap
+from ..checkpoint import check_readable, checkpoint_filter_fn, class_names, sizes, unwrap
 from ..cifar import DATA_SETS
 from ..class_folders import splits_inside
 from ..memory import SizeError, check_size
-from ..model_names import model_config, outside_name
+from ..model_names import model_config, reachable_name
+from ..pretrained_arguments import check_layer_names
 from ..registry import is_own
-from ..weights import check_readable, check_source
+from ..weights import check_source
 from ..zerosnet import default_cfgs
 from .crop import MODE
 
@@ -85,7 +86,7 @@ def check_pretrained(args: argparse.Namespace, new_head: bool) -> None:
     name, config = args.model.split('.')[0], model_config(args.model)
     if is_own(name):
         check_source(name, timm.get_pretrained_cfg(args.model))
-    outside_name(args.model)
+    reachable_name(args.model)
     trained = config.get('num_classes')
     if not new_head and trained and args.num_classes not in (None, trained):
         raise ScriptError(
@@ -103,11 +104,16 @@ def check_images(args: argparse.Namespace) -> None:
         args: Of train.py or validate.py.
 
     Raises:
-        ScriptError: naming both numbers of channels, or both of bytes.
+        ScriptError: naming both numbers of channels, both of bytes, or a layer that timm does not have.
     """
     own, size, side = args.in_chans, args.input_size, getattr(args, 'img_size', None)
     channels = own if own is not None else size[0] if size else 3
     config = model_config(args.model)
+    if is_own(args.model.split('.')[0]):
+        try:
+            check_layer_names(args.model_kwargs)
+        except ValueError as error:
+            raise ScriptError(f'--model-kwargs {error}') from error
     known = None if getattr(args, 'use_train_size', True) else config.get('test_input_size')
     size = size or (side and (channels, side, side)) or known or config.get('input_size') or (channels, 224, 224)
     mode = getattr(args, 'input_img_mode', None)

@@ -19,7 +19,7 @@ import timm
 import torch
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled
 
-from .._errors import ScriptError, WeightError, one_line
+from .._errors import ScriptError, UnknownModelError, WeightError, one_line
 from .._files import check_folder, explain, flush_stdout
 from . import crop
 
@@ -186,7 +186,7 @@ def launch(command: str, usage: str, arguments: list[str] | None, run: Callable[
             run(arguments)
         finally:
             flush_stdout()
-    except (ScriptError, WeightError) as error:
+    except (ScriptError, UnknownModelError, WeightError) as error:
         print(f'timm-zerosnet {command}: {error}', file=sys.stderr)
         return 2
     except BrokenPipeError:
