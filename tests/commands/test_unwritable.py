@@ -22,7 +22,9 @@ from timm_zerosnet.commands import robustness as commands
 from timm_zerosnet.maintain import add_weight as adding
 from timm_zerosnet.training import scripts as timm_scripts
 
-TRAIN = 'train short --model zerosnet20 --data-dir images --batch-size 20'
+# the server of the processes below has been started before a test can set TIMM_SCRIPTS
+SCRIPTS = f'--timm-scripts {shlex.quote(str(STAND_IN))}'
+TRAIN = f'train short {SCRIPTS} --model zerosnet20 --data-dir images --batch-size 20'
 LINES = [
     'publish zerosnet20.cifar10 --namespace me --dry-run --out PLACE',
     'robustness --model zerosnet20 --data images.npz --out PLACE',
@@ -32,7 +34,7 @@ LINES = [
     f'{TRAIN} --output PLACE --experiment one',
     'convert theirs.safetensors PLACE/new.safetensors',
     'stability euler --plot PLACE/new.png',
-    'validate --model zerosnet20 --pretrained --data-dir images --results-file PLACE/new.csv',
+    f'validate {SCRIPTS} --model zerosnet20 --pretrained --data-dir images --results-file PLACE/new.csv',
 ]
 
 
@@ -44,7 +46,6 @@ def place(tmp_path, monkeypatch):
     (tmp_path / 'theirs.safetensors').write_bytes(Path(pretrained.weight_file('zerosnet20.cifar10')).read_bytes())
     (tmp_path / 'file').touch()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv('TIMM_SCRIPTS', str(STAND_IN))
     return tmp_path
 
 
