@@ -6,22 +6,20 @@ import argparse
 import os
 import re
 import runpy
-import signal
 import socket
 import sys
-import threading
 import traceback
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Callable
 
 import timm
 import torch
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled
 
-from .._errors import ScriptError, WeightError, one_line
-from .._files import check_folder, explain, flush_stdout
-from . import crop
+from .._errors import ScriptError, one_line
+from .._exit_codes import exit_code
+from .._files import check_folder
+from .patches import distributed_on_cpu, noting_interruptions, padded_crop
 
 RELEASES = 'https://raw.githubusercontent.com/huggingface/pytorch-image-models'
 WAYS_OUT = (
@@ -117,96 +115,42 @@ def run_script(script: Path, arguments: list[str]) -> None:
     """Run a script of timm's as ``__main__`` in this process.
 
     Raises:
+        ScriptError: where the script refuses its arguments by an assertion, or cannot import what they need.
         KeyboardInterrupt: also where the script took an interruption for its end, as train.py does.
     """
-    crop.install()
     before = sys.argv
     sys.argv = [str(script), *arguments]
     try:
-        with distributed_on_cpu(), _interruptions_noted() as interruptions:
+        with padded_crop(), distributed_on_cpu(), noting_interruptions() as interruptions:
             runpy.run_path(str(script), run_name='__main__')
+    except (AssertionError, ImportError) as error:  # how timm's scripts refuse what they are given
+        line = traceback.extract_tb(error.__traceback__)[-1].line
+        raise ScriptError(f"timm's script stopped at `{line}`: {str(error) or 'it says no more'}") from error
     finally:
         sys.argv = before
     if interruptions:
         raise KeyboardInterrupt
 
 
-@contextmanager
-def _interruptions_noted() -> Iterator[list[int]]:
-    seen: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        seen.append(number)
-        signal.default_int_handler(number, frame)
-
-    handled = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if handled and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, note)
-    try:
-        yield seen
-    finally:
-        if signal.getsignal(signal.SIGINT) is note:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@contextmanager
-def distributed_on_cpu() -> Iterator[None]:
-    """Let timm's ``device_ids=[device]`` pass for modules on the CPU, for which torch accepts none."""
-    parallel = torch.nn.parallel.DistributedDataParallel
-    original = parallel.__init__
-
-    def init(self: Any, module: torch.nn.Module, device_ids: Any = None, *args: Any, **kwargs: Any) -> None:
-        if all(parameter.device.type == 'cpu' for parameter in module.parameters()):
-            device_ids = None
-        original(self, module, device_ids, *args, **kwargs)
-
-    parallel.__init__ = init  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        parallel.__init__ = original  # type: ignore[method-assign]
-
-
 def launch(command: str, usage: str, arguments: list[str] | None, run: Callable[[list[str]], None]) -> int:
-    """The command line of a launcher; returns the exit code: 0, 2 for an error that the message explains, 130 when
-    interrupted, 141 when the reader of its output has gone.
+    """The command line of a launcher; returns the exit code, see ``exit_code``.
 
     Args:
         command: ``train`` or ``validate``.
-        usage: What ``--help`` prints.
-        arguments: Of the command, default ``sys.argv``.
-        run: Does the work.
+        usage: The text that ``--help`` prints.
+        arguments: The words after the command, by default those of ``sys.argv``.
+        run: Does the work with these words.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
-    try:
-        try:
-            if not arguments or arguments[0] in ('-h', '--help'):
-                print(usage)
-                return 0 if arguments else 2
-            run(arguments)
-        finally:
-            flush_stdout()
-    except (ScriptError, WeightError) as error:
-        print(f'timm-zerosnet {command}: {error}', file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        return 141
-    except KeyboardInterrupt:
-        print('interrupted', file=sys.stderr)
-        return 130
-    except (HfHubHTTPError, EntryNotFoundError, OfflineModeIsEnabled) as error:
-        print(f'timm-zerosnet {command}: the weights cannot be had from the Hub: {one_line(error)}', file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f'timm-zerosnet {command}: {explain(error)}', file=sys.stderr)
-        return 2
-    except (AssertionError, ImportError) as error:  # how timm's scripts refuse what they are given
-        line = traceback.extract_tb(error.__traceback__)[-1].line
-        print(
-            f"timm-zerosnet {command}: timm's script stopped at `{line}`: {error or 'it says no more'}", file=sys.stderr
-        )
-        return 2
-    return 0
+    words = sys.argv[1:] if arguments is None else arguments
+
+    def work() -> int:
+        if words and words[0] not in ('-h', '--help'):
+            run(words)
+            return 0
+        print(usage)
+        return 0 if words else 2
+
+    return exit_code(f'timm-zerosnet {command}', work)
 
 
 def take_option(arguments: list[str], name: str, what: str) -> tuple[str | None, list[str]]:
