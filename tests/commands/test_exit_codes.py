@@ -63,7 +63,7 @@ def test_a_bug_is_raised(work, kind):
 def test_a_bug_within_the_package_is_raised(monkeypatch):
     """A line of the package raises the error, but not by a raise statement: the rows of a table differ in length."""
     monkeypatch.setattr('timm_zerosnet.commands.list_._cells', lambda row: ['zerosnet20'])
-    with pytest.raises(ValueError, match='argument 2 is longer'):
+    with pytest.raises(ValueError, match='argument 2 is shorter'):
         cli.main(['list', 'zerosnet20'])
 
 

@@ -7,20 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import timm
 from conftest import ROOT
 from places import STAND_IN
 from processes import FORKS, start
-from small_trainings import write_images
+from refusals import forbid_work, write_inputs  # noqa: F401
 
 from timm_zerosnet import _files as output
 from timm_zerosnet import cli
 from timm_zerosnet import weights as pretrained
-from timm_zerosnet.commands import robustness as commands
 from timm_zerosnet.maintain import add_weight as adding
-from timm_zerosnet.training import scripts as timm_scripts
 
 # the server of the processes below has been started before a test can set TIMM_SCRIPTS
 SCRIPTS = f'--timm-scripts {shlex.quote(str(STAND_IN))}'
@@ -40,31 +36,11 @@ LINES = [
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    write_images(tmp_path / 'images')
-    images = np.zeros((2, 32, 32, 3), dtype=np.uint8)
-    np.savez(tmp_path / 'images.npz', x_test=images, y_test=np.arange(2))
+    write_inputs(tmp_path)
     (tmp_path / 'theirs.safetensors').write_bytes(Path(pretrained.weight_file('zerosnet20.cifar10')).read_bytes())
     (tmp_path / 'file').touch()
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def no_work(monkeypatch):
-    """Nothing that takes time may begin."""
-
-    def begun(*args, **kwargs):
-        raise AssertionError('the work has begun')
-
-    monkeypatch.setattr(timm, 'create_model', begun)
-    monkeypatch.setattr(
-        timm_scripts.runpy,
-        'run_path',
-        lambda path, run_name, run=timm_scripts.runpy.run_path: (
-            begun() if run_name == '__main__' else run(path, run_name=run_name)
-        ),
-    )
-    monkeypatch.setattr(commands, 'load_data', begun)
 
 
 @pytest.mark.parametrize('line', LINES)

@@ -148,7 +148,10 @@ def test_what_is_no_whole_script_is_not_kept(content, releases, images, capsys):
         (folder / 'validate.py').write_text(content)
     assert validate.main(['--data-dir', str(images)]) == 2
     message = capsys.readouterr().err
-    assert '/validate.py cannot be had' in message and '--timm-scripts DIR or TIMM_SCRIPTS' in message
+    assert (
+        f'cannot download {timm_scripts.RELEASES}/v{timm.__version__}/validate.py' in message
+        and '--timm-scripts DIR or TIMM_SCRIPTS' in message
+    )
     assert 'network connection' in message and files(cache) == []
 
 
@@ -200,7 +203,7 @@ def test_version_of_a_checkout(tmp_path):
     'text, message',
     [
         ('import timm.no_such_module', 'does not run with timm .*take the script of v'),
-        ('x = 1', "has no argument parser; expected is timm's train.py"),
+        ('x = 1', "expected timm's train.py with its argument parser, got "),
     ],
 )
 def test_script_of_another_time(text, message, tmp_path):
@@ -215,9 +218,9 @@ def test_script_of_another_time(text, message, tmp_path):
         (train, [], 'usage'),
         (train, ['--model', 'zerosnet20'], 'expected a recipe as the first argument, got --model'),
         (train, ['shrot'], "expected a YAML file or one of the recipes paper, short, zoo, got 'shrot'"),
-        (train, ['short', '--timm-scripts'], '--timm-scripts needs the folder'),
+        (train, ['short', '--timm-scripts'], "expected the folder that holds timm's scripts after --timm-scripts"),
         (train, ['short', '--timm-scripts', 'nowhere'], 'nowhere/train.py does not exist'),
-        (train, ['--continue'], '--continue needs the folder of a run'),
+        (train, ['--continue'], 'expected the folder of a run, which holds its args.yaml, after --continue'),
         (validate, ['--timm-scripts=nowhere'], 'nowhere/validate.py does not exist'),
     ],
 )

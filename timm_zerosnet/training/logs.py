@@ -38,7 +38,7 @@ def read_log(log: Path, args: Path | None = None) -> RunLog:
             raise WeightError(f'{path} does not exist; expected summary.csv and args.yaml, as train.py writes them')
     try:
         with open(log, newline='', encoding='utf-8') as file:
-            # a continued run writes the header again
+            # some scripts write the header again when they continue a run
             rows = [row for row in csv.DictReader(file) if row.get('epoch') != 'epoch']
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise WeightError(f'{log} is not a readable CSV file: {one_line(error)}') from error
@@ -46,10 +46,10 @@ def read_log(log: Path, args: Path | None = None) -> RunLog:
         raise WeightError(f'{log} has no row; expected rows with epoch and eval_top1')
     last = {key: rows[-1].get(key) for key in ('epoch', 'eval_top1')}
     try:
-        epoch, top1 = int(last['epoch']), float(last['eval_top1'])
+        epoch, top1 = int(str(last['epoch'])), float(str(last['eval_top1']))
         if epoch < 0 or not 0 <= top1 <= 100:
             raise ValueError
-    except (TypeError, ValueError):
+    except ValueError:
         given = ', '.join(f'{key} {value!r}' for key, value in last.items())
         raise WeightError(f'expected an epoch and a percentage in the last row of {log}, got {given}') from None
     parsed = read_yaml(args)

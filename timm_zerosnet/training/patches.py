@@ -43,7 +43,8 @@ def padded_crop() -> Iterator[None]:
         parts = [Compose(first), *map(Compose, rest)]
         return tuple(parts) if separate else Compose([step for part in parts for step in part.transforms])
 
-    transforms_factory.transforms_imagenet_train = transforms_imagenet_train
+    patched: Any = transforms_imagenet_train  # not with timm's signature
+    transforms_factory.transforms_imagenet_train = patched
     try:
         yield
     finally:

@@ -22,20 +22,24 @@ from .._files import check_folder
 from .patches import distributed_on_cpu, noting_interruptions, padded_crop
 
 RELEASES = 'https://raw.githubusercontent.com/huggingface/pytorch-image-models'
-WAYS_OUT = (
+HOW_TO_GO_ON = (
     "name a folder that holds timm's scripts, such as a checkout of github.com/huggingface/pytorch-image-models, by "
     '--timm-scripts DIR or TIMM_SCRIPTS, or run this once with a network connection'
 )
 
 
 def find_script(name: str, folder: str | None = None) -> Path:
-    """Path of timm's ``name`` (``train.py``, ``validate.py``).
+    """Find a script of timm's.
 
     It is taken from ``folder``, else from ``$TIMM_SCRIPTS``, else from the user's cache, into which the script of the
     installed timm's release is downloaded.
 
+    Args:
+        name: ``'train.py'`` or ``'validate.py'``.
+        folder: The folder that holds it, if the user named one.
+
     Raises:
-        ScriptError: if the folder that is named does not hold the script, or it cannot be downloaded.
+        ScriptError: if the folder does not hold the script, or it cannot be downloaded.
         OutputError: if the cache cannot be written.
     """
     folder = folder or os.environ.get('TIMM_SCRIPTS')
@@ -43,7 +47,7 @@ def find_script(name: str, folder: str | None = None) -> Path:
         return _download(name)
     script = Path(folder) / name
     if not script.is_file():
-        raise ScriptError(f"{script} does not exist; expected is a folder that holds timm's {name}")
+        raise ScriptError(f"{script} does not exist; expected a folder that holds timm's {name}")
     return script.resolve()
 
 
@@ -53,21 +57,23 @@ def _download(name: str) -> Path:
     if script.is_file():
         return script
     url = f'{RELEASES}/v{timm.__version__}/{name}'
-    check_folder(folder, WAYS_OUT)
+    check_folder(folder, HOW_TO_GO_ON)
     print(f"timm's {name} is part of its repository, not of its package: downloading {url} to {folder}")
     partial = folder / f'{name}.{os.getpid()}.partial'
     timeout = socket.getdefaulttimeout()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        socket.setdefaulttimeout(30)  # torch.hub sets none and would wait for ever
+        socket.setdefaulttimeout(30)  # torch.hub sets none, and would wait for ever
         torch.hub.download_url_to_file(url, str(partial))
         source = partial.read_text(encoding='utf-8')
         compile(source, url, 'exec')
         if "if __name__ == '__main__'" not in source:
-            raise ValueError('what arrived is not the whole script')
+            raise ValueError('the script is incomplete')
         os.replace(partial, script)
     except Exception as error:  # urllib, socket, http.client, the file system and the parser each raise their own
-        raise ScriptError(f'{url} cannot be had ({type(error).__name__}: {one_line(error)}): {WAYS_OUT}') from error
+        raise ScriptError(
+            f'cannot download {url} ({type(error).__name__}: {one_line(error)}): {HOW_TO_GO_ON}'
+        ) from error
     finally:
         socket.setdefaulttimeout(timeout)
         with suppress(OSError):
@@ -76,7 +82,7 @@ def _download(name: str) -> Path:
 
 
 def script_version(script: Path) -> str:
-    """Version of timm that a script belongs to: of its checkout or release; ``''`` where neither is known."""
+    """The version of timm that a script belongs to, by its checkout or release; ``''`` where neither is known."""
     if script.parent.parent.name == 'timm_scripts':
         return script.parent.name.removeprefix('v')
     path = script.parent / 'timm' / 'version.py'
@@ -85,25 +91,25 @@ def script_version(script: Path) -> str:
 
 
 def script_parser(script: Path) -> argparse.ArgumentParser:
-    """The argument parser of a script of timm's.
+    """Read the argument parser of a script of timm's.
 
     Raises:
-        ScriptError: if the script does not run with the installed timm, or is another one.
+        ScriptError: if the script does not run with the installed timm, or has no parser.
     """
     try:
         parser = runpy.run_path(str(script), run_name='timm_script').get('parser')
-    except Exception as error:  # whatever a script of another time stumbles over
+    except Exception as error:  # a script of another release can fail in any way
         raise ScriptError(
             f'{script} does not run with timm {timm.__version__} ({type(error).__name__}: {one_line(error)}): take '
             f'the script of v{timm.__version__}'
         ) from error
     if not isinstance(parser, argparse.ArgumentParser):
-        raise ScriptError(f"{script} has no argument parser; expected is timm's {script.name}")
+        raise ScriptError(f"expected timm's {script.name} with its argument parser, got {script}, which has none")
     return parser
 
 
 def with_device(arguments: list[str], args: argparse.Namespace) -> list[str]:
-    """The arguments, with ``--device cpu`` where a GPU is asked for by default and there is none."""
+    """Add ``--device cpu`` to the arguments where timm would take a GPU by default and there is none."""
     if getattr(args, 'device', None) != 'cuda' or torch.cuda.is_available():
         return arguments
     if any(argument.split('=')[0] == '--device' for argument in arguments):
@@ -154,21 +160,29 @@ def launch(command: str, usage: str, arguments: list[str] | None, run: Callable[
 
 
 def take_option(arguments: list[str], name: str, what: str) -> tuple[str | None, list[str]]:
-    """Split an option of ours, ``name VALUE`` or ``name=VALUE``, off the arguments that go to timm.
+    """Split an option of the launcher, ``name VALUE`` or ``name=VALUE``, off the arguments that go to timm.
+
+    Args:
+        arguments: The words of the command line.
+        name: The option, such as ``--continue``.
+        what: What its value is, for the message.
+
+    Returns:
+        The value, None if the option is not given, and the other words.
 
     Raises:
-        ScriptError: if the value is missing; says what it is.
+        ScriptError: if the value is missing.
     """
     for i, argument in enumerate(arguments):
         option, equals, value = argument.partition('=')
         if option == name:
             if not equals and i + 1 == len(arguments):
-                raise ScriptError(f'{name} needs {what}')
+                raise ScriptError(f'expected {what} after {name}, got nothing')
             value, rest = (value, arguments[i + 1 :]) if equals else (arguments[i + 1], arguments[i + 2 :])
             return value, arguments[:i] + rest
     return None, arguments
 
 
 def take_scripts_option(arguments: list[str]) -> tuple[str | None, list[str]]:
-    """Split ``--timm-scripts DIR`` off."""
+    """Split ``--timm-scripts DIR`` off the arguments, see ``take_option``."""
     return take_option(arguments, '--timm-scripts', "the folder that holds timm's scripts")
