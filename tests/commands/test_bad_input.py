@@ -143,10 +143,7 @@ REFUSED = [
     ('predict large.png --model zerosnet20', 'large.png is too large: accepted are at most 178,956,970 pixels'),
     ('predict negative.tif --model zerosnet20', 'its values run from -300 to -45; accepted are floats in [0, 1] or'),
     ('predict good.png --model zerosnet20 --topk 0', 'expected --topk of at least 1, got 0'),
-    (
-        'predict good.png --model zerosnet20 --topk 11',
-        'expected --topk from 1 to 10, the number of classes of ',
-    ),
+    ('predict good.png --model zerosnet20 --topk 11', 'expected --topk from 1 to 10, the number of classes of '),
     ('predict good.png --model zerosnet20 --topk two', "argument --topk: invalid int value: 'two'"),
     ('predict good.png --model zerosnet21', "timm knows no model 'zerosnet21'; the nearest are zerosnet"),
     ('predict good.png --model preresnet32', 'there are no weights for preresnet32.cifar10'),
@@ -232,10 +229,7 @@ REFUSED = [
     ('corrupt ten.npz --out out --limit -1', 'a limit of -1 images: accepted is an integer >= 1'),
     # weights and publish
     ('weights', 'the following arguments are required: ACTION'),
-    (
-        f'{WEIGHTS} --tag cifar10 --recipe none',
-        "expected a YAML file or one of the recipes paper, short, zoo, got 'none'",
-    ),
+    (f'{WEIGHTS} --tag cifar10 --recipe none', 'expected a YAML file or one of the recipes paper, short, zoo, got'),
     (f'{WEIGHTS} --tag mnist --recipe short', "tag 'mnist': accepted are cifar10 and cifar100"),
     (f'{WEIGHTS} --tag cifar10 --recipe short --date today', "date 'today': accepted is YYYY-MM-DD"),
     (f'{WEIGHTS} --tag cifar10 --recipe short', 'none.csv does not exist; expected summary.csv and args.yaml'),
