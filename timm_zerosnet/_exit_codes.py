@@ -6,6 +6,7 @@ import dis
 import sys
 from typing import Callable
 
+import torch
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled
 
 from ._errors import one_line
@@ -38,7 +39,7 @@ def exit_code(command: str, work: Callable[[], int | None]) -> int:
     except OSError as error:
         message = explain(error)
     except (RuntimeError, ValueError) as error:
-        if not _is_refusal(error):
+        if not isinstance(error, torch.OutOfMemoryError) and not _is_refusal(error):
             raise
         message = str(error) or type(error).__name__  # timm raises some without a word
     print(f'{command}: {message}', file=sys.stderr)

@@ -33,6 +33,7 @@ def raises(error):
         (lambda: read_checkpoint(Path('none.pth')), 2, 'it: none.pth'),
         (lambda: timm.create_model('zerosnet21'), 2, 'it: Unknown model (zerosnet21)'),
         (raises(OSError(errno.ENOSPC, 'No space left on device', 'x')), 2, 'it: cannot write x: No space left on dev'),
+        (raises(torch.OutOfMemoryError('CUDA out of memory')), 2, 'it: CUDA out of memory'),
         (raises(BrokenPipeError()), 141, ''),
         (raises(KeyboardInterrupt()), 130, 'interrupted'),
     ],
