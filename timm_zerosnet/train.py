@@ -52,7 +52,7 @@ example: timm-zerosnet train short --model zerosnet20 --data-dir cifar10 --outpu
 
 def _run(arguments: list[str]) -> None:
     folder, arguments = take_scripts_option(arguments)
-    run, arguments = take_option(arguments, '--continue', 'the folder of a run, which holds its args.yaml')
+    run, arguments = take_option(arguments, '--continue', 'the folder of a run')
     named = arguments[:1] if arguments and not arguments[0].startswith('-') else []
     arguments = arguments[len(named) :]
     if not named and run is None:

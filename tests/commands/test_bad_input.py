@@ -256,7 +256,7 @@ REFUSED = [
     ),
     (f'{TRAIN} --timm-scripts none', "none/train.py does not exist; expected a folder that holds timm's train.py"),
     ('train --continue two', 'expected a run with the args.yaml that train.py writes, got two'),
-    ('train --continue', 'expected the folder of a run, which holds its args.yaml, after --continue'),
+    ('train --continue', 'expected the folder of a run after --continue'),
     ('validate --model zerosnet21 --data-dir two', "timm knows no model 'zerosnet21'"),
     ('validate --model zerosnet20 --data-dir none', '--data-dir none does not exist'),
     ('validate --model zerosnet20 --data-dir two --num-classes 2 --checkpoint other.pth', 'other.pth'),

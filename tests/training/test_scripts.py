@@ -220,7 +220,7 @@ def test_script_of_another_time(text, message, tmp_path):
         (train, ['shrot'], "expected a YAML file or one of the recipes paper, short, zoo, got 'shrot'"),
         (train, ['short', '--timm-scripts'], "expected the folder that holds timm's scripts after --timm-scripts"),
         (train, ['short', '--timm-scripts', 'nowhere'], 'nowhere/train.py does not exist'),
-        (train, ['--continue'], 'expected the folder of a run, which holds its args.yaml, after --continue'),
+        (train, ['--continue'], 'expected the folder of a run after --continue'),
         (validate, ['--timm-scripts=nowhere'], 'nowhere/validate.py does not exist'),
     ],
 )
