@@ -16,6 +16,7 @@ import pytest
 from children import ends_its_children, guarded  # noqa: F401
 from made_trainings import weights_folder  # noqa: F401
 from places import ROOT
+from small_trainings import finished_run, half_finished_run, images_to_train_on, scripts_folder  # noqa: F401
 
 PACKAGED = (
     'pyproject.toml',

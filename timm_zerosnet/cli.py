@@ -11,8 +11,7 @@ import sys
 from typing import Any
 
 from . import __version__, commands
-from ._files import explain, flush_stdout
-from .commands import robustness
+from ._exit_codes import exit_code
 from .commands.options import add_command
 
 
@@ -35,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--version', action='version', version=f'timm-zerosnet {__version__}')
     group = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
     command = functools.partial(add_command, group)
-    for module in (*commands.MODULES, robustness):
+    for module in commands.MODULES:
         module.register(command)
     for name in ('train', 'validate'):
         group.add_parser(name, help=f"run timm's {name}.py", add_help=False)
@@ -45,43 +44,31 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code.
 
-    It is 0, 1 where a part failed (cells of a run, some of the images), 2 for an error that the message explains, 130
-    when interrupted, 141 when the reader of its output has gone.
+    Args:
+        arguments: The words after ``timm-zerosnet``, by default those of ``sys.argv``.
+
+    Returns:
+        0, 1 where a part failed (cells of a run, some of the images), or another code of ``exit_code``.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
+    words = sys.argv[1:] if arguments is None else arguments
     if sys.stdout is None:  # it was closed
         sys.stdout = open(os.devnull, 'w')
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors='backslashreplace')  # a terminal need not know every character
-    try:
-        try:
-            return _run(arguments)
-        finally:  # also after --help
-            flush_stdout()
-    except BrokenPipeError:
-        return 141
-    except KeyboardInterrupt:
-        print('interrupted', file=sys.stderr)
-        return 130
-    except OSError as error:
-        print(f'timm-zerosnet: {explain(error)}', file=sys.stderr)
-        return 2
-    except (RuntimeError, ValueError) as error:
-        print(f'timm-zerosnet: {error or type(error).__name__}', file=sys.stderr)  # timm raises some without a word
-        return 2
+    return exit_code('timm-zerosnet', lambda: _run(words))
 
 
-def _run(arguments: list[str]) -> int:
+def _run(arguments: list[str]) -> int | None:
     if arguments[:1] in (['train'], ['validate']):
         from . import train, validate
 
         return {'train': train, 'validate': validate}[arguments[0]].main(arguments[1:])
     args = _parser().parse_args(_with_fractions(arguments))
-    return args.run(args) or 0
+    return args.run(args)
 
 
 def _with_fractions(arguments: list[str]) -> list[str]:
-    """Arguments among which argparse takes ``-1/2``, ``-1e-3`` and ``-1,2`` for numbers: they get a blank."""
+    """Put a blank before ``-1/2``, ``-1e-3`` and ``-1,2``, which argparse would otherwise take for options."""
     return [f' {word}' if re.fullmatch(r'-\.?\d[-+\d.,/eE]*[/eE,][-+\d.,/eE]*', word) else word for word in arguments]
 
 

@@ -1,9 +1,10 @@
-"""``timm-zerosnet demo``: fine-tune a pretrained network on handwritten digits and measure it clean and under noise."""
+"""Fine-tune a pretrained network on handwritten digits, and measure it on clean and on noisy images."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -17,7 +18,7 @@ from .robustness import evaluate
 
 MODEL = 'zerosnet20'
 SIDE = 32
-NOISE: tuple[tuple[str, float], ...] = (
+NOISE: tuple[tuple[str, float], ...] = (  # kind and level
     ('const', -0.2),
     ('const', 0.2),
     ('rand', 0.06),
@@ -29,7 +30,14 @@ NOISE: tuple[tuple[str, float], ...] = (
 
 @dataclass(frozen=True)
 class Digits:
-    """scikit-learn's bundled digits as uint8 images (N, 32, 32, 3) with labels 0..9, split at random."""
+    """Handwritten digits, split at random.
+
+    Args:
+        x_train: (N, 32, 32, 3) uint8 images to learn from.
+        y_train: (N,) labels 0 to 9 of ``x_train``.
+        x_test: (M, 32, 32, 3) uint8 images to be tested on.
+        y_test: (M,) labels 0 to 9 of ``x_test``.
+    """
 
     x_train: np.ndarray
     y_train: np.ndarray
@@ -38,7 +46,12 @@ class Digits:
 
 
 def load_digits(seed: int, test_share: float = 0.4) -> Digits:
-    """1,797 real scans of 8 x 8 pixels, enlarged bilinearly; nothing is downloaded."""
+    """Load the digits that scikit-learn bundles: 1,797 scans of 8 x 8 pixels, enlarged bilinearly to 32 x 32.
+
+    Args:
+        seed: The seed of the split.
+        test_share: The share of the images to be tested on, 0 to 1.
+    """
     from sklearn.datasets import load_digits as load
     from sklearn.model_selection import train_test_split
 
@@ -52,8 +65,17 @@ def load_digits(seed: int, test_share: float = 0.4) -> Digits:
     return Digits(x_train, y_train, x_test, y_test)
 
 
-def train(model: nn.Module, digits: Digits, epochs: int, seed: int, lr: float, label: str) -> None:
-    """SGD with a one-cycle rate on all parameters, batch 64."""
+def train(model: Any, digits: Digits, epochs: int, seed: int, lr: float, label: str) -> None:
+    """Train all parameters by SGD, in batches of 64, with a one-cycle learning rate.
+
+    Args:
+        model: A network with timm's ``pretrained_cfg`` and 10 classes; it is in eval mode afterwards.
+        digits: The images to learn from.
+        epochs: Number of passes over the images.
+        seed: The seed of the order of the images.
+        lr: The highest learning rate.
+        label: The text beside the progress bar.
+    """
     config = model.pretrained_cfg
     mean, std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ('mean', 'std'))
     images = (torch.from_numpy(digits.x_train).permute(0, 3, 1, 2).float() / 255 - mean) / std
@@ -78,21 +100,22 @@ def train(model: nn.Module, digits: Digits, epochs: int, seed: int, lr: float, l
 
 
 def run(out: Path, seed: int = 0, epochs: int = 3) -> dict[str, list[float]]:
-    """Run the demo: prints a table, writes ``digits.csv`` and ``digits.png`` into ``out``.
+    """Run the demo: print a table, and write ``digits.csv`` and ``digits.png`` into ``out``.
 
     Args:
-        out: Folder for the results, made if need be.
-        seed: Of split, order, new layers and noise.
-        epochs: Of each training, at least 1.
+        out: The folder for the results, made if need be.
+        seed: The seed of the split, the order of the images, the new layers and the noise.
+        epochs: Number of epochs of each of the two trainings, at least 1.
 
     Returns:
-        Top-1 in percent on the test digits, clean and for each row of ``NOISE``, by way of training.
+        For ``'fine-tuned'`` and ``'from scratch'``, the top-1 accuracy in percent on the test digits: clean, and for
+        each row of ``NOISE``.
 
     Raises:
         ValueError: for a seed out of range or less than one epoch.
     """
     if not 0 <= seed < 2**32 or epochs < 1:
-        raise ValueError(f'seed={seed}, epochs={epochs}: accepted are a seed from 0 to 2**32 - 1, at least one epoch')
+        raise ValueError(f'expected a seed from 0 to 2**32 - 1 and at least 1 epoch, got seed={seed}, epochs={epochs}')
     make_folder(out)
     digits = load_digits(seed)
     print(f'{len(digits.x_train)} handwritten digits to learn from, {len(digits.x_test)} to be tested on')
@@ -100,9 +123,8 @@ def run(out: Path, seed: int = 0, epochs: int = 3) -> dict[str, list[float]]:
     for label, pretrained, lr in (('fine-tuned', True, 0.05), ('from scratch', False, 0.1)):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            # a stranger's head would only be in the way: the ten digits are not CIFAR's ten classes
-            model = timm.create_model(MODEL, pretrained=pretrained)
-            model.reset_classifier(10)
+            model: Any = timm.create_model(MODEL, pretrained=pretrained)
+            model.reset_classifier(10)  # the ten digits are not the ten classes of CIFAR-10
             train(model, digits, epochs, seed, lr, label)
         settings: list[tuple[str | None, float]] = [(None, 0.0), *NOISE]
         accuracies[label] = [
@@ -145,10 +167,10 @@ def _plot(path: Path, names: list[str], accuracies: dict[str, list[float]]) -> N
     axes.set_xticks(positions, names)
     axes.set_xlim(-0.6, len(names) - 0.4)
     axes.set_ylim(0, 109)
-    beside = axes.secondary_yaxis('right')  # where no bar is
-    beside.set_yticks([10], ['chance'])
-    beside.tick_params(length=0, labelsize=9)
-    beside.spines['right'].set_visible(False)
+    right = axes.secondary_yaxis('right')  # outside the bars
+    right.set_yticks([10], ['chance'])
+    right.tick_params(length=0, labelsize=9)
+    right.spines['right'].set_visible(False)
     axes.set_ylabel('top-1 %')
     axes.set_title(f'{MODEL} on handwritten digits, clean and under noise')
     figure.legend(loc='outside lower center', ncols=len(accuracies), fontsize=9)

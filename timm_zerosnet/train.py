@@ -21,7 +21,7 @@ from .model_names import script_arguments
 from .training import preflight
 from .training.logs import trim_log
 from .training.recipes import find_recipe, read_recipe
-from .training.resume import WAY, Continuation, find_continuation, only_writer, refuse_changes
+from .training.resume import ANOTHER_PLACE, Continuation, find_continuation, only_writer, refuse_changes
 from .training.scripts import (
     find_script,
     launch,
@@ -38,12 +38,12 @@ USAGE = """usage: timm-zerosnet train RECIPE --model NAME [--timm-scripts DIR] [
        timm-zerosnet train --continue RUN [--timm-scripts DIR] [arguments that leave the training as it is]
 
 Runs timm's unmodified train.py with a recipe: a YAML file or the name of a packaged one (paper, short, zoo).
-Without --timm-scripts or the environment variable TIMM_SCRIPTS the script of the installed timm's release is
-downloaded once.
+Unless --timm-scripts or the environment variable TIMM_SCRIPTS names a folder, the script of the installed timm's
+release is downloaded once.
 
---continue goes on with a run that was stopped or killed, from its last whole epoch, with the arguments it was started
-with. RUN is its folder, the one that holds args.yaml. Where data lie elsewhere by now, --data-dir says so. The best
-checkpoint counts from there on; the last one is what the recipes are made for.
+--continue resumes a run that was stopped or killed after its last complete epoch, with the arguments it was started
+with. RUN is the folder of the run, which holds args.yaml. If the data have moved, give --data-dir. The best checkpoint
+is searched anew from there on; the recipes are made for the last one.
 
 several GPUs: torchrun --nproc-per-node N -m timm_zerosnet.train RECIPE --model NAME ...
 
@@ -52,12 +52,12 @@ example: timm-zerosnet train short --model zerosnet20 --data-dir cifar10 --outpu
 
 def _run(arguments: list[str]) -> None:
     folder, arguments = take_scripts_option(arguments)
-    run, arguments = take_option(arguments, '--continue', 'the folder of a run, the one that holds its args.yaml')
+    run, arguments = take_option(arguments, '--continue', 'the folder of a run')
     named = arguments[:1] if arguments and not arguments[0].startswith('-') else []
     arguments = arguments[len(named) :]
     if not named and run is None:
-        given = f', not {arguments[0]}' if arguments else ''
-        raise ScriptError(f'the first argument is the recipe{given}; see --help')
+        given = f', got {arguments[0]}' if arguments else ''
+        raise ScriptError(f'expected a recipe as the first argument{given}; see --help')
     recipe = find_recipe(named[0]) if named else None
     script = find_script('train.py', folder)
     parser = script_parser(script)
@@ -71,9 +71,9 @@ def _run(arguments: list[str]) -> None:
         assert recipe is not None
         _start(read_recipe(recipe, script, parser), record, script, parser, arguments)
     else:
-        # locked before it is read: another process may be writing its checkpoint
+        # it is locked before it is read: another process may be writing its checkpoint
         with only_writer(Path(run)) if _is_primary() and Path(run, 'args.yaml').is_file() else nullcontext():
-            _go_on(find_continuation(Path(run), recipe, record, script, parser), script, parser, arguments)
+            _continue(find_continuation(Path(run), recipe, record, script, parser), script, parser, arguments)
 
 
 def _start(
@@ -81,7 +81,7 @@ def _start(
 ) -> None:
     args = _parse(parser, config, arguments)
     if 'model' not in config and not any(argument.split('=')[0] == '--model' for argument in arguments):
-        raise ScriptError('--model NAME is missing, such as --model zerosnet20')
+        raise ScriptError('no model: give --model NAME, such as --model zerosnet20')
     if is_backbone(args.model):
         found = weights_overlay(args.model)
         flags = {key: ' '.join(map(str, found[key])) for key in ('mean', 'std')}
@@ -89,44 +89,44 @@ def _start(
         preprocessing = ' '.join(f'--{key} {value}' for key, value in flags.items())
         raise ScriptError(
             f"timm's train.py does not know {args.model}: --model {args.model.split('.')[0]} --pretrained "
-            f'--pretrained-path {found["file"]} --num-classes N {preprocessing} goes on from these weights; '
+            f'--pretrained-path {found["file"]} --num-classes N {preprocessing} starts from these weights; '
             f'validate, predict and robustness take its checkpoints by --model {args.model} --checkpoint FILE'
         )
     target = Path(args.output or './output/train', args.experiment)
     if _is_primary():
-        check_folder(target, WAY)
+        check_folder(target, ANOTHER_PLACE)
     preflight.check_positional(args)
-    names = preflight.check(args, ('initial_checkpoint', 'pretrained_path', 'resume'))
+    names = preflight.check_training(args, ('initial_checkpoint', 'pretrained_path', 'resume'))
     if args.experiment and _is_primary() and (target / 'summary.csv').is_file():
-        raise ScriptError(f'{target} holds a run: --continue {target} goes on with it, another --experiment keeps it')
+        raise ScriptError(f'{target} holds a run: --continue {target} resumes it, another --experiment keeps it')
     with only_writer(target) if args.experiment and _is_primary() else nullcontext():
         _launch(
             script, {**config, RECORD: {**record, 'classes': _digest(names), 'class_names': names}}, arguments, args
         )
 
 
-def _go_on(found: Continuation, script: Path, parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+def _continue(found: Continuation, script: Path, parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     args = _parse(parser, found.config, arguments)
     refuse_changes(found.run, _parse(parser, found.config, []), args)
     done = f'{found.run} has finished {found.epochs} of {found.total} epochs'
     if found.epochs >= found.total:
         if _is_primary():
-            print(f'{done}: nothing is left')
+            print(f'{done}: nothing is left to do')
         return
-    names = preflight.check(args, () if found.checkpoint else ('initial_checkpoint', 'pretrained_path'))
+    names = preflight.check_training(args, () if found.checkpoint else ('initial_checkpoint', 'pretrained_path'))
     if (found.config.get(RECORD) or {}).get('classes') not in (None, _digest(names)):
         raise ScriptError(f'{found.run} was started on other classes than those in {args.data_dir or args.data}')
-    record = {**(found.config.get(RECORD) or {}), 'class_names': names}  # runs of earlier releases lack them
+    record = {**(found.config.get(RECORD) or {}), 'class_names': names}  # runs of earlier releases do not have it
     config = {**found.config, RECORD: record}
     if not _is_primary():
         _launch(script, config, [*arguments, *found.arguments], args)
         return
-    print(f'{done}: going on')
+    print(f'{done}: continuing')
     found.prepare()
     try:
         _launch(script, config, [*arguments, *found.arguments], args)
     finally:
-        trim_log(found.run / 'summary.csv', sys.maxsize)  # a script may have written its header again
+        trim_log(found.run / 'summary.csv', sys.maxsize)  # some scripts write the header again
 
 
 def _launch(script: Path, config: dict[str, Any], arguments: list[str], args: argparse.Namespace) -> None:
@@ -137,13 +137,13 @@ def _launch(script: Path, config: dict[str, Any], arguments: list[str], args: ar
             run_script(script, ['--config', str(path), *with_device(script_arguments(arguments, args), args)])
         except KeyboardInterrupt:
             if _is_primary():
-                print('timm-zerosnet train --continue RUN goes on with what it has finished', file=sys.stderr)
+                print('timm-zerosnet train --continue RUN resumes it after its last complete epoch', file=sys.stderr)
             raise
         except (OSError, RuntimeError) as error:
             if not is_full(error):
                 raise
             reason = 'there is no room left for its files'
-            way = 'make room there, then timm-zerosnet train --continue RUN goes on with what it has finished'
+            way = 'make room there, then timm-zerosnet train --continue RUN resumes the run'
             raise cannot_write(args.output or './output/train', reason, way) from error
 
 

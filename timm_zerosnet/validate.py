@@ -8,15 +8,16 @@ from pathlib import Path
 import timm
 
 from ._errors import ScriptError
-from ._files import check_output
+from ._files import check_output, writing
 from .model_names import is_outside, script_arguments
-from .training.preflight import check_checkpoint, check_data, check_images, check_positional, check_pretrained
+from .training.data_checks import check_data
+from .training.preflight import check_checkpoint, check_images, check_positional, check_pretrained
 from .training.scripts import find_script, launch, run_script, script_parser, take_scripts_option, with_device
 
 USAGE = """usage: timm-zerosnet validate --model NAME [--timm-scripts DIR] [arguments of timm's validate.py]
 
-Runs timm's unmodified validate.py. Without --timm-scripts or the environment variable TIMM_SCRIPTS the script of the
-installed timm's release is downloaded once.
+Runs timm's unmodified validate.py. Unless --timm-scripts or the environment variable TIMM_SCRIPTS names a folder, the
+script of the installed timm's release is downloaded once.
 
 example: timm-zerosnet validate --model zerosnet20 --pretrained --data-dir cifar10 --split validation"""
 
@@ -30,17 +31,29 @@ def _run(arguments: list[str]) -> None:
     check_positional(args)
     if not args.model.strip():
         raise ScriptError(f"--model {args.model!r}: expected a name of timm's, such as zerosnet20")
-    results = Path(args.results_file or '.')
-    if args.results_file and (results.is_file() or results.is_dir() or not results.exists()):  # not of /dev/stdout
-        check_output(results, ())
-    # timm takes patterns and files of names, too
+    if args.results_file:
+        _check_results_file(Path(args.results_file))
+    # validate.py takes patterns and files of names, too
     if is_outside(args.model) or timm.is_model(args.model) or not timm.list_models(args.model, pretrained=True):
-        if not args.checkpoint:  # then timm takes the pretrained weights, asked for or not
+        if not args.checkpoint:  # without one timm takes the pretrained weights, asked for or not
             check_pretrained(args, new_head=False)
         check_images(args)
         check_data(args, (args.split,))
         check_checkpoint(args, 'checkpoint')
     run_script(script, with_device(script_arguments(arguments, args), args))
+
+
+def _check_results_file(path: Path) -> None:
+    """Refuse a results file that cannot be written; timm's script opens it when everything has been measured.
+
+    Raises:
+        OutputError: for a full device, a folder, or a file in a folder that is not there or cannot be written to.
+    """
+    if path.is_file() or path.is_char_device():
+        with writing(path), open(path, 'ab', buffering=0) as file:
+            file.write(b'')  # enough for /dev/full, and nothing that /dev/stdout would show
+    elif path.is_dir() or not path.exists():  # a pipe is left alone: its reader would take this for the end
+        check_output(path, ())
 
 
 def main(arguments: list[str] | None = None) -> int:

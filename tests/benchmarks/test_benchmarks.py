@@ -226,7 +226,7 @@ def test_accuracy_is_measured_where_the_file_is_new(monkeypatch, tmp_path):
 def test_accuracy_without_data_says_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.setenv('TIMM_SCRIPTS', str(ROOT / 'tests' / 'support' / 'stand_in'))
     (tmp_path / 'cifar10').mkdir()
-    with pytest.raises(SystemExit, match='zerosnet20.cifar10: timm-zerosnet validate: --data-dir .*cifar10 has no'):
+    with pytest.raises(SystemExit, match='zerosnet20.cifar10: timm-zerosnet validate: Found 0 images in .*cifar10'):
         accuracy.validate_with_timm(
             'zerosnet20.cifar10',
             'cifar10',

@@ -209,7 +209,7 @@ def test_validate_names_the_network_of_a_checkpoint(count, tmp_path, capsys):
     assert config(timm.create_model(by_tag.split()[0])) == DATA_SETS['cifar100']
 
     found = refused([*line, '--data-dir', data, '--model', 'zerosnet20', *count], capsys)
-    assert f'accepted is --model {by_tag} or --num-classes 100 or other data' in found
+    assert f'give --model {by_tag} or --num-classes 100 or other data' in found
 
 
 @pytest.mark.parametrize('kind', ['original', 'wrapped'])
@@ -262,7 +262,7 @@ def test_random_classifier(tmp_path, capsys):
 
     data = images(tmp_path / 'data', 7)
     line = ['validate', '--model', 'zerosnet20', '--num-classes', '7', '--data-dir', data, '--timm-scripts', STAND_IN]
-    assert 'Accepted: those, or --checkpoint FILE of a network that was trained' in refused(line, capsys)
+    assert '--checkpoint FILE measures a network that was trained on other classes' in refused(line, capsys)
     assert cli.main([str(word) for word in [*line, '--checkpoint', tmp_path / 'own.pth']]) == 0
 
 

@@ -7,21 +7,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import timm
 from conftest import ROOT
 from places import STAND_IN
 from processes import FORKS, start
-from small_trainings import write_images
+from refusals import forbid_work, write_inputs  # noqa: F401
 
 from timm_zerosnet import _files as output
 from timm_zerosnet import cli, weights
-from timm_zerosnet.commands import robustness as commands
 from timm_zerosnet.maintain import add_weight
-from timm_zerosnet.training import scripts as timm_scripts
 
-TRAIN = 'train short --model zerosnet20 --data-dir images --batch-size 20'
+# the server of the processes below has been started before a test can set TIMM_SCRIPTS
+SCRIPTS = f'--timm-scripts {shlex.quote(str(STAND_IN))}'
+TRAIN = f'train short {SCRIPTS} --model zerosnet20 --data-dir images --batch-size 20'
 LINES = [
     'publish zerosnet20.cifar10 --namespace me --dry-run --out PLACE',
     'robustness --model zerosnet20 --data images.npz --out PLACE',
@@ -31,42 +30,22 @@ LINES = [
     f'{TRAIN} --output PLACE --experiment one',
     'convert theirs.safetensors PLACE/new.safetensors',
     'stability euler --plot PLACE/new.png',
-    'validate --model zerosnet20 --pretrained --data-dir images --results-file PLACE/new.csv',
+    f'validate {SCRIPTS} --model zerosnet20 --pretrained --data-dir images --results-file PLACE/new.csv',
 ]
 
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    write_images(tmp_path / 'images')
-    images = np.zeros((2, 32, 32, 3), dtype=np.uint8)
-    np.savez(tmp_path / 'images.npz', x_test=images, y_test=np.arange(2))
+    write_inputs(tmp_path)
     (tmp_path / 'theirs.safetensors').write_bytes(Path(weights.weight_file('zerosnet20.cifar10')).read_bytes())
     (tmp_path / 'file').touch()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv('TIMM_SCRIPTS', str(STAND_IN))
     return tmp_path
 
 
-@pytest.fixture
-def no_work(monkeypatch):
-    """Nothing that takes time may begin."""
-
-    def begun(*args, **kwargs):
-        raise AssertionError('the work has begun')
-
-    monkeypatch.setattr(timm, 'create_model', begun)
-    monkeypatch.setattr(
-        timm_scripts.runpy,
-        'run_path',
-        lambda path, run_name, run=timm_scripts.runpy.run_path: (
-            begun() if run_name == '__main__' else run(path, run_name=run_name)
-        ),
-    )
-    monkeypatch.setattr(commands, 'load_data', begun)
-
-
 @pytest.mark.parametrize('line', LINES)
-def test_file_in_place_of_a_folder(line, place, no_work, capsys):
+def test_file_in_place_of_a_folder(line, place, no_work, monkeypatch, capsys):
+    monkeypatch.setattr(timm, 'create_model', None)
     assert cli.main(shlex.split(line.replace('PLACE', 'file/x'))) == 2
     (message,) = capsys.readouterr().err.splitlines()
     found = re.fullmatch(r'timm-zerosnet(?: train| validate)?: cannot write (file/x\S*): (.+); (.+)', message)
@@ -106,7 +85,7 @@ def test_disk_that_fills_up_during_a_training(place):
     *_, last = log.read_text().strip().splitlines()
     assert process.exitcode == 2 and last == (
         f'timm-zerosnet train: cannot write {place}/out: there is no room left for its files; make room there, then '
-        'timm-zerosnet train --continue RUN goes on with what it has finished'
+        'timm-zerosnet train --continue RUN resumes the run'
     )
 
 

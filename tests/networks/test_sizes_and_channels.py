@@ -2,18 +2,15 @@
 
 import shlex
 
-import numpy as np
 import pytest
 import timm
 import torch
 from PIL import Image
 from places import STAND_IN
-from small_trainings import write_images
+from refusals import forbid_work, write_inputs  # noqa: F401
 
 from timm_zerosnet import cli, memory
-from timm_zerosnet.commands import robustness as commands
 from timm_zerosnet.robustness.models import ModelError, Source, describe_model
-from timm_zerosnet.training import scripts as timm_scripts
 
 TRAIN = 'train short --model zerosnet20 --data-dir images --batch-size 20 --output out --experiment one'
 VALIDATE = 'validate --model zerosnet20 --data-dir images'
@@ -40,21 +37,11 @@ CHANNELS = [
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    write_images(tmp_path / 'images')
-    np.savez(tmp_path / 'images.npz', x_test=np.zeros((10, 32, 32, 3), dtype=np.uint8), y_test=np.arange(10))
+    write_inputs(tmp_path)
     Image.new('RGB', (32, 32)).save(tmp_path / 'picture.png')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('TIMM_SCRIPTS', str(STAND_IN))
     return tmp_path
-
-
-@pytest.fixture
-def no_work(monkeypatch):
-    def begun(*args, **kwargs):
-        raise AssertionError('the work has begun')
-
-    monkeypatch.setattr(commands, 'load_data', begun)
-    monkeypatch.setattr(timm_scripts, 'run_script', begun)
 
 
 @pytest.mark.parametrize('line', SIZES)

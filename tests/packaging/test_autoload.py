@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Environment, execute
+from conftest import ROOT, Environment, execute
 
 OFF = 'TIMM_ZEROSNET_AUTOLOAD=0'
 
@@ -160,6 +160,30 @@ def _hook_in_front(stand_ins: StandIns) -> str:
 @pytest.mark.parametrize('prepare', [_folder, _zip, _replaced, _bare_loader, _hook_behind, _hook_in_front])
 def test_any_loader_of_timm_will_do(stand_ins, prepare):
     assert stand_ins.result(prepare(stand_ins) + NAMES_AND_HOOKS) == [['zerosnet20'], []]
+
+
+def test_another_plugin_takes_it_over_by_its_names(stand_ins):
+    """A copy of the file works beside this one, and its switch and its messages have the name of its plugin."""
+    text = (ROOT / 'timm_zerosnet_autoload.py').read_text(encoding='utf-8').partition('\n\n\ndef command(')[0]
+    for name, other in (("PLUGIN = 'timm_zerosnet'", "PLUGIN = 'my_plugin'"), ("= 'zerosnet'", "= 'nets'")):
+        assert text.count(name) == 1
+        text = text.replace(name, other)
+    stand_ins.write('my_plugin_autoload.py', text)
+    stand_ins.write('my_plugin/__init__.py', '')
+    stand_ins.write('my_plugin/nets.py', 'import timm.models\ntimm.models.register("mine")\n')
+    stand_ins.write('my_plugin-1.dist-info/METADATA', 'Metadata-Version: 2.1\nName: my-plugin\nVersion: 1\n')
+    points = '[torch.backends]\nmy_plugin = my_plugin_autoload:install\n'
+    stand_ins.write('my_plugin-1.dist-info/entry_points.txt', points)
+    code = 'import sys, timm; result = [sorted(timm.list_models()), [type(f).__name__ for f in sys.meta_path]]'
+    names, finders = stand_ins.result(code, '-W', 'error')
+    assert names == ['mine', 'zerosnet20'] and '_Hook' not in finders
+    assert stand_ins.result(code, MY_PLUGIN_AUTOLOAD='0')[0] == ['zerosnet20']
+    assert stand_ins.result(code, TIMM_ZEROSNET_AUTOLOAD='0')[0] == ['mine']
+    stand_ins.write('my_plugin/nets.py', '1 / 0')
+    done = stand_ins.execute('-c', 'import timm; print(timm.list_models())')
+    assert done.stdout.strip() == "['zerosnet20']"
+    assert 'my-plugin: timm does not know its models, because `import my_plugin` failed with ZeroDiv' in done.stderr
+    assert 'MY_PLUGIN_AUTOLOAD=0 turns this automatic import off' in done.stderr
 
 
 def test_timm_models_without_code_is_left_alone(stand_ins):

@@ -1,18 +1,27 @@
-"""Small trainings: images to train on, and processes that are started, waited for and killed."""
+"""Small trainings: images to train on, finished runs, and processes that are started, waited for and killed."""
 
+import argparse
 import contextlib
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
+import pytest
 import timm
+import torch
 from PIL import Image
-from places import ROOT
+from places import ROOT, STAND_IN
 
+from timm_zerosnet import train
+
+CHECKOUT = os.environ.get('TIMM_SCRIPTS')
+TORCHRUN = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2']
 LABELS = timm.get_pretrained_cfg('zerosnet20').label_names
 
 
@@ -81,3 +90,57 @@ def kill(process):
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
     process.wait()
+
+
+def read_checkpoint(path):
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        return torch.load(path, weights_only=True)
+
+
+def continue_run(folder, *arguments):
+    return train.main([*map(str, ['--continue', folder, '--timm-scripts', STAND_IN, *arguments])])
+
+
+def refused(capsys, *arguments):
+    """What the launcher says when it refuses arguments of train.py."""
+    assert train.main([*map(str, command(STAND_IN, '--batch-size', 20, *arguments)[1:])]) == 2
+    out, err = capsys.readouterr()
+    assert 'Traceback' not in out + err
+    return err
+
+
+@pytest.fixture(
+    name='scripts',
+    params=[
+        'stand-in',
+        pytest.param('timm', marks=pytest.mark.skipif(not CHECKOUT, reason='TIMM_SCRIPTS names no checkout')),
+    ],
+)
+def scripts_folder(request):
+    return STAND_IN if request.param == 'stand-in' else Path(CHECKOUT)
+
+
+@pytest.fixture(name='training_images', scope='session')
+def images_to_train_on(tmp_path_factory):
+    return write_images(tmp_path_factory.mktemp('images'))
+
+
+@pytest.fixture(name='finished', scope='session')
+def finished_run(training_images, tmp_path_factory):
+    """The folder of a run of two epochs."""
+    out = tmp_path_factory.mktemp('out')
+    run(*['timm_zerosnet.train', *command(STAND_IN)[1:]], *options(training_images, out, 'run', epochs=2))
+    return out / 'run'
+
+
+@pytest.fixture(name='half')
+def half_finished_run(finished, tmp_path):
+    """A copy of that run, as if it had been killed after the first of its two epochs."""
+    folder = tmp_path / 'half'
+    shutil.copytree(finished, folder)
+    checkpoint = read_checkpoint(folder / 'last.pth.tar')
+    checkpoint['epoch'] = 0
+    for path in folder.glob('*.pth.tar'):
+        path.unlink()
+    torch.save(checkpoint, folder / 'last.pth.tar')
+    return folder

@@ -56,14 +56,13 @@ def write(folder, text):
 @pytest.mark.parametrize(
     'text, message',
     [
-        ('epohcs: 3', r'mine.yaml has epohcs \(did you mean epochs\?\): accepted are the arguments of .*train.py'),
+        ('epohcs: 3', r'mine.yaml has epohcs \(did you mean epochs\?\): expected arguments of .*train.py'),
         ('weight-decay: 3', r'weight-decay \(did you mean weight_decay\?\)'),
-        ('zzzzzz: 1\nqqqqqq: 2', 'has zzzzzz, qqqqqq: accepted'),
+        ('zzzzzz: 1\nqqqqqq: 2', 'has zzzzzz, qqqqqq: expected'),
         ('- epochs', 'got a list'),
-        ('epochs: eight', "has epochs: 'eight'; accepted is a number, such as 300"),
-        ('batch_size:', 'has batch_size: None; accepted is a number'),
-        ('opt: {name: sgd}', "has opt: {'name': 'sgd'}; accepted is text"),
-        ('amp: 1', 'has amp: 1; accepted is true or false'),
+        ('batch_size:', 'has batch_size: None; expected one value, such as 128'),
+        ('opt: {name: sgd}', "has opt: {'name': 'sgd'}; expected one value, such as 'sgd'"),
+        ('amp: 1', 'has amp: 1; expected true or false'),
         ('epochs: [', 'not a readable YAML file'),
     ],
 )
@@ -75,13 +74,13 @@ def test_refused(text, message, tmp_path, parser):
 def test_recipe_newer_than_the_script(tmp_path, parser):
     script = tmp_path / 'train.py'
     needs = '# needs: train.py >= 1.0.29.dev0\n'
-    with pytest.raises(ScriptError, match='needs train.py >= 1.0.29.dev0, .* of an unknown version: .* know sizes'):
+    with pytest.raises(ScriptError, match='needs train.py >= 1.0.29.dev0, got .* of an unknown version: .* know sizes'):
         recipes.read_recipe(write(tmp_path, f'{needs}sizes: 1'), script, parser)
     recipe = write(tmp_path, f'{needs}epochs: 1')
     assert recipes.read_recipe(recipe, script, parser) == {'epochs': 1}
     (tmp_path / 'timm').mkdir()
     (tmp_path / 'timm' / 'version.py').write_text("__version__ = '1.0.28'\n")
-    with pytest.raises(ScriptError, match='is of 1.0.28: it is older'):
+    with pytest.raises(ScriptError, match='train.py of 1.0.28: it is older'):
         recipes.read_recipe(recipe, script, parser)
     (tmp_path / 'timm' / 'version.py').write_text("__version__ = '1.0.31'\n")
     assert recipes.read_recipe(recipe, script, parser) == {'epochs': 1}

@@ -4,10 +4,11 @@ import http.server
 import json
 import sys
 import threading
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import timm
-import torch
 from places import STAND_IN
 
 from timm_zerosnet import train, validate
@@ -19,10 +20,7 @@ REPORT = (STAND_IN / 'validate.py').read_text()
 
 
 @pytest.fixture(autouse=True)
-def unpatched(monkeypatch):
-    from timm.data import transforms_factory
-
-    monkeypatch.setattr(transforms_factory, 'transforms_imagenet_train', transforms_factory.transforms_imagenet_train)
+def no_scripts_and_no_gpu(monkeypatch):
     monkeypatch.delenv('TIMM_SCRIPTS', raising=False)
     monkeypatch.setattr('torch.cuda.is_available', lambda: False)
 
@@ -45,8 +43,8 @@ def test_runs_the_script_with_device_and_crop(how, images, capsys, monkeypatch):
         monkeypatch.setenv('TIMM_SCRIPTS', str(STAND_IN))
     before = list(sys.argv), list(sys.path)
     assert validate.main([*option, '--data-dir', str(images)]) == 0
-    argv, name, knows_pad4 = json.loads(capsys.readouterr().out)
-    assert argv[1:] == ['--data-dir', str(images), '--device', 'cpu'] and name == '__main__' and knows_pad4
+    argv, name, takes_pad4 = json.loads(capsys.readouterr().out)
+    assert argv[1:] == ['--data-dir', str(images), '--device', 'cpu'] and name == '__main__' and takes_pad4
     assert (sys.argv, sys.path) == before
 
 
@@ -60,21 +58,41 @@ def test_device_that_was_given_stays(images, capsys):
     [
         (['--data-dir', 'DIR', '--split', 'trian'], 'images has no folder for --split trian; it has validation'),
         (['--data-dir', 'DIR', '--results-file', 'DIR'], 'images: it is a folder; name a file'),
+        (['--data-dir', 'DIR', '--results-file', 'DIR/f/r.csv'], 'f/r.csv: DIR/f is not a folder; make it, or name'),
         (['--data-dir', 'DIR', '--results-file', 'DIR/no/r.csv'], 'no is not a folder; make it, or name another place'),
         (['--data-dir', 'DIR', '--model', ''], "--model '': expected a name of timm's, such as zerosnet20"),
         (['elsewhere', '--data-dir', 'DIR'], "'elsewhere' and --data-dir "),
-        (['--data-dir', 'DIR', '--num-classes', '2'], 'the weights of zerosnet20 have 10 classes, so that this'),
+        (
+            ['--data-dir', 'DIR', '--num-classes', '2'],
+            'expected 10 classes, as the weights of zerosnet20 have, got --num',
+        ),
         (['--data-dir', 'DIR', '--model', 'zerosnet32'], 'there are no weights for zerosnet32.cifar10'),
         (
             ['--data-dir', 'DIR', '--model', 'zerosnet20.cifar100'],
-            'the network 100 outputs: accepted is --model zerosnet20.cifar10 or other data',
+            'the network 100 outputs: give --model zerosnet20.cifar10 or other data',
         ),
     ],
 )
 def test_what_validate_would_take_for_something_else(arguments, message, images, capsys):
+    (images / 'f').touch()
     arguments = [argument.replace('DIR', str(images)) for argument in arguments]
     assert validate.main(['--timm-scripts', str(STAND_IN), *arguments]) == 2
-    assert message in capsys.readouterr().err
+    assert message.replace('DIR', str(images)) in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path('/dev/full').exists(), reason='no /dev/full here')
+def test_results_file_on_a_full_device_is_refused_before_the_measurement(images, capsys):
+    line = ['--timm-scripts', str(STAND_IN), '--data-dir', str(images), '--results-file']
+    assert validate.main([*line, '/dev/full']) == 2
+    said = capsys.readouterr()
+    assert not said.out and said.err.startswith('timm-zerosnet validate: cannot write /dev/full: No space left on dev')
+    assert validate.main([*line, '/dev/null']) == 0
+
+
+def test_results_file_that_is_there_keeps_its_content_until_the_script_writes_it(images, tmp_path):
+    (tmp_path / 'old.csv').write_text('old')
+    line = ['--timm-scripts', str(STAND_IN), '--data-dir', str(images), '--results-file', str(tmp_path / 'old.csv')]
+    assert validate.main(line) == 0 and (tmp_path / 'old.csv').read_text() == 'old'
 
 
 def test_class_folders_need_no_split(images):
@@ -123,14 +141,17 @@ def test_release_of_the_installed_timm_is_downloaded_once(releases, images, caps
     assert f'downloading {timm_scripts.RELEASES}/v{timm.__version__}/validate.py' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('content', [None, REPORT[:-60], '<html>log in</html>', ''])
+@pytest.mark.parametrize('content', [None, REPORT[:-50], '<html>log in</html>', ''])
 def test_what_is_no_whole_script_is_not_kept(content, releases, images, capsys):
     folder, _, cache = releases
     if content is not None:
         (folder / 'validate.py').write_text(content)
     assert validate.main(['--data-dir', str(images)]) == 2
     message = capsys.readouterr().err
-    assert '/validate.py cannot be had' in message and '--timm-scripts DIR or TIMM_SCRIPTS' in message
+    assert (
+        f'cannot download {timm_scripts.RELEASES}/v{timm.__version__}/validate.py' in message
+        and '--timm-scripts DIR or TIMM_SCRIPTS' in message
+    )
     assert 'network connection' in message and files(cache) == []
 
 
@@ -147,6 +168,30 @@ def test_offline_and_read_only_name_both_ways_out(tmp_path, monkeypatch):
         timm_scripts.find_script('train.py')
 
 
+@pytest.mark.parametrize(
+    'text, said',
+    [
+        ("assert 1 > 2, 'a message'", "timm's script stopped at `assert 1 > 2, 'a message'`: a message"),
+        ('assert 1 > 2', "timm's script stopped at `assert 1 > 2`: it says no more"),
+        ('import no_such_module', "timm's script stopped at `import no_such_module`: No module named 'no_such_module'"),
+        ("raise ValueError('the batch is too large')", 'the batch is too large'),
+        ('import timm\ntimm.create_model("zerosnet21")', 'Unknown model (zerosnet21)'),
+    ],
+)
+def test_what_the_script_refuses_is_one_line(text, said, images, tmp_path, capsys):
+    main = f"if __name__ == '__main__':\n    {text}".replace('\ntimm', '\n    timm')
+    (tmp_path / 'validate.py').write_text(REPORT.split('if __name__')[0] + main)
+    assert validate.main(['--timm-scripts', str(tmp_path), '--data-dir', str(images)]) == 2
+    assert capsys.readouterr().err == f'timm-zerosnet validate: {said}\n'
+
+
+@pytest.mark.parametrize('text, kind', [('max([])', ValueError), ('int', None), ('{}["x"]', KeyError)])
+def test_a_bug_of_the_script_keeps_its_traceback(text, kind, images, tmp_path):
+    (tmp_path / 'validate.py').write_text(REPORT.split('if __name__')[0] + f"if __name__ == '__main__':\n    {text}")
+    with pytest.raises(kind) if kind else nullcontext():
+        validate.main(['--timm-scripts', str(tmp_path), '--data-dir', str(images)])
+
+
 def test_version_of_a_checkout(tmp_path):
     assert timm_scripts.script_version(tmp_path / 'train.py') == ''
     (tmp_path / 'timm').mkdir()
@@ -158,7 +203,7 @@ def test_version_of_a_checkout(tmp_path):
     'text, message',
     [
         ('import timm.no_such_module', 'does not run with timm .*take the script of v'),
-        ('x = 1', "has no argument parser; expected is timm's train.py"),
+        ('x = 1', "expected timm's train.py with its argument parser, got "),
     ],
 )
 def test_script_of_another_time(text, message, tmp_path):
@@ -167,28 +212,15 @@ def test_script_of_another_time(text, message, tmp_path):
         timm_scripts.script_parser(tmp_path / 'train.py')
 
 
-def test_device_ids_are_dropped_for_modules_on_the_cpu_only():
-    parallel, seen = torch.nn.parallel.DistributedDataParallel, []
-    original = parallel.__init__
-    try:
-        parallel.__init__ = lambda self, module, device_ids=None, *args, **kwargs: seen.append(device_ids)
-        with timm_scripts.distributed_on_cpu():
-            for device in ('cpu', 'meta'):
-                parallel(torch.nn.Linear(1, 1, device=device), device_ids=[0])
-    finally:
-        parallel.__init__ = original
-    assert seen == [None, [0]]
-
-
 @pytest.mark.parametrize(
     'command, arguments, message',
     [
         (train, [], 'usage'),
-        (train, ['--model', 'zerosnet20'], 'the first argument is the recipe, not --model'),
-        (train, ['shrot'], 'accepted: a YAML file or one of paper, short, zoo'),
-        (train, ['short', '--timm-scripts'], '--timm-scripts needs the folder'),
+        (train, ['--model', 'zerosnet20'], 'expected a recipe as the first argument, got --model'),
+        (train, ['shrot'], "expected a YAML file or one of the recipes paper, short, zoo, got 'shrot'"),
+        (train, ['short', '--timm-scripts'], "expected the folder that holds timm's scripts after --timm-scripts"),
         (train, ['short', '--timm-scripts', 'nowhere'], 'nowhere/train.py does not exist'),
-        (train, ['--continue'], '--continue needs the folder of a run'),
+        (train, ['--continue'], 'expected the folder of a run after --continue'),
         (validate, ['--timm-scripts=nowhere'], 'nowhere/validate.py does not exist'),
     ],
 )

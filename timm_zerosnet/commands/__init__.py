@@ -1,6 +1,5 @@
-"""The commands about methods, models and weights; one module for each."""
+"""The commands, each in the module of its name, in the order in which ``timm-zerosnet --help`` lists them."""
 
-from . import convert, demo, info, predict, publish, stability, weights
-from . import list_ as listing
+from . import convert, demo, info, list_, predict, publish, robustness, stability, weights
 
-MODULES = (demo, stability, listing, info, predict, convert, weights, publish)
+MODULES = (demo, stability, list_, info, predict, convert, weights, publish, robustness)

@@ -1,4 +1,4 @@
-"""``timm-zerosnet demo``: see ``timm_zerosnet.demo``."""
+"""``timm-zerosnet demo``: the command of ``timm_zerosnet.demo``."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ EXAMPLES = 'timm-zerosnet demo --out digits --epochs 5'
 
 
 def register(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the command, see ``robustness.commands.register``."""
-    text = 'Fine-tune a pretrained zerosnet20 on handwritten digits and measure it clean and under noise.'
-    demo = command('demo', _demo, text, EXAMPLES)
+    """Add the command to the parser, see ``commands.robustness.register``."""
+    text = 'Fine-tune a pretrained zerosnet20 on handwritten digits and measure it on clean and on noisy images.'
+    demo = command('demo', _run_demo, text, EXAMPLES)
     demo.add_argument('--out', default='timm-zerosnet-demo', help='folder for the plot and the table')
-    demo.add_argument('--seed', type=int, default=0, help='of the split, the order, the new layers and the noise')
-    demo.add_argument('--epochs', type=int, default=3, help='of both trainings')
+    demo.add_argument(
+        '--seed', type=int, default=0, help='seed of the split, the order of the images, the new layers and the noise'
+    )
+    demo.add_argument('--epochs', type=int, default=3, help='number of epochs of each of the two trainings')
 
 
-def _demo(args: argparse.Namespace) -> None:
+def _run_demo(args: argparse.Namespace) -> None:
     need('robustness')
     from ..demo import run
 

@@ -1,11 +1,11 @@
-"""``timm-zerosnet predict``: what a model sees in image files."""
+"""``timm-zerosnet predict``: the most probable classes of image files."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Callable
 
 import torch
 from PIL import Image
@@ -17,6 +17,7 @@ from ..robustness.pictures import ImageError, read_image
 from .options import add_model_options, print_json
 
 BATCH = 64
+"""Images that are read and classified together."""
 TOPK = 5
 EXAMPLES = """
 timm-zerosnet predict cat.png dog.jpg --model zerosnet20
@@ -26,12 +27,12 @@ timm-zerosnet predict *.png --model zerosnet20.cifar100 --topk 1 --json
 
 
 def register(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the command, see ``robustness.commands.register``."""
-    text = 'Classes that a model sees in image files. Code 1: some of the files could not be read.'
+    """Add the command to the parser, see ``commands.robustness.register``."""
+    text = 'Name the most probable classes of image files. Exit code 1: some of the files could not be read.'
     parser = command('predict', _predict, text, EXAMPLES)
     parser.add_argument('images', nargs='+', type=Path, metavar='IMAGE', help='files of any size and kind')
     parser.add_argument('--model', required=True, metavar='NAME', help='any name of timm, such as zerosnet20.cifar100')
-    parser.add_argument('--topk', type=int, metavar='K', help=f'classes to name; default: {TOPK}')
+    parser.add_argument('--topk', type=int, metavar='K', help=f'number of classes to name; default: {TOPK}')
     add_model_options(parser)
     parser.add_argument(
         '--class-map', type=Path, metavar='FILE', help='JSON {"class": output}, or line k names class k'
@@ -41,51 +42,52 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _predict(args: argparse.Namespace) -> int:
     if args.topk is not None and args.topk < 1:
-        raise ValueError(f'--topk {args.topk}: accepted is at least 1')
+        raise ValueError(f'expected --topk of at least 1, got {args.topk}')
     source = Source(args.model, None, args.checkpoint, args.model_kwargs)
     source.check()
     source.check_pictures()
-    names = None if args.class_map is None else _outputs(read_class_map(args.class_map))
+    names = None if args.class_map is None else _names_of_outputs(read_class_map(args.class_map))
     net = source.open()
     subject = describe_model(source, net)
     classes = subject.classes
     if classes is None:
         raise ModelError(f'model {args.model} does not say how many classes it has')
     if (args.topk or 1) > classes:
-        raise ValueError(f'--topk {args.topk}: accepted is 1 to {classes}, the classes of {args.model}')
+        raise ValueError(f'expected --topk from 1 to {classes}, the number of classes of {args.model}, got {args.topk}')
     if names is None:
         names = dict(enumerate(subject.label_names or ()))
         if args.checkpoint is not None and names and not subject.trained:
-            _say(f'the class names are those of {args.model}; --class-map FILE gives others')
-    if strange := [i for i in names if not 0 <= i < classes]:
-        raise ValueError(f'{args.class_map} names output {strange[0]}: accepted are 0 to {classes - 1}')
+            _note(f'the class names are those of {args.model}; --class-map FILE gives others')
+    if unknown := [i for i in names if not 0 <= i < classes]:
+        raise ValueError(f'expected outputs from 0 to {classes - 1} in {args.class_map}, got {unknown[0]}')
     if args.class_map is not None and len(names) < classes:
-        _say(f'{args.class_map} names {len(names)} of the {classes} outputs')
+        _note(f'{args.class_map} names {len(names)} of the {classes} outputs')
     results: list[dict[str, Any]] = []
     for start in range(0, len(args.images), BATCH):
-        found = list(_results(args, net, subject, args.images[start : start + BATCH], names))
+        found = _classify(args, net, subject, args.images[start : start + BATCH], names)
         results += found
         if not args.json:
             for result in found:
                 if 'error' not in result:
-                    print(_line(result), flush=True)
+                    print(_format(result), flush=True)
     if args.json:
         print_json(results)
-    broken = sum('error' in result for result in results)
-    return 0 if not broken else 2 if broken == len(results) else 1
+    unread = sum('error' in result for result in results)
+    return 0 if not unread else 2 if unread == len(results) else 1
 
 
-def _outputs(class_map: dict[str, int]) -> dict[int, str]:
-    """The name of each output; several that share one stand side by side."""
+def _names_of_outputs(class_map: dict[str, int]) -> dict[int, str]:
+    """The name of each output; the names of several classes that share an output stand side by side."""
     names: dict[int, str] = {}
     for name, i in class_map.items():
         names[i] = f'{names[i]} / {name}' if i in names else name
     return names
 
 
-def _results(
+def _classify(
     args: argparse.Namespace, net: nn.Module, subject: ModelInfo, paths: list[Path], names: dict[int, str]
-) -> Iterator[dict[str, Any]]:
+) -> list[dict[str, Any]]:
+    """The result of each file, as ``--json`` prints it: its predictions, or why it cannot be read."""
     images: dict[int, Image.Image] = {}
     results: list[dict[str, Any]] = []
     for i, path in enumerate(paths):
@@ -93,10 +95,10 @@ def _results(
         try:
             images[i], result['notes'] = read_image(path, subject.preprocessing['input_size'][0])
             if result['notes']:
-                _say(f'{path}: {"; ".join(result["notes"])}')
+                _note(f'{path}: {"; ".join(result["notes"])}')
         except ImageError as error:
             result['error'] = str(error)
-            _say(str(error))
+            _note(str(error))
         results.append(result)
     if images:
         count = min(TOPK, subject.classes or TOPK) if args.topk is None else args.topk
@@ -106,14 +108,19 @@ def _results(
                 {'class': names.get(index, f'class {index}'), 'index': index, 'probability': value}
                 for index, value in zip(indices, values, strict=True)
             ]
-    yield from results
+    return results
 
 
 def probabilities(net: nn.Module, subject: ModelInfo, images: list[Image.Image]) -> Tensor:
-    """(N, classes) probabilities of N images, float32.
+    """Probabilities of the classes, (N, classes) float32.
+
+    Args:
+        net: The network.
+        subject: The description of the network, with its preprocessing.
+        images: N images of any size.
 
     Raises:
-        ModelError: if the model returns something else than (N, classes) finite logits.
+        ModelError: if the network does not return (N, classes) finite logits.
     """
     config = subject.preprocessing
     mean, std = (torch.tensor(config[key]).view(1, -1, 1, 1) for key in ('mean', 'std'))
@@ -124,10 +131,10 @@ def probabilities(net: nn.Module, subject: ModelInfo, images: list[Image.Image])
     return logits.float().softmax(1)
 
 
-def _line(result: dict[str, Any]) -> str:
-    seen = ', '.join(f'{entry["class"]} {100 * entry["probability"]:.2f} %' for entry in result['predictions'])
-    return f'{result["file"]}: {seen}'
+def _format(result: dict[str, Any]) -> str:
+    classes = ', '.join(f'{entry["class"]} {100 * entry["probability"]:.2f} %' for entry in result['predictions'])
+    return f'{result["file"]}: {classes}'
 
 
-def _say(text: str) -> None:
+def _note(text: str) -> None:
     print(f'timm-zerosnet: {text}', file=sys.stderr)

@@ -8,14 +8,11 @@ process, the same as a chain of torchvision transforms 2,050.
 from __future__ import annotations
 
 import random
-from typing import Any, Callable
 
 import numpy as np
 import torch
 from PIL import Image
-from timm.data import transforms_factory
 from timm.data.transforms import str_to_pil_interp
-from torchvision.transforms import Compose
 
 MODE = 'pad4'
 
@@ -66,27 +63,3 @@ class PaddedCrop:
 def _overlap(shift: int, size: int) -> tuple[slice, slice]:
     """Where a window moved by ``shift`` lies in the crop and in the image."""
     return slice(max(-shift, 0), size - max(shift, 0)), slice(max(shift, 0), size + min(shift, 0))
-
-
-def install() -> None:
-    """Make ``--train-crop-mode pad4`` known to timm's training transforms, in this process only.
-
-    Any other mode goes to timm as before.
-    """
-    original: Callable = transforms_factory.transforms_imagenet_train
-    if getattr(original, 'knows_pad4', False):
-        return
-
-    def transforms_imagenet_train(img_size=224, train_crop_mode=None, hflip=0.5, separate=False, **kwargs) -> Any:
-        if train_crop_mode != MODE:
-            return original(img_size, train_crop_mode=train_crop_mode, hflip=hflip, separate=separate, **kwargs)
-        # all that timm does after its own crop and flip stays as timm has it
-        crop, *rest = (part.transforms for part in original(img_size, hflip=0.0, separate=True, **kwargs))
-        after = crop[1:] + rest[0]
-        as_tensor = kwargs.get('use_prefetcher', False) and not after
-        first = [PaddedCrop(img_size, hflip, kwargs.get('interpolation', 'random'), as_tensor), *crop[1:]]
-        parts = [Compose(first), *map(Compose, rest)]
-        return tuple(parts) if separate else Compose([step for part in parts for step in part.transforms])
-
-    transforms_imagenet_train.knows_pad4 = True  # type: ignore[attr-defined]
-    transforms_factory.transforms_imagenet_train = transforms_imagenet_train

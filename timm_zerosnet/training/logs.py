@@ -1,4 +1,4 @@
-"""What a run of timm's train.py leaves behind: arguments, log, checkpoints."""
+"""The files of a run of timm's train.py: arguments, log, checkpoints."""
 
 from __future__ import annotations
 
@@ -23,60 +23,67 @@ class RunLog:
 
 
 def read_log(log: Path, args: Path | None = None) -> RunLog:
-    """Read train.py's ``summary.csv`` and the ``args.yaml`` beside it.
+    """Read what a run of train.py has logged.
+
+    Args:
+        log: The ``summary.csv`` of the run.
+        args: The ``args.yaml`` of the run; by default the one in the folder of ``log``.
 
     Raises:
-        WeightError: if either is missing or does not hold what train.py writes.
+        WeightError: if either file is missing or does not hold what train.py writes.
     """
     args = args or log.parent / 'args.yaml'
     for path in (log, args):
         if not path.is_file():
-            raise WeightError(f'{path} does not exist; expected are summary.csv and args.yaml as train.py writes them')
+            raise WeightError(f'{path} does not exist; expected summary.csv and args.yaml, as train.py writes them')
     try:
         with open(log, newline='', encoding='utf-8') as file:
-            # a continued run writes the header again
+            # some scripts write the header again when they continue a run
             rows = [row for row in csv.DictReader(file) if row.get('epoch') != 'epoch']
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise WeightError(f'{log} is not a readable CSV file: {one_line(error)}') from error
     if not rows:
-        raise WeightError(f'{log} has no row; expected are rows with epoch and eval_top1')
+        raise WeightError(f'{log} has no row; expected rows with epoch and eval_top1')
     last = {key: rows[-1].get(key) for key in ('epoch', 'eval_top1')}
     try:
-        epoch, top1 = int(last['epoch']), float(last['eval_top1'])
+        epoch, top1 = int(str(last['epoch'])), float(str(last['eval_top1']))
         if epoch < 0 or not 0 <= top1 <= 100:
             raise ValueError
-    except (TypeError, ValueError):
+    except ValueError:
         given = ', '.join(f'{key} {value!r}' for key, value in last.items())
-        raise WeightError(f'{log}: the last row has {given}; expected are an epoch and a percentage') from None
+        raise WeightError(f'expected an epoch and a percentage in the last row of {log}, got {given}') from None
     parsed = read_yaml(args)
     if not isinstance(parsed.get('model'), str):
-        raise WeightError(f'{args} has model {parsed.get("model")!r}; expected is the name of a model')
+        raise WeightError(f'expected the name of a model in {args}, got model {parsed.get("model")!r}')
     return RunLog(epoch, top1, parsed)
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The whole checkpoint of the latest finished epoch in a run's folder, and its content; None if there is none.
+    """The complete checkpoint of the latest finished epoch in a run's folder, and its content; None if there is none.
 
     train.py writes ``tmp.pth.tar`` and renames it, so that a run killed in between may have no ``last.pth.tar``, or a
-    torn ``tmp.pth.tar`` beside it.
+    truncated ``tmp.pth.tar`` beside it.
+
+    Args:
+        folder: The folder of the run.
 
     Raises:
-        WeightError: if there are checkpoints and none of them is whole.
+        WeightError: if there are checkpoints, but none of them is complete.
     """
-    whole, torn = [], []
+    complete, torn = [], []
     for path in sorted(folder.glob('*.pth.tar')):
         if path.name.startswith('recovery'):  # of an unfinished epoch
             continue
         try:
             checkpoint = read_checkpoint(path)
-            whole.append((checkpoint['epoch'], path.name == 'last.pth.tar', path, checkpoint))
+            complete.append((checkpoint['epoch'], path.name == 'last.pth.tar', path, checkpoint))
         except (WeightError, KeyError) as error:
             torn.append(str(error))
-    if torn and not whole:
-        raise WeightError(f'{folder} has no whole checkpoint: {"; ".join(torn)}')
-    if not whole:
+    if torn and not complete:
+        raise WeightError(f'{folder} has no complete checkpoint: {"; ".join(torn)}')
+    if not complete:
         return None
-    _, _, path, checkpoint = max(whole, key=lambda entry: entry[:2])
+    _, _, path, checkpoint = max(complete, key=lambda entry: entry[:2])
     return path, checkpoint
 
 

@@ -1,43 +1,37 @@
-"""Going on with a run of train.py that was stopped or killed, with the arguments it was started with."""
+"""Continuing a run of train.py that was stopped or killed, with the arguments it was started with."""
 
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterator
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
 from .._errors import ScriptError
-from .._files import check_folder, writing
+from .._files import LockedError, check_folder, locked, writing
 from ..checkpoint import RECORD, read_yaml
 from .logs import newest_checkpoint, trim_log
 
-FREE = {  # what may be another when a run is continued: where and how it runs, not what it computes
+MAY_CHANGE = {  # in a continued run: they say where and how it runs, not what it computes
     *('data', 'data_dir', 'dataset_download', 'workers', 'pin_mem', 'device', 'log_interval', 'synchronize_step'),
     *('checkpoint_hist', 'log_wandb', 'wandb_resume_id', 'local_rank', RECORD),
 }
-WAY = '--output DIR names another place'
+ANOTHER_PLACE = '--output DIR names another place'
 
 
 @dataclass(frozen=True)
 class Continuation:
-    """How to go on with a run.
+    """Where a run stands, and what it takes to continue it.
 
     Args:
-        run: Its folder.
+        run: The folder of the run.
         config: The arguments it was started with.
-        checkpoint: The whole checkpoint to go on from; None to start from the beginning.
-        epochs: How many it has finished.
-        total: How many there will be.
+        checkpoint: The complete checkpoint to continue from; None to start from the beginning.
+        epochs: Number of epochs that are finished.
+        total: Number of epochs that the run will have at its end.
     """
 
     run: Path
@@ -48,13 +42,17 @@ class Continuation:
 
     @property
     def arguments(self) -> list[str]:
-        """What train.py needs beside the configuration."""
+        """The arguments that train.py needs in addition to the configuration."""
         folder = self.run.resolve()
         resume = ['--resume', str(folder / 'last.pth.tar')] if self.checkpoint else []
         return ['--output', str(folder.parent), '--experiment', folder.name, *resume]
 
     def prepare(self) -> None:
-        """Put the checkpoint where train.py does not write before it has a newer one, and cut the log back to it."""
+        """Make the run ready for train.py.
+
+        The checkpoint goes to ``last.pth.tar``, which train.py does not touch before it has a newer one; rows of the
+        log that are newer than the checkpoint are removed.
+        """
         last = self.run / 'last.pth.tar'
         if self.checkpoint and self.checkpoint != last:
             partial = self.run / 'last.partial'
@@ -66,38 +64,40 @@ class Continuation:
 def find_continuation(
     run: Path, recipe: Path | None, record: dict[str, Any], script: Path, parser: argparse.ArgumentParser
 ) -> Continuation:
-    """Read a run's folder; changes nothing in it.
+    """Read the folder of a run, without changing anything in it.
 
     Args:
-        run: The folder that holds its args.yaml.
+        run: The folder that holds the run's args.yaml.
         recipe: The recipe that the user named, if any.
-        record: What the launcher would record of a run that started now.
-        script: The train.py that is to run.
-        parser: Its argument parser.
+        record: What the launcher would record about a run that started now.
+        script: The train.py that will run.
+        parser: The argument parser of ``script``.
 
     Raises:
-        ScriptError: if it is no run, of another recipe, of another number of processes or of another train.py.
-        WeightError: if none of its checkpoints is whole.
+        ScriptError: if it is not a run, or a run of another recipe, number of processes or train.py.
+        WeightError: if none of its checkpoints is complete.
     """
     if not (run / 'args.yaml').is_file():
-        raise ScriptError(f'{run} is no run: it holds no args.yaml, as train.py writes it')
+        raise ScriptError(f'expected a run with the args.yaml that train.py writes, got {run}, which has none')
     found, known = newest_checkpoint(run), vars(parser.parse_known_args([])[0])
     if (run / 'args.yaml').stat().st_size:
         config = read_yaml(run / 'args.yaml')
-    elif found and isinstance(found[1].get('args'), argparse.Namespace):  # killed while it was written
+    elif found and isinstance(found[1].get('args'), argparse.Namespace):  # it was killed while writing the file
         config = {key: value for key, value in vars(found[1]['args']).items() if key in (*known, RECORD)}
     else:
-        raise ScriptError(f'{run / "args.yaml"} is empty, and no checkpoint has the arguments: start the run again')
+        raise ScriptError(f'{run / "args.yaml"} is empty, and no checkpoint holds the arguments: start the run again')
     before = config.get(RECORD) or {}
     if recipe and before.get('recipe', recipe.stem) != recipe.stem:
-        raise ScriptError(f'{run} is a run of the recipe {before["recipe"]}, not of {recipe.stem}')
+        raise ScriptError(f'expected the recipe {before["recipe"]}, with which {run} was started, got {recipe.stem}')
     if before.get('processes', record['processes']) != record['processes']:
-        raise ScriptError(f'{run} was started with {before["processes"]} processes, not with {record["processes"]}')
+        raise ScriptError(
+            f'expected {before["processes"]} processes, with which {run} was started, got {record["processes"]}'
+        )
     if unknown := sorted(set(config) - set(known) - {RECORD}):
         raise ScriptError(f'{script} does not know {", ".join(unknown)}: {run} was started with another train.py')
     config = {**config, 'resume': '', 'start_epoch': None}
     if found:
-        for key in ('initial_checkpoint', 'pretrained_path'):  # where it began is no longer needed
+        for key in ('initial_checkpoint', 'pretrained_path'):  # the weights it began with are no longer needed
             if config.get(key) and not Path(config[key]).is_file():
                 config.update({key: known[key], 'pretrained': False})
     every = {**known, **config}
@@ -108,43 +108,37 @@ def find_continuation(
 def refuse_changes(run: Path, before: argparse.Namespace, after: argparse.Namespace) -> None:
     """Refuse arguments that would change what a run computes.
 
+    Args:
+        run: The folder of the run.
+        before: The arguments it was started with.
+        after: The same, changed by those on the command line.
+
     Raises:
-        ScriptError: naming each of them with both values.
+        ScriptError: for every changed argument, with both values.
     """
     changed = [
         f'{key} {getattr(before, key)} to {value}'
         for key, value in vars(after).items()
-        if key not in FREE and value != getattr(before, key)
+        if key not in MAY_CHANGE and value != getattr(before, key)
     ]
     if changed:
-        raise ScriptError(f'going on with {run} would change {", ".join(changed)}: start a new run for that')
+        raise ScriptError(f'continuing {run} would change {", ".join(changed)}: start a new run for that')
 
 
 @contextmanager
 def only_writer(run: Path) -> Iterator[None]:
-    """Keep others from training in the folder of a run until this process ends, however it does.
+    """Keep other processes from training in the folder of a run, until the body or this process ends.
 
     Raises:
         ScriptError: if another process trains there.
         OutputError: if it cannot be written.
     """
-    check_folder(run, WAY)
-    with writing(run, WAY):
-        run.mkdir(parents=True, exist_ok=True)
-        lock = open(run / 'running.lock', 'a+', encoding='utf-8')
-    with lock as file:
+    check_folder(run, ANOTHER_PLACE)
+    with ExitStack() as held:
+        with writing(run, ANOTHER_PLACE):
+            run.mkdir(parents=True, exist_ok=True)
         try:
-            if fcntl:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, it does not live on in its children
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EAGAIN):  # a file system without locks
-                yield
-                return
-            file.seek(0)
-            raise ScriptError(
-                f'process {file.read().strip() or "?"} is training in {run}: wait for its end or stop it'
-            ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+            held.enter_context(locked(run / 'running.lock'))
+        except LockedError as error:
+            raise ScriptError(f'process {error.holder} is training in {run}: wait for its end or stop it') from error
         yield

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from timm.data import transforms_factory
+from timm.data import create_transform
 from timm.utils import ParseKwargs
 
 parser = argparse.ArgumentParser()
@@ -22,7 +22,15 @@ parser.add_argument('--device', default='cuda')
 for name in ('pretrained', 'dataset-download'):
     parser.add_argument(f'--{name}', action='store_true')
 
+
+def takes_crop_mode(mode):
+    try:
+        create_transform(32, is_training=True, train_crop_mode=mode)
+    except AssertionError:
+        return False
+    return True
+
+
 if __name__ == '__main__':
     parser.parse_args()
-    knows_pad4 = getattr(transforms_factory.transforms_imagenet_train, 'knows_pad4', False)
-    print(json.dumps([sys.argv, __name__, knows_pad4]))
+    print(json.dumps([sys.argv, __name__, takes_crop_mode('pad4')]))

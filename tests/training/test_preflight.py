@@ -1,0 +1,122 @@
+"""What the launcher refuses before timm's scripts start."""
+
+import shutil
+
+import pytest
+import torch
+from PIL import Image
+from places import STAND_IN
+from small_trainings import refused, write_images
+
+from timm_zerosnet import validate
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        ([], 'no data: give --data-dir DIR, or'),
+        (['--data-dir', 'DIR/none'], 'none does not exist'),
+        (['--data-dir', 'DIR/train/airplane'], 'expected one folder of images for each class in '),
+        (['--data-dir', 'DIR/train'], 'it would train and test on the same images'),
+        (
+            ['--data-dir', 'DIR', '--num-classes', '7'],
+            'train has 10 classes, the network 7 outputs: give --num-classes 10',
+        ),
+        (
+            ['--data-dir', 'DIR', '--model', 'zerosnet20.cifar100'],
+            'give --num-classes 10 or --model zerosnet20.cifar10',
+        ),
+        (
+            ['--data-dir', 'DIR', '--model', 'resnet18'],
+            'the network 1000 outputs: give --num-classes 10 or other data',
+        ),
+        (['--data-dir', 'DIR', '--model', 'zerosnet21'], "knows no model 'zerosnet21'; the nearest are zerosnet"),
+        (['--data-dir', 'DIR', '--model', 'zerosnet20.mnist'], 'Invalid pretrained tag (mnist)'),
+        (['--dataset', 'torch/cifar10', '--data-dir', 'DIR/none'], '--dataset-download fetches torch/cifar10'),
+        (
+            ['--dataset', 'torch/cifar100', '--data-dir', 'DIR'],
+            'has 100 classes, the network 10 outputs: give --num-classes 100 or --model zerosnet20.cifar100',
+        ),
+        (
+            ['--data-dir', 'DIR', '--in-chans', '1'],
+            'pictures will have, 3, got 1: --input-size 1 32 32 is for grey',
+        ),
+        (
+            ['--data-dir', 'DIR', '--pretrained-path', 'FILE'],
+            'ignores --pretrained-path without --pretrained: give both',
+        ),
+        (['--data-dir', 'DIR', '--initial-checkpoint', 'DIR/none'], 'none does not exist or is no file'),
+        (['--data-dir', 'DIR', '--initial-checkpoint', 'TORN'], 'cannot be read as a checkpoint'),
+        (['--data-dir', 'DIR', '--pretrained', '--pretrained-path', 'TORN'], 'cannot be read as a checkpoint'),
+        (['--data-dir', 'DIR', '--epochs', '0'], 'expected --epochs to be at least 1, got 0'),
+        (['--data-dir', 'DIR', '--batch-size', '-5'], 'expected --batch-size to be at least 1, got -5'),
+        (['--data-dir', 'DIR', '--model', 'zerosnet32', '--pretrained'], 'there are no weights for zerosnet32.cifar10'),
+        (['--data-dir', 'DIR', '--lr', 'nan'], 'expected finite numbers for --lr, got nan'),
+        (['--data-dir', 'DIR', '--weight-decay', 'inf'], 'expected finite numbers for --weight-decay, got inf'),
+        (['paper', '--data-dir', 'DIR'], "'paper' and --data-dir "),
+        (
+            ['--data-dir', 'DIR', '--batch-size', '64'],
+            'train has 40 images, too few for a batch of 64: give --batch-size 40',
+        ),
+        (['--data-dir', 'DIR', '--initial-checkpoint', 'DIR'], 'does not exist or is no file'),
+        (['--data-dir', 'DIR', '--model', 'zerosnet32', '--resume', 'FILE'], 'does not fit zerosnet32'),
+        (['--dataset', 'torch/cifar10'], 'no data: give --data-dir DIR, or'),
+        (
+            ['--data-dir', 'DIR', '--model', 'local-dir:LOCAL'],
+            '10 classes, the network 4 outputs: give --num-classes',
+        ),
+        (['--data-dir', 'DIR', '--model', 'local-dir:DIR'], 'config.json does not exist; expected a folder with'),
+        (['--data-dir', 'DIR', '--resume', 'TORN'], 'cannot be read as a checkpoint'),
+    ],
+)
+def test_refused_before_it_starts(arguments, message, training_images, finished, tmp_path, capsys):
+    (tmp_path / 'torn.pth.tar').write_bytes((finished / 'last.pth.tar').read_bytes()[:9999])
+    (tmp_path / 'local').mkdir()
+    (tmp_path / 'local' / 'config.json').write_text('{"architecture": "zerosnet20", "num_classes": 4}')
+    places = {
+        'LOCAL': tmp_path / 'local',
+        'DIR': training_images,
+        'FILE': finished / 'last.pth.tar',
+        'TORN': tmp_path / 'torn.pth.tar',
+    }
+    for name, place in places.items():
+        arguments = [argument.replace(name, str(place)) for argument in arguments]
+    assert message in refused(capsys, *arguments, '--output', tmp_path / 'out', '--experiment', 'x')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_splits_with_different_classes(tmp_path, capsys):
+    """Folders in another order or number give a good model nearly zero accuracy."""
+    write_images(tmp_path)
+    shutil.rmtree(tmp_path / 'validation' / 'cat')
+    (tmp_path / 'validation' / 'zebra').mkdir()
+    Image.new('RGB', (32, 32)).save(tmp_path / 'validation' / 'zebra' / '0.png')
+    assert 'have different classes: only one of them has cat, zebra' in refused(capsys, '--data-dir', tmp_path)
+
+
+def test_own_checkpoint_for_another_class_count(finished, tmp_path, capsys):
+    """Fine-tuning from an own checkpoint stops at the head: the wrong flag is answered by the right one."""
+    write_images(tmp_path, classes=7)
+    own = finished / 'last.pth.tar'
+    seven = ['--data-dir', tmp_path, '--num-classes', 7]
+    message = refused(capsys, *seven, '--initial-checkpoint', own)
+    assert (
+        f'--initial-checkpoint {own} has 10 classes, the network 7: --pretrained --pretrained-path {own} in' in message
+    )
+
+
+def test_validate_refuses_a_checkpoint_of_another_class_count(finished, tmp_path, capsys):
+    write_images(tmp_path, classes=7)
+    line = ['--timm-scripts', STAND_IN, '--data-dir', tmp_path, '--checkpoint', finished / 'last.pth.tar']
+    assert validate.main([*map(str, line), '--num-classes', '7']) == 2
+    assert 'has 10 classes, the network 7: --num-classes 10' in capsys.readouterr().err
+    assert validate.main([*map(str, line)]) == 2
+    assert 'validation has 7 classes, the network 10 outputs' in capsys.readouterr().err
+
+
+def test_class_called_like_a_split(tmp_path):
+    """CIFAR-100 has a class ``train``: its folder is no split."""
+    write_images(tmp_path, classes=2, names=['ship', 'train'])
+    line = ['--timm-scripts', STAND_IN, '--data-dir', tmp_path / 'validation', '--num-classes', 2]
+    torch.save({'fc.weight': torch.zeros(2, 512)}, tmp_path / 'own.pth')
+    assert validate.main([*map(str, [*line, '--checkpoint', tmp_path / 'own.pth', '--model', 'resnet18'])]) == 0
