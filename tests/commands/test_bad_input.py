@@ -236,11 +236,11 @@ REFUSED = [
     # weights and publish
     ('weights', 'the following arguments are required: ACTION'),
     (f'{WEIGHTS} --tag cifar10 --recipe none', 'expected a YAML file or one of the recipes paper, short, zoo, got'),
-    (f'{WEIGHTS} --tag mnist --recipe short', "tag: expected cifar10 or cifar100, with or without _"),
+    (f'{WEIGHTS} --tag mnist --recipe short', 'tag: expected cifar10 or cifar100, with or without _'),
     (f'{WEIGHTS} --tag cifar10 --recipe short --date today', "date: expected YYYY-MM-DD, got 'today'"),
     (f'{WEIGHTS} --tag cifar10 --recipe short', 'none.csv does not exist; expected summary.csv and args.yaml'),
     ('publish zerosnet21.cifar10 --namespace me', "there is no packaged weight 'zerosnet21.cifar10'; nearest: zerosn"),
-    ('publish --namespace a/b --dry-run --out out', "namespace: expected the name of a user or an organization"),
+    ('publish --namespace a/b --dry-run --out out', 'namespace: expected the name of a user or an organization'),
     ('publish --namespace me --out out', '--out is the folder of --dry-run'),
     ('publish --namespace me --dry-run --out good.png', 'cannot write good.png: it is a file; name a folder'),
     # train and validate
