@@ -1,10 +1,10 @@
 """The train launcher, with a stand-in for timm's train.py, and the real one where TIMM_SCRIPTS names a checkout."""
 
+import functools
 import json
 import os
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import torch
 import yaml
 from PIL import Image
 from places import STAND_IN
+from processes import fork, python
 from small_trainings import LABELS, command, epochs, kill, only_row, options, rows, run, start, wait_for, write_images
 
 from timm_zerosnet import cli, train, validate
@@ -45,22 +46,29 @@ def images(tmp_path_factory):
     return write_images(tmp_path_factory.mktemp('images'))
 
 
+def run_forked(*arguments):
+    done = python('-m', *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
 TORCHRUN = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2']
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize('processes', [1, 2])
+@pytest.mark.parametrize('processes', [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_killed_run_goes_on_as_if_nothing_had_been(processes, scripts, images, tmp_path):
     """After a resume the learning rate would be the first epoch's again."""
     launcher = TORCHRUN if processes > 1 else []
     line = [f'timm_zerosnet.{part}' if part == 'train' else part for part in command(scripts)]
-    run(*line, *options(images, tmp_path, 'whole'), launcher=launcher)
+    finish = functools.partial(run, launcher=launcher) if launcher else run_forked
+    finish(*line, *options(images, tmp_path, 'whole'))
     process = start(*line, *options(images, tmp_path, 'cut'), launcher=launcher)
     wait_for(process, tmp_path / 'cut', 3)
     kill(process)
     assert len(rows(tmp_path / 'cut')) < 6
     go_on = ['timm_zerosnet.train', '--continue', tmp_path / 'cut', '--timm-scripts', scripts]
-    output = run(*go_on, launcher=launcher)
+    output = finish(*go_on)
     whole, cut = rows(tmp_path / 'whole'), rows(tmp_path / 'cut')
     assert output.count('of 6 epochs: going on') == 1
     assert [row['epoch'] for row in cut] == [row['epoch'] for row in whole] == list('012345')
@@ -70,7 +78,7 @@ def test_killed_run_goes_on_as_if_nothing_had_been(processes, scripts, images, t
     record = yaml.safe_load((tmp_path / 'cut' / 'args.yaml').read_text())['timm_zerosnet']
     assert record['recipe'] == 'short' and record['processes'] == processes
     before = (tmp_path / 'cut' / 'last.pth.tar').read_bytes()
-    assert run(*go_on, launcher=launcher).count('6 of 6 epochs: nothing is left') == 1
+    assert finish(*go_on).count('6 of 6 epochs: nothing is left') == 1
     assert (tmp_path / 'cut' / 'last.pth.tar').read_bytes() == before
 
 
@@ -104,7 +112,7 @@ def test_two_processes_train_on_the_cpu(scripts, images, tmp_path):
 def finished(images, tmp_path_factory):
     """A run of two epochs."""
     out = tmp_path_factory.mktemp('out')
-    run(*['timm_zerosnet.train', *command(STAND_IN)[1:]], *options(images, out, 'run', epochs=2))
+    run_forked('timm_zerosnet.train', *command(STAND_IN)[1:], *options(images, out, 'run', epochs=2))
     return out / 'run'
 
 
@@ -129,31 +137,30 @@ def go_on(folder, *arguments):
 def training(scripts, images, tmp_path):
     """A process that trains, and the folder of its run, which has its first epoch behind it."""
     line = ['timm_zerosnet.train', *command(scripts)[1:], *options(images, tmp_path, 'run', epochs=300)]
-    default = {'preexec_fn': lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # a shell's & ignores it
-    process = start(*line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **default)
-    try:
-        wait_for(process, tmp_path / 'run', 1)
-        yield process, tmp_path / 'run'
-    finally:
-        if process.poll() is None:
-            kill(process)
-        process.stderr.close()
+    process = fork(['-m', *line], tmp_path / 'log')
+    deadline = time.monotonic() + 240
+    while epochs(tmp_path / 'run') < 1:
+        assert process.is_alive() and time.monotonic() < deadline
+        time.sleep(0.01)
+    return process, tmp_path / 'run'
 
 
 def test_two_do_not_train_in_one_folder(training, capsys):
     process, folder = training
     assert go_on(folder) == 2
     assert f'process {process.pid} is training in {folder}: wait for its end or stop it' in capsys.readouterr().err
-    kill(process)
+    process.kill()
+    process.join()
     with only_writer(folder):
         pass
 
 
-def test_interruption_is_not_taken_for_the_end(training):
+def test_interruption_is_not_taken_for_the_end(training, tmp_path):
     process, folder = training
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == 130 and '--continue RUN goes on' in error and 'Traceback' not in error
+    os.kill(process.pid, signal.SIGINT)
+    process.join(60)
+    said = (tmp_path / 'log').read_text()
+    assert process.exitcode == 130 and '--continue RUN goes on' in said and 'Traceback' not in said
     assert epochs(folder) < 300
 
 
@@ -219,13 +226,12 @@ def test_checkpoint_is_safe_from_a_second_kill(half):
     """train.py writes tmp.pth.tar anew: what is gone on from must not be the only copy."""
     only_under_its_first_name(half)
     before = read(half / 'tmp.pth.tar')['epoch']
-    line = ('timm_zerosnet.train', '--continue', half, '--timm-scripts', STAND_IN)
-    process = start(*line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = fork(['-m', 'timm_zerosnet.train', '--continue', half, '--timm-scripts', STAND_IN], half.parent / 'log')
     while not (half / 'last.pth.tar').is_file():
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.kill()
+    process.join()
     assert read(half / 'last.pth.tar')['epoch'] >= before
 
 
