@@ -14,15 +14,14 @@ import torch
 from kinds import (
     KINDS,
     VARIED,
-    VARIED_OFTEN,
     create,
     each_kind,
-    each_varied_kind,
     images,
     is_imagenet,
     newer_torch,
     same,
     settle,
+    slow_but,
 )
 from torch.export import Dim
 
@@ -46,14 +45,23 @@ def reloaded(module):
     return torch.jit.load(file)
 
 
-@each_varied_kind
-@pytest.mark.parametrize('kwargs', [{}, {'num_classes': 0}, {'features_only': True}], ids=['whole', 'pooled', 'levels'])
-def test_torchscript(name, kwargs):
-    """Scripting fails where some blocks lack a submodule that others have."""
+def assert_torchscript_agrees(name, **kwargs):
     model = settle(create(name, **kwargs), name)
     for module in (torch.jit.script(copy.deepcopy(model)), torch.jit.trace(model, images(name))):
         for batch in (1, 3):
             same(reloaded(module)(images(name, batch)), model(images(name, batch)))
+
+
+@pytest.mark.parametrize('name', slow_but(VARIED))
+def test_torchscript(name):
+    """Scripting fails where some blocks lack a submodule that others have."""
+    assert_torchscript_agrees(name)
+
+
+@pytest.mark.parametrize('name', slow_but(VARIED[:1]))
+@pytest.mark.parametrize('kwargs', [{'num_classes': 0}, {'features_only': True}], ids=['pooled', 'levels'])
+def test_torchscript_without_a_classifier(name, kwargs):
+    assert_torchscript_agrees(name, **kwargs)
 
 
 @pytest.fixture(scope='module')
@@ -64,7 +72,7 @@ def program(request):
     return name, model, torch.export.export(model, (images(name, size=sizes(name)[0]),), dynamic_shapes=dynamic())
 
 
-each_program = pytest.mark.parametrize('program', VARIED_OFTEN, indirect=True)
+each_program = pytest.mark.parametrize('program', slow_but(VARIED), indirect=True)
 
 
 @newer_torch
@@ -114,7 +122,7 @@ class Counter:
 
 
 @newer_torch
-@each_varied_kind
+@pytest.mark.parametrize('name', slow_but(VARIED[:2]))
 def test_graphs_do_not_grow_with_batches_modes_or_blocks(name):
     counts = []
     for layers in ((4, 1, 1, 2), (5, 2, 2, 3)):
