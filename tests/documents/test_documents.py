@@ -22,8 +22,8 @@ from processes import python
 from timm_zerosnet.cifar import CIFAR10_LABELS as LABELS
 
 DOCUMENTS = [*(ROOT / f'{name}.md' for name in ('README', 'MODEL_CARD', 'CONTRIBUTING')), *(ROOT / 'docs').glob('*.md')]
-ABOUT_LANGUAGES = {'python': 'run', 'console': 'run', 'bibtex': 'read'}
-"""What becomes of the blocks of a language."""
+RUN, READ = {'python', 'console'}, {'bibtex', 'json', 'text', 'toml', 'yaml'}
+"""Languages of blocks that are run here, and of those that nobody runs."""
 each_document = pytest.mark.parametrize('path', DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 
 
@@ -59,10 +59,11 @@ def commands(path: Path) -> list[Shown]:
 
 
 @each_document
-def test_every_block_is_of_a_language_that_is_run_or_known(path):
+def test_every_block_is_in_a_language_that_is_run_or_only_read(path):
     text = path.read_text(encoding='utf-8')
-    assert set(re.findall(r'^```(.+)', text, re.MULTILINE)) <= set(ABOUT_LANGUAGES)
-    assert len(re.findall('^```$', text, re.MULTILINE)) == len(re.findall(r'^```\w', text, re.MULTILINE))
+    fences = re.findall(r'^( *)```(.*)$', text, re.MULTILINE)
+    assert {indent for indent, _ in fences} <= {''} and {language for _, language in fences[::2]} <= RUN | READ
+    assert {language for _, language in fences[1::2]} <= {''} and len(fences) % 2 == 0
 
 
 @functools.cache
@@ -200,9 +201,8 @@ def is_run_elsewhere(words: list[str]) -> bool:
 def assert_options_exist(line: str, help_of: list[str], words: list[str]) -> None:
     done = python(*help_of, '--help')
     assert done.returncode == 0, done.stderr
-    assert set(re.findall(r'(?<=\s)--[a-z][\w-]*', ' '.join(words))) <= set(
-        re.findall(r'--[a-z][\w-]*', done.stdout)
-    ), line
+    used = {word.partition('=')[0] for word in words if word.startswith('--')}
+    assert used <= set(re.findall(r'--[a-z][\w-]*', done.stdout)), line
 
 
 def run(shown: Shown, folder: Path, scripts: Path) -> None:
@@ -261,12 +261,12 @@ def test_commands_run_one_after_the_other(path, folder):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(not os.environ.get('TIMM_SCRIPTS'), reason='TIMM_SCRIPTS names no checkout')
-@pytest.mark.parametrize('path', WITH_COMMANDS, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_commands_run_with_the_scripts_of_timm(path, folder):
+def test_trainings_of_the_guides_run_with_the_scripts_of_timm(folder):
     """Scripts that assume a GPU stop on a CPU: there is none here, and none is asked for."""
-    for shown in commands(path):
-        if ' train ' in shown.line or ' validate ' in shown.line:
-            run(shown, folder, Path(os.environ['TIMM_SCRIPTS']))
+    shown = [shown for path in WITH_COMMANDS if path.parent.name == 'docs' for shown in commands(path)]
+    for each in shown:
+        if shlex.split(each.line)[1:2] in (['train'], ['validate']):
+            run(each, folder, Path(os.environ['TIMM_SCRIPTS']))
 
 
 def test_every_command_is_shown():
