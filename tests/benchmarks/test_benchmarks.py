@@ -127,6 +127,7 @@ def test_ratios_are_those_of_the_times(against, monkeypatch):
         assert float(row['traffic_share']) == pytest.approx(1 / seconds[key] / bandwidth, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_throughput_in_small(tmp_path):
     words = '--models zerosnet20 zerosnet20:naive --modes infer infer-fused train-bf16 --img-size 16 --batch-size 2 4'
     more = '--repeat 3 --warmup 1 --seconds 0.01 --device cpu --csv out.csv --plot out.svg'

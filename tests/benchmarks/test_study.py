@@ -316,6 +316,7 @@ def study(cwd, *words):
     return python(ROOT / 'benchmarks' / 'study' / 'run.py', *words, cwd=cwd, env=environment)
 
 
+@pytest.mark.slow
 def test_the_command_trains_what_is_missing(npz, tmp_path):
     words = ('--npz', npz, '--sets', 'euler', 'ab2', '--images', 128, '--holdout', 20, '--csv', 'out.csv', '--jobs', 2)
     ran = study(tmp_path, *words, '--seeds', 0)

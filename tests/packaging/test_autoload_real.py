@@ -200,7 +200,8 @@ print(json.dumps(found))
 """
 
 
-@pytest.mark.parametrize('seed', [0, *(pytest.param(i, marks=pytest.mark.slow) for i in range(1, 50))])
+@pytest.mark.slow
+@pytest.mark.parametrize('seed', range(50))
 def test_first_imports_in_four_threads(seed, installed, switched_off, tmp_path):
     """No hang, no thread without the models, no half of them."""
     (tmp_path / 'threads.py').write_text(IN_THREADS, encoding='utf-8')

@@ -20,7 +20,7 @@ KINDS = {
     'lmresnet164': SMALL_CIFAR,
     'multistep_resnet20': dict(method='ab3'),
 }
-VARIED = ('multistep_resnet20', 'zerosnet50_tra', 'lmresnet20', 'zerosnet20')
+VARIED = ('multistep_resnet20', 'zerosnet50_tra', 'lmresnet20')
 """Between them they have every class of step and of block, both stems, and slopes that are kept."""
 
 
