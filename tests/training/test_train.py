@@ -89,6 +89,7 @@ def read(path):
         return torch.load(path, weights_only=True)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_two_processes_train_on_the_cpu(scripts, images, tmp_path):
     """The accuracy in the log would not be that of the saved file, whose batch norms differ by process."""
