@@ -135,7 +135,7 @@ def test_download_of_a_script_into_an_unwritable_cache(tmp_path, monkeypatch, ca
     'line, unbuffered',
     [
         ('list zerosnet20', ''),
-        ('--version', '1'),
+        pytest.param('--version', '1', marks=pytest.mark.slow),
         pytest.param('list --help', '1', marks=pytest.mark.slow),
         pytest.param('train --help', '', marks=pytest.mark.slow),
     ],
