@@ -1,21 +1,25 @@
-"""What several tests need: built distributions, and an environment in which the wheel is installed."""
+"""How the tests run, and what several of them need: built distributions, an environment with the wheel installed."""
 
 from __future__ import annotations
 
 import json
 import os
+
+os.environ.setdefault('OMP_NUM_THREADS', '1')  # before torch is imported: each worker has a core
+
 import shutil
 import subprocess
 import sys
 import venv
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Callable, Iterable
 
 import pytest
 from children import ends_its_children, guarded  # noqa: F401
+from filelock import FileLock
 from made_trainings import weights_folder  # noqa: F401
-from places import ROOT
+from places import ROOT, TESTS
 from small_trainings import finished_run, half_finished_run, images_to_train_on, scripts_folder  # noqa: F401
 
 PACKAGED = (
@@ -27,6 +31,39 @@ PACKAGED = (
     'recipes',
     'weights',
 )
+
+MOST_WORKERS = 4
+FIRST = (
+    'networks/test_timm_suite.py',
+    'packaging/test_autoload_real.py',
+    'maintain/test_hub.py',
+    'commands/test_demo.py',
+    'training/test_train.py',
+    'training/test_resume.py',
+    'benchmarks/test_benchmarks.py',
+    'networks/test_exports.py',
+    'documents/test_documents.py',
+)
+"""The files that take longest begin, so that no worker is left alone with one in the end."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A worker for each core, up to four, each with up to 2 GB; none for a single file, which one worker would run."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        cores = os.cpu_count() or 1
+    files = {argument.partition('::')[0] for argument in config.args}
+    if cores == 1 or (len(files) == 1 and next(iter(files)).endswith('.py')):
+        return 0
+    return min(cores, MOST_WORKERS)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {TESTS / name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(FIRST)))
 
 
 def execute(command: Iterable[Any], cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -99,21 +136,28 @@ class Environment:
         )
 
 
+def create_environment(folder: Path) -> Environment:
+    builder = venv.EnvBuilder(symlinks=os.name != 'nt')
+    builder.create(folder)
+    python = Path(builder.ensure_directories(folder).env_exe)
+    (folder / 'empty').mkdir()
+    where = 'import sysconfig; print(sysconfig.get_path("purelib"))'
+    site = Path(succeed([python, '-I', '-c', where], folder).stdout.strip())
+    borrowed = [entry for entry in sys.path if Path(entry).name in ('site-packages', 'dist-packages')]
+    (site / 'borrowed.pth').write_text('\n'.join(borrowed), encoding='utf-8')
+    return Environment(python, site, folder / 'empty')
+
+
 @pytest.fixture(scope='session')
 def new_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Environment]:
-    def create() -> Environment:
-        folder = tmp_path_factory.mktemp('environment')
-        builder = venv.EnvBuilder(symlinks=os.name != 'nt')
-        builder.create(folder)
-        python = Path(builder.ensure_directories(folder).env_exe)
-        (folder / 'empty').mkdir()
-        where = 'import sysconfig; print(sysconfig.get_path("purelib"))'
-        site = Path(succeed([python, '-c', where], folder).stdout.strip())
-        borrowed = [entry for entry in sys.path if Path(entry).name in ('site-packages', 'dist-packages')]
-        (site / 'borrowed.pth').write_text('\n'.join(borrowed), encoding='utf-8')
-        return Environment(python, site, folder / 'empty')
+    return lambda: create_environment(tmp_path_factory.mktemp('environment'))
 
-    return create
+
+@pytest.fixture(scope='session')
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this run have in common."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if hasattr(request.config, 'workerinput') else folder
 
 
 @dataclass
@@ -124,22 +168,32 @@ class Distributions:
 
 
 @pytest.fixture(scope='session')
-def distributions(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
-    folder = tmp_path_factory.mktemp('dist')
-    build = [sys.executable, '-m', 'build', '--no-isolation', ROOT, '--outdir']
-    succeed([*build, folder], folder)
-    succeed([*build, folder / 'checkout', '--wheel'], folder)
+def distributions(shared: Path) -> Distributions:
+    """Built by the first worker that needs them."""
+    folder = shared / 'dist'
+    with FileLock(shared / 'dist.lock'):
+        if not folder.exists():
+            new = shared / 'dist.partial'
+            new.mkdir(exist_ok=True)
+            build = [sys.executable, '-m', 'build', '--no-isolation', ROOT, '--outdir']
+            succeed([*build, new], new)
+            succeed([*build, new / 'checkout', '--wheel'], new)
+            new.rename(folder)
     (sdist,), (of_sdist,) = folder.glob('*.tar.gz'), folder.glob('*.whl')
     (of_checkout,) = (folder / 'checkout').glob('*.whl')
     return Distributions(sdist, of_sdist, of_checkout)
 
 
 @pytest.fixture(scope='session')
-def installed(distributions: Distributions, new_environment: Callable[[], Environment]) -> Environment:
-    """An environment with the wheel that was built from the sdist."""
-    environment = new_environment()
-    environment.install(distributions.wheel_of_sdist)
-    return environment
+def installed(distributions: Distributions, shared: Path) -> Environment:
+    """An environment with the wheel that was built from the sdist, made by the first worker that needs it."""
+    folder, places = shared / 'installed', shared / 'installed.json'
+    with FileLock(shared / 'installed.lock'):
+        if not places.exists():
+            environment = create_environment(folder)
+            environment.install(distributions.wheel_of_sdist)
+            places.write_text(json.dumps([str(place) for place in astuple(environment)]), encoding='utf-8')
+    return Environment(*map(Path, json.loads(places.read_text(encoding='utf-8'))))
 
 
 @pytest.fixture

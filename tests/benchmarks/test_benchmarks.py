@@ -2,7 +2,6 @@
 
 import argparse
 import csv
-import subprocess
 import sys
 
 import accuracy
@@ -17,7 +16,8 @@ import robustness
 import speed_table
 import throughput
 import torch
-from conftest import ROOT
+from places import CIFAR10_SAMPLE, ROOT, STAND_IN
+from processes import python
 from scipy import stats
 
 from timm_zerosnet import weights as pretrained
@@ -25,11 +25,6 @@ from timm_zerosnet.maintain import tables
 from timm_zerosnet.weights import sha256
 
 BENCHMARKS = ROOT / 'benchmarks'
-
-
-def run(script, *words, cwd):
-    command = [sys.executable, str(BENCHMARKS / script), *words]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
 
 
 def rows(path):
@@ -132,10 +127,11 @@ def test_ratios_are_those_of_the_times(against, monkeypatch):
         assert float(row['traffic_share']) == pytest.approx(1 / seconds[key] / bandwidth, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_throughput_in_small(tmp_path):
     words = '--models zerosnet20 zerosnet20:naive --modes infer infer-fused train-bf16 --img-size 16 --batch-size 2 4'
     more = '--repeat 3 --warmup 1 --seconds 0.01 --device cpu --csv out.csv --plot out.svg'
-    done = run('throughput.py', *words.split(), *more.split(), cwd=tmp_path)
+    done = python(BENCHMARKS / 'throughput.py', *words.split(), *more.split(), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = rows(tmp_path / 'out.csv')
     assert len(found) == 2 * 5  # the naive update has no fused mode
@@ -177,7 +173,7 @@ def test_bfloat16_in_small(tmp_path, monkeypatch):
     document.write_text('before\n<!-- bfloat16:begin -->\nold\n<!-- bfloat16:end -->\nafter', encoding='utf-8')
     monkeypatch.setattr(bfloat16, 'DOCUMENT', document)
     monkeypatch.setattr(bfloat16, 'RESULTS', results)
-    sample = np.load(ROOT / 'tests' / 'data' / 'cifar10_test_200.npz')
+    sample = np.load(CIFAR10_SAMPLE)
     np.savez(tmp_path / 'cifar10.npz', x_test=sample['x_test'], y_test=sample['y_test'])
     words = ['--data-dir', str(tmp_path), '--models', 'zerosnet20.cifar10', '--device', 'cpu', '--limit']
     for limit, images in (('3', '3'), ('2', '3'), ('5', '5')):  # fewer images replace none
@@ -190,8 +186,10 @@ def test_bfloat16_in_small(tmp_path, monkeypatch):
     assert (before, after) == ('before', 'after') and '| `zerosnet20.cifar10` | 5 | ' in table[3]
 
 
+@pytest.mark.slow
 def test_startup_in_small(tmp_path):
-    done = run('startup.py', '--repeat', '2', '--models', 'zerosnet20', 'resnet18', '--csv', 'out.csv', cwd=tmp_path)
+    words = '--repeat 2 --models zerosnet20 resnet18 --csv out.csv'
+    done = python(BENCHMARKS / 'startup.py', *words.split(), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = {row['what']: row for row in rows(tmp_path / 'out.csv')}
     assert list(found)[3:] == ["create_model('zerosnet20', pretrained=True)", "create_model('resnet18')"]
@@ -199,9 +197,10 @@ def test_startup_in_small(tmp_path):
     assert 0 < float(found['modules of the plugin in it']['ratio']) < 1
 
 
+@pytest.mark.slow
 def test_memory_in_small(tmp_path):
     words = '--models zerosnet20 zerosnet110 --modes train --batch-size 64 --img-size 32 --repeat 1 --device cpu'
-    done = run('memory.py', *words.split(), '--csv', 'out.csv', cwd=tmp_path)
+    done = python(BENCHMARKS / 'memory.py', *words.split(), '--csv', 'out.csv', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     shallow, deep = rows(tmp_path / 'out.csv')
     assert shallow['ratio'] == '1.000' and 2 < float(deep['ratio']) < 8
@@ -224,7 +223,7 @@ def test_accuracy_is_measured_where_the_file_is_new(monkeypatch, tmp_path):
 
 
 def test_accuracy_without_data_says_what_is_missing(tmp_path, monkeypatch):
-    monkeypatch.setenv('TIMM_SCRIPTS', str(ROOT / 'tests' / 'support' / 'stand_in'))
+    monkeypatch.setenv('TIMM_SCRIPTS', str(STAND_IN))
     (tmp_path / 'cifar10').mkdir()
     with pytest.raises(SystemExit, match='zerosnet20.cifar10: timm-zerosnet validate: Found 0 images in .*cifar10'):
         accuracy.validate_with_timm(
@@ -308,33 +307,12 @@ def test_trainings_are_compared_by_welch(in_small, monkeypatch):
     assert '| CIFAR-10, clean | `zerosnet20` | `preresnet20` | 3, 2 | 91.17 (0.21) | 90.70 (0.28) |' in shown
 
 
-def test_the_readme_says_of_the_trainings_what_was_measured():
+def test_no_difference_under_noise_is_shown_between_trainings():
+    """The README says so: every interval under noise holds zero, and no p is small enough for all rows."""
     table = rows(figures.ROBUSTNESS.with_name('robustness-trainings.csv'))
     noisy = [row for row in table if not row['part'].endswith('-clean')]
-    every = [figures.accuracies(part) for part in dict.fromkeys(row['part'] for row in noisy)]
-    three = [[values for values in found.values() if len(values) > 1] for found in every]
-    apart = [max(values) - min(values) for groups in three for values in groups]
-    means = [[np.mean(values) for values in groups] for groups in three]
-    low, high = ([float(row[side]) for row in noisy] for side in ('low', 'high'))
-    clean = next(row for row in table if (row['part'], row['b']) == ('cifar10-clean', 'lmresnet20'))
-    pairs = rows(figures.ROBUSTNESS.with_name('robustness-pairs.csv'))
-    pre, lm = (
-        [-float(row['difference']) for row in pairs if row['data'] == 'cifar100' and row['b'] == f'{name}.cifar100']
-        for name in ('preresnet20', 'lmresnet20')
-    )
-    text = ' '.join((figures.DOCS.parent / 'README.md').read_text(encoding='utf-8').split())
-    assert max(low) < 0 < min(high) and float(clean['p']) == min(float(row['p']) for row in table)
-    for said in (
-        f'lie {min(apart):.1f} to {max(apart):.1f} points apart',
-        f'the means of these three at most {max(max(found) - min(found) for found in means):.1f},',
-        f'advantage of the others of up to {-max(low):.1f} to {-min(low):.1f} points, of zerosnet20',
-        f'of zerosnet20 of up to {min(high):.1f} to {max(high):.1f}.',
-        f'mean is {float(clean["difference"]):.2f} above lmresnet20',
-        f'(p {float(clean["p"]):.2f}; corrected for all eight rows {len(table) * float(clean["p"]):.2f})',
-        f'by {pre[0]:.1f} points in suite `zerosnet`, {pre[1]:.1f} in the noise of `cifar-c`',
-        f'those of lmresnet20 ({lm[0]:.1f}, not decided, and {lm[1]:.1f})',
-    ):
-        assert said in text, said
+    assert noisy and all(float(row['low']) < 0 < float(row['high']) for row in noisy)
+    assert min(float(row['p']) for row in table) * len(table) > 0.05
 
 
 def test_the_picture_shows_the_trainings_of_the_table():

@@ -11,7 +11,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from places import ROOT
+from processes import python
 from study.data import Draws, crop, load, padded, resize
 from study.sets import DEEP, PILOT, ROWS, SETS, CoefficientSet, derived
 from study.table import Job, append, done
@@ -373,15 +374,11 @@ def test_table_is_sorted_and_the_same_in_any_order(whole, tmp_path):
 
 
 def study(cwd, *words):
-    return subprocess.run(
-        [sys.executable, str(ROOT / 'benchmarks' / 'study' / 'run.py'), *map(str, words)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env={**os.environ, 'PYTHONPATH': str(ROOT)},
-    )
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    return python(ROOT / 'benchmarks' / 'study' / 'run.py', *words, cwd=cwd, env=environment)
 
 
+@pytest.mark.slow
 def test_the_command_trains_what_is_missing(npz, tmp_path):
     words = ('--npz', npz, '--sets', 'euler', 'ab2', '--images', 128, '--holdout', 20, '--csv', 'out.csv', '--jobs', 2)
     ran = study(tmp_path, *words, '--seeds', 0)

@@ -114,7 +114,12 @@ def test_plot(suffix, start, command, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'name', ['midpoint', 'all-ones', 'zerosnet(1/3)', 'momentum(0.9)', 'momentum(0.999999)', 'optimal(20)', 'lm(0)']
+    'name',
+    [
+        *('midpoint', 'all-ones', 'optimal(20)'),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ('zerosnet(1/3)', 'momentum(0.9)', 'lm(0)')),
+        pytest.param('momentum(0.999999)', marks=pytest.mark.slow),
+    ],
 )
 def test_plot_of_odd_methods(name, command, tmp_path):
     command('stability', name, '--plot', tmp_path / 'plot.png')

@@ -1,30 +1,41 @@
 """The demo and the command line around it, as a user runs them."""
 
 import csv
-import subprocess
-import sys
 
 import pytest
 from PIL import Image
+from processes import python
 
 from timm_zerosnet import __version__, cli, demo
 
-COMMAND = [sys.executable, '-m', 'timm_zerosnet.cli']
+
+def table(folder):
+    with (folder / 'digits.csv').open(newline='', encoding='utf-8') as file:
+        return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_demo_fine_tunes_measures_and_draws(tmp_path):
-    done = subprocess.run([*COMMAND, 'demo', '--out', str(tmp_path / 'out')], capture_output=True, text=True)
+    done = python('-m', 'timm_zerosnet.cli', 'demo', '--out', tmp_path / 'out')
     assert done.returncode == 0, done.stderr
-    with (tmp_path / 'out/digits.csv').open(newline='') as file:
-        rows = list(csv.DictReader(file))
-    assert [row['noise'] for row in rows] == ['clean', *(f'{name} {level:+g}' for name, level in demo.NOISE)]
-    clean = rows[0]
+    clean = table(tmp_path / 'out')[0]
     assert float(clean['fine-tuned']) > 95 and float(clean['fine-tuned']) > float(clean['from scratch']) > 30
-    assert f'{float(clean["fine-tuned"]):.2f}' in done.stdout and 'digits.png' in done.stdout
+    assert f'{float(clean["fine-tuned"]):.2f}' in done.stdout
+
+
+def test_demo_on_a_few_digits(tmp_path, monkeypatch, capsys):
+    digits = demo.load_digits(0)
+    few = demo.Digits(digits.x_train[:64], digits.y_train[:64], digits.x_test[:20], digits.y_test[:20])
+    monkeypatch.setattr(demo, 'load_digits', lambda seed: few)
+    assert cli.main(['demo', '--out', str(tmp_path / 'out'), '--epochs', '1']) == 0
+    said, rows = capsys.readouterr(), table(tmp_path / 'out')
+    assert [row['noise'] for row in rows] == ['clean', *(f'{name} {level:+g}' for name, level in demo.NOISE)]
+    assert all(float(row[key]) % 5 == 0 for row in rows for key in ('fine-tuned', 'from scratch'))
+    assert f'{float(rows[0]["fine-tuned"]):.2f}' in said.out and 'digits.png' in said.out
+    assert '100%' in said.err  # progress
     with Image.open(tmp_path / 'out/digits.png') as image:
         assert image.size[0] > 600
-    assert '100%' in done.stderr  # progress
     assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['digits.csv', 'digits.png']
 
 
@@ -42,7 +53,7 @@ def test_a_missing_extra_is_one_line_that_says_how_to_install_it(tmp_path, block
         'from timm_zerosnet.cli import main\n'
         f'sys.exit(main(["demo", "--out", {str(tmp_path / "out")!r}]))'
     )
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    done = python('-c', code)
     assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1].endswith('pip install "timm-zerosnet[robustness]"')
     assert blocked in done.stderr and 'Traceback' not in done.stderr and not (tmp_path / 'out').exists()

@@ -110,7 +110,13 @@ def test_download_of_a_script_into_an_unwritable_cache(tmp_path, monkeypatch, ca
 
 
 @pytest.mark.parametrize(
-    'line, unbuffered', [('list zerosnet20', ''), ('--version', '1'), ('list --help', '1'), ('train --help', '')]
+    'line, unbuffered',
+    [
+        ('list zerosnet20', ''),
+        pytest.param('--version', '1', marks=pytest.mark.slow),
+        pytest.param('list --help', '1', marks=pytest.mark.slow),
+        pytest.param('train --help', '', marks=pytest.mark.slow),
+    ],
 )
 def test_output_on_a_full_disk(line, unbuffered):
     if not Path('/dev/full').exists():

@@ -10,9 +10,10 @@ import sys
 
 import pytest
 import yaml
-from conftest import ROOT, execute, succeed
+from conftest import execute, succeed
 from hub_server import RIGHT_TOKEN, HubServer
 from huggingface_hub import HfApi, ModelCard
+from places import STAND_IN
 
 from timm_zerosnet import weights
 from timm_zerosnet.maintain import publish as publishing
@@ -74,6 +75,7 @@ def test_hub_names_load_and_once_cached_need_no_network(hub, settings, installed
     assert hub.requests == []
 
 
+@pytest.mark.slow
 def test_uncached_and_offline(hub, settings, installed, tmp_path):
     """Offline, a name that is not in the cache would give a page of tracebacks."""
     hub.requests.clear()
@@ -95,6 +97,7 @@ timm.create_model('hf-hub:{REPO}', pretrained=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('where', ['HF_TOKEN', 'file'])
 def test_expired_token(where, hub, settings, installed, tmp_path):
     """An expired token: what needs no Hub works, the rest says what is wrong, and nobody shows the token."""
@@ -144,6 +147,7 @@ result = {
 """
 
 
+@pytest.mark.slow
 def test_transformers_take_the_dry_run_folder(settings, installed, tmp_path):
     offline = {**settings, 'HF_HUB_OFFLINE': '1'}
     command = [installed.python, '-m', 'timm_zerosnet.cli', 'publish', '--dry-run', '--namespace', 'org', NAME]
@@ -158,12 +162,13 @@ BLOCK = re.compile(r'```(\w*)\n(.*?)```', re.DOTALL)
 # timm's own train.py takes hours; this one knows its arguments, too
 STUB = f"""
 import json, runpy, sys
-parser = runpy.run_path({str(ROOT / 'tests' / 'support' / 'stand_in' / 'train.py')!r})['parser']
+parser = runpy.run_path({str(STAND_IN / 'train.py')!r})['parser']
 if __name__ == '__main__':
     print(json.dumps(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_every_block_of_the_cards_runs(hub, settings, distributions, new_environment, tmp_path):
     """The first example of a card would not run: the console blocks in a new environment, then the Python blocks."""
     environment = new_environment()

@@ -5,9 +5,12 @@ import timm
 import torch
 
 NAMES = timm.list_models(module='zerosnet')
+DEEPEST = [name for name in NAMES if '650' in name or '1298' in name]
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize(
+    'name', [pytest.param(name, marks=pytest.mark.slow if name in DEEPEST else ()) for name in NAMES]
+)
 def test_one_training_step(name):
     torch.manual_seed(0)
     model = timm.create_model(name)

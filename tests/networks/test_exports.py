@@ -11,7 +11,18 @@ import numpy as np
 import pytest
 import timm
 import torch
-from kinds import KINDS, create, each_kind, images, is_imagenet, newer_torch, same, settle
+from kinds import (
+    KINDS,
+    VARIED,
+    create,
+    each_kind,
+    images,
+    is_imagenet,
+    newer_torch,
+    same,
+    settle,
+    slow_but,
+)
 from torch.export import Dim
 
 BATCHES = (1, 2, 7, 33)
@@ -34,21 +45,37 @@ def reloaded(module):
     return torch.jit.load(file)
 
 
-@each_kind
-@pytest.mark.parametrize('kwargs', [{}, {'num_classes': 0}, {'features_only': True}], ids=['whole', 'pooled', 'levels'])
-def test_torchscript(name, kwargs):
-    """Scripting fails where some blocks lack a submodule that others have."""
+def assert_torchscript_agrees(name, **kwargs):
     model = settle(create(name, **kwargs), name)
     for module in (torch.jit.script(copy.deepcopy(model)), torch.jit.trace(model, images(name))):
         for batch in (1, 3):
             same(reloaded(module)(images(name, batch)), model(images(name, batch)))
 
 
-@newer_torch
-@each_kind
-def test_torch_export_takes_any_batch_and_size(name):
+@pytest.mark.parametrize('name', slow_but(VARIED))
+def test_torchscript(name):
+    """Scripting fails where some blocks lack a submodule that others have."""
+    assert_torchscript_agrees(name)
+
+
+@pytest.mark.parametrize('name', slow_but(VARIED[:1]))
+@pytest.mark.parametrize('kwargs', [{'num_classes': 0}, {'features_only': True}], ids=['pooled', 'levels'])
+def test_torchscript_without_a_classifier(name, kwargs):
+    assert_torchscript_agrees(name, **kwargs)
+
+
+@pytest.fixture(scope='module')
+def program(request):
+    """A network and its one export, for any batch and size."""
+    name = request.param
     model = settle(create(name), name)
-    program = torch.export.export(model, (images(name, size=sizes(name)[0]),), dynamic_shapes=dynamic())
+    return name, model, torch.export.export(model, (images(name, size=sizes(name)[0]),), dynamic_shapes=dynamic())
+
+
+@newer_torch
+@pytest.mark.parametrize('program', slow_but(VARIED), indirect=True)
+def test_torch_export_takes_any_batch_and_size(program):
+    name, model, program = program
     file = io.BytesIO()
     torch.export.save(program, file)
     file.seek(0)
@@ -65,19 +92,12 @@ def test_fx(name):
 
 
 @newer_torch
-@each_kind
-def test_onnx_takes_any_batch_and_size(name, tmp_path):
+@pytest.mark.parametrize('program', slow_but(VARIED[:1]), indirect=True)
+def test_onnx_takes_any_batch_and_size(program, tmp_path):
     onnxruntime = pytest.importorskip('onnxruntime')
     pytest.importorskip('onnxscript')
-    model = settle(create(name), name)
-    torch.onnx.export(
-        model,
-        (images(name, size=sizes(name)[0]),),
-        tmp_path / 'model.onnx',
-        dynamo=True,
-        dynamic_shapes=dynamic(),
-        verbose=False,
-    )
+    name, model, program = program
+    torch.onnx.export(program, f=tmp_path / 'model.onnx', dynamo=True, verbose=False)
     session = onnxruntime.InferenceSession(tmp_path / 'model.onnx')
     entry = session.get_inputs()[0].name
     for batch in BATCHES:
@@ -99,13 +119,13 @@ class Counter:
 
 
 @newer_torch
-@each_kind
+@pytest.mark.parametrize('name', slow_but(VARIED[:1]))
 def test_graphs_do_not_grow_with_batches_modes_or_blocks(name):
     counts = []
-    for kwargs in ({}, dict(layers=(6, 3, 4) if not is_imagenet(name) else (4, 3, 3, 3))):
+    for layers in ((4, 1, 1, 2), (5, 2, 2, 3)):
         torch._dynamo.reset()
         counter = Counter()
-        model = settle(create(name, **kwargs), name)
+        model = settle(create(name, layers=layers if is_imagenet(name) else layers[:3]), name)
         compiled = torch.compile(model, fullgraph=True, backend=counter)
         for _ in range(2):
             for training in (False, True):
@@ -129,6 +149,7 @@ def test_inductor_agrees():
     torch._dynamo.reset()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'script, arguments',
     [
@@ -170,5 +191,9 @@ def test_scripts_of_timm(script, arguments, name, tmp_path):
         assert np.abs(found - expected).max() < 1e-3
 
 
-def test_kinds_cover_what_is_exported():
-    assert {'zerosnet20', 'zerosnet164', 'zerosnet18', 'zerosnet20_tra', 'multistep_resnet20'} <= set(KINDS)
+def test_the_varied_kinds_have_every_class_of_step_and_block():
+    def classes(names):
+        modules = [module for name in names for module in create(name).modules()]
+        return {type(module) for module in modules if type(module).__module__.startswith('timm_zerosnet')}
+
+    assert classes(VARIED) == classes(KINDS)

@@ -34,6 +34,8 @@ def timm_tests(tmp_path_factory) -> Path:
     return folder / root / 'tests'
 
 
+@pytest.mark.slow
+@pytest.mark.network
 @pytest.mark.timeout(1200)
 def test_timm_models_suite(timm_tests):
     here = TESTS / 'support'

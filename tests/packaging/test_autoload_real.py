@@ -124,6 +124,7 @@ def test_worker_processes_know_the_models(report, where):
     assert report[where] == ['zerosnet20']
 
 
+@pytest.mark.slow
 def test_plugin_first_isolated(installed, switched_off):
     result = installed.result(
         RECORD
@@ -139,6 +140,7 @@ result.update(later=messages(), models=timm.list_models('zerosnet20'))
     assert result == dict(warnings=switched_off['warnings'], later=[], models=['zerosnet20'])
 
 
+@pytest.mark.slow
 def test_runpy_safe_path_and_pytest(installed, tmp_path):
     (tmp_path / 'test_names.py').write_text(
         """
@@ -154,6 +156,7 @@ def test_names():
     installed.run(*safe_path, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', tmp_path)
 
 
+@pytest.mark.slow
 def test_script_under_torchrun(installed, tmp_path):
     # what timm's train.py imports, in its order
     (tmp_path / 'train.py').write_text(
@@ -197,7 +200,8 @@ print(json.dumps(found))
 """
 
 
-@pytest.mark.parametrize('seed', [*range(4), *(pytest.param(i, marks=pytest.mark.slow) for i in range(4, 50))])
+@pytest.mark.slow
+@pytest.mark.parametrize('seed', range(50))
 def test_first_imports_in_four_threads(seed, installed, switched_off, tmp_path):
     """No hang, no thread without the models, no half of them."""
     (tmp_path / 'threads.py').write_text(IN_THREADS, encoding='utf-8')

@@ -12,9 +12,28 @@ from processes import PROC
 
 HERE = TESTS / 'support'
 # a process in a session of its own with a child in yet another one, as torchrun has them
+POPEN = """
+def begin():
+    parent = subprocess.Popen(
+        [sys.executable, '-c', PARENT], start_new_session=True, stdout=subprocess.PIPE, env={'PATH': os.environ['PATH']}
+    )
+    return parent.stdout.readline()
+"""
+# the same, forked, with a child of the same session, as a DataLoader has it
+FORK = """
+import processes
+processes.PRELOADED.clear()
+
+def begin():
+    processes.fork(['-c', 'import os, time\\nif os.fork():\\n' + indent(PARENT, ' ') + 'time.sleep(600)'], 'log')
+    while not Path('log').exists() or not Path('log').read_bytes().endswith(b'\\n'):
+        time.sleep(0.02)
+    return Path('log').read_bytes()
+"""
 INNER = """
 import os, subprocess, sys, time
 from pathlib import Path
+from textwrap import indent
 
 CHILD = 'import time; time.sleep(600)'
 PARENT = f'''
@@ -25,11 +44,7 @@ time.sleep(600)
 '''
 
 def test_first():
-    parent = subprocess.Popen(
-        [sys.executable, '-c', PARENT], start_new_session=True, stdout=subprocess.PIPE, env={'PATH': os.environ['PATH']}
-    )
-    line = parent.stdout.readline()
-    Path('ids.partial').write_bytes(line)
+    Path('ids.partial').write_bytes(begin())
     os.replace('ids.partial', 'ids')
     if os.environ['THEN'] == 'fail':
         raise AssertionError
@@ -42,11 +57,12 @@ def test_second():
     assert len(ids) == 2 and not alive
 """
 
+each_way = pytest.mark.parametrize('way', [POPEN, FORK], ids=['popen', 'fork'])
 pytestmark = pytest.mark.skipif(not PROC.is_dir(), reason='no /proc here')
 
 
-def start(folder, then):
-    (folder / 'test_inner.py').write_text(INNER)
+def start(folder, way, then):
+    (folder / 'test_inner.py').write_text(INNER + way)
     return subprocess.Popen(
         [sys.executable, '-m', 'pytest', '-q', '-p', 'children', '-p', 'no:cacheprovider', 'test_inner.py'],
         cwd=folder,
@@ -71,15 +87,17 @@ def is_alive(process):
         return False
 
 
-def test_children_of_a_test_that_fails_are_gone_in_the_next(tmp_path):
-    with start(tmp_path, 'fail') as process:
+@each_way
+def test_children_of_a_test_that_fails_are_gone_in_the_next(way, tmp_path):
+    with start(tmp_path, way, 'fail') as process:
         output, _ = process.communicate(timeout=120)
     assert '1 failed, 1 passed' in output, output
 
 
+@each_way
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGKILL])
-def test_children_end_with_pytest(number, tmp_path):
-    with start(tmp_path, 'wait') as process:
+def test_children_end_with_pytest(number, way, tmp_path):
+    with start(tmp_path, way, 'wait') as process:
         wait_until((tmp_path / 'ids').is_file)
         ids = (tmp_path / 'ids').read_text().split()
         assert len(ids) == 2 and all(map(is_alive, ids))

@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from places import ROOT
 
 MANIFEST = ROOT / 'weights' / 'manifest.json'
 ROWS = json.loads(MANIFEST.read_text(encoding='utf-8')) if MANIFEST.is_file() else {}
@@ -93,6 +93,7 @@ result = dict(
     assert any(installed.python.parent.glob('timm-zerosnet*'))
 
 
+@pytest.mark.slow
 def test_editable_install_works_and_outlives_its_checkout(new_environment, checkout):
     environment = new_environment()
     environment.install('-e', checkout)

@@ -1,7 +1,8 @@
 """No process that a test starts outlives it, however the test or pytest itself ends; the marks need Linux's ``/proc``.
 
 What a test starts by ``subprocess`` has a mark in its environment, which its own children inherit, in whatever session
-they are. What still has the mark when the test ends is killed; a guard does the same once pytest is gone.
+they are; what it forks leads a session. What has the mark or is in the session when the test ends is killed; a guard
+does the same once pytest is gone.
 """
 
 import itertools
@@ -11,8 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import processes
 import pytest
-from processes import MARK, PROC, kill_marked
+from processes import MARK, PROC, forked, kill_all, kill_marked, of_sessions
 
 NUMBERS = itertools.count()
 GUARD = """
@@ -51,12 +53,16 @@ def ends_its_children(guarded):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(subprocess.Popen, '__init__', init)
+        patch.setattr(processes, 'test_mark', mark)
         yield
     for child in multiprocessing.active_children():
         child.kill()
         child.join()
-    if started:
+    if forked:
+        kill_all(lambda: of_sessions(forked))
+    if started or forked:
         kill_marked(mark)
+    forked.clear()
     for process in started:
         if process.poll() is None:
             process.kill()

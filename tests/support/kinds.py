@@ -20,6 +20,15 @@ KINDS = {
     'lmresnet164': SMALL_CIFAR,
     'multistep_resnet20': dict(method='ab3'),
 }
+VARIED = ('multistep_resnet20', 'zerosnet50_tra', 'lmresnet20')
+"""Between them they have every class of step and of block, both stems, and slopes that are kept."""
+
+
+def slow_but(often):
+    """All kinds as parameters, of which only ``often`` are not slow."""
+    return [pytest.param(name, marks=() if name in often else pytest.mark.slow) for name in KINDS]
+
+
 each_kind = pytest.mark.parametrize('name', KINDS)
 
 

@@ -1,15 +1,13 @@
 """Runs that were killed continue where they were, and nothing else is taken for a run."""
 
-import os
 import shutil
-import signal
-import subprocess
 import time
 
 import pytest
 import torch
 import yaml
 from places import STAND_IN
+from processes import fork
 from small_trainings import (
     LABELS,
     TORCHRUN,
@@ -28,7 +26,7 @@ from timm_zerosnet import train
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize('processes', [1, 2])
+@pytest.mark.parametrize('processes', [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_killed_run_continues_as_if_it_had_not_been_killed(processes, scripts, training_images, tmp_path):
     """The learning rate of the first epoch after a resume was that of epoch 0."""
     launcher = TORCHRUN if processes > 1 else []
@@ -116,12 +114,12 @@ def test_checkpoint_is_safe_from_a_second_kill(half):
     only_under_its_first_name(half)
     before = read_checkpoint(half / 'tmp.pth.tar')['epoch']
     line = ('timm_zerosnet.train', '--continue', half, '--timm-scripts', STAND_IN)
-    process = start(*line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = fork(['-m', *line], half.parent / 'log')
     while not (half / 'last.pth.tar').is_file():
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.kill()
+    process.join()
     assert read_checkpoint(half / 'last.pth.tar')['epoch'] >= before
 
 

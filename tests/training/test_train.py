@@ -1,33 +1,33 @@
 """Trainings, by a stand-in for timm's train.py, and by the real one where TIMM_SCRIPTS names a checkout."""
 
+import os
 import signal
-import subprocess
+import time
 
 import pytest
 import torch
 import yaml
 from places import STAND_IN
+from processes import fork
 from small_trainings import (
     CHECKOUT,
     TORCHRUN,
     command,
     continue_run,
     epochs,
-    kill,
     only_row,
     options,
     read_checkpoint,
     refused,
     rows,
     run,
-    start,
-    wait_for,
     write_images,
 )
 
 from timm_zerosnet.training.resume import only_writer
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_two_processes_train_on_the_cpu(scripts, training_images, tmp_path):
     """The accuracy in the log would not be that of the saved file, whose batch norms differ by process."""
@@ -51,35 +51,31 @@ def test_two_processes_train_on_the_cpu(scripts, training_images, tmp_path):
 def training(scripts, training_images, tmp_path):
     """A process that trains, and the folder of its run, which has its first epoch behind it."""
     line = ['timm_zerosnet.train', *command(scripts)[1:], *options(training_images, tmp_path, 'run', epochs=300)]
-    default = {'preexec_fn': lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # a shell's & ignores it
-    process = start(*line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **default)
-    try:
-        wait_for(process, tmp_path / 'run', 1)
-        yield process, tmp_path / 'run'
-    finally:
-        if process.poll() is None:
-            kill(process)
-        process.stderr.close()
+    process = fork(['-m', *line], tmp_path / 'log')
+    deadline = time.monotonic() + 240
+    while epochs(tmp_path / 'run') < 1:
+        assert process.is_alive() and time.monotonic() < deadline
+        time.sleep(0.01)
+    return process, tmp_path / 'run'
 
 
 def test_two_do_not_train_in_one_folder(training, capsys):
     process, folder = training
     assert continue_run(folder) == 2
     assert f'process {process.pid} is training in {folder}: wait for its end or stop it' in capsys.readouterr().err
-    kill(process)
+    process.kill()
+    process.join()
     with only_writer(folder):
         pass
 
 
-def test_interruption_is_not_taken_for_the_end(training):
+def test_interruption_is_not_taken_for_the_end(training, tmp_path):
     process, folder = training
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
-    assert (
-        process.returncode == 130
-        and '--continue RUN resumes it after its last complete epoch' in error
-        and 'Traceback' not in error
-    )
+    os.kill(process.pid, signal.SIGINT)
+    process.join(60)
+    said = (tmp_path / 'log').read_text()
+    assert process.exitcode == 130 and 'Traceback' not in said
+    assert '--continue RUN resumes it after its last complete epoch' in said
     assert epochs(folder) < 300
 
 

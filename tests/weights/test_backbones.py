@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from made_trainings import SAMPLE, Run
+from made_trainings import SAMPLE, Run, weights_folder  # noqa: F401
 from places import STAND_IN
 from safetensors.torch import load_file
 

@@ -281,7 +281,9 @@ print(json.dumps({name: model_names.create(name).num_classes for name in weights
 """
 
 
-@pytest.mark.parametrize('environment', [{'HF_TOKEN': 'hf_garbage'}, {'HF_HUB_OFFLINE': '1'}], ids=str)
+@pytest.mark.parametrize(
+    'environment', [{'HF_TOKEN': 'hf_garbage'}, pytest.param({'HF_HUB_OFFLINE': '1'}, marks=pytest.mark.slow)], ids=str
+)
 def test_packaged_names_load_without_network_and_home(environment, tmp_path):
     """Dead links, offline mode and a refused token keep nobody from weights that are packaged."""
     (tmp_path / 'file').touch()

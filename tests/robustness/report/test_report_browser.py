@@ -17,7 +17,7 @@ NAMES = ('chromium', 'chromium-browser', 'chromium-headless-shell', 'google-chro
 BROWSER = os.environ.get('CHROMIUM') or next(filter(None, map(shutil.which, NAMES)), None)
 LOOKED_AT = ['one model', 'twelve models', 'imagenet-c', 'a model failed', 'nothing']
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason='no Chromium here; CHROMIUM names one')
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(BROWSER is None, reason='no Chromium here; CHROMIUM names one')]
 
 # the page itself must not run scripts, so it is measured in a frame from outside
 FRAME = """<!DOCTYPE html><meta charset="utf-8"><style>iframe {{ width: {width}px; height: 900px; border: 0 }}</style>
