@@ -1,4 +1,4 @@
-"""The generated tables of README.md and MODEL_CARD.md; a test fails when they and the manifest disagree."""
+"""The generated tables of README.md, MODEL_CARD.md and docs/results.md; a test fails when they and the manifest disagree."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from .. import weights as pretrained
 from .._errors import WeightError
 from .._files import replacing
 from ..robustness.report.comparison_markdown import p_text
+from .models_table import models_table
 
 DATA_NAMES = {'cifar10': 'CIFAR-10', 'cifar100': 'CIFAR-100'}
 
@@ -152,8 +153,8 @@ def trainings_table(path: Path | None = None) -> str:
 
 
 TABLES = {
+    'models': models_table,
     'weights': weights_table,
-    'accuracy': accuracy_table,
     'provenance': provenance_table,
     'reproduction': reproduction_block,
     'pairs': pairs_table,
@@ -174,7 +175,7 @@ def fill(text: str) -> str:
 def documents() -> list[Path]:
     """The files of the checkout that carry generated tables."""
     root = pretrained.PACKAGE.parent
-    return [path for path in (root / 'README.md', root / 'MODEL_CARD.md') if path.is_file()]
+    return [path for path in (root / 'README.md', root / 'MODEL_CARD.md', root / 'docs' / 'results.md') if path.is_file()]
 
 
 def write_tables() -> list[Path]:
