@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PLUGIN, NETWORKS = 'timm_zerosnet', 'zerosnet'
 PACKAGE, TARGET = 'timm', 'timm.models'
-SWITCH = 'TIMM_ZEROSNET_AUTOLOAD'
+SWITCH = f'{PLUGIN.upper()}_AUTOLOAD'
 
 
 def install() -> None:
@@ -161,7 +161,8 @@ def _import_plugin() -> None:
             return  # the plugin is what imports timm, and is about to meet the same error
         blocked = before and 'deadlock' in str(error)
         _report(
-            f'timm-zerosnet: timm does not know its models, because `import {PLUGIN}` failed with {_causes(error)}. '
+            f'{PLUGIN.replace("_", "-")}: timm does not know its models, because `import {PLUGIN}` failed with '
+            f'{_causes(error)}. '
             + (
                 f'Another thread is importing it: import {PLUGIN} once before starting threads. '
                 if blocked

@@ -2,8 +2,7 @@
 
     python benchmarks/accuracy.py --data-dir DIR [--download] [--timm-scripts DIR]
 
-Rows of ``results/accuracy.csv`` whose file has not changed are kept. The table of MODEL_CARD.md is made from it by
-``timm-zerosnet weights tables``.
+Rows of ``results/accuracy.csv`` whose file has not changed are kept. MODEL_CARD.md links to it.
 """
 
 from __future__ import annotations

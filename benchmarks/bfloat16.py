@@ -3,7 +3,7 @@
     python benchmarks/bfloat16.py --data-dir DIR [--limit N] [--models NAME ...]
 
 Rows of ``results/bfloat16.csv`` whose file has not changed are kept, unless they are of fewer images than asked for.
-The table of docs/speed.md is made from it. A processor without bfloat16 instructions takes seven times as long as in
+The table of docs/performance.md is made from it. A processor without bfloat16 instructions takes seven times as long as in
 float32.
 """
 
@@ -24,7 +24,7 @@ from timm_zerosnet.robustness.evaluation import as_floats, data_config, default_
 from timm_zerosnet.weights import manifest
 
 RESULTS = Path(__file__).parent / 'results' / 'bfloat16.csv'
-DOCUMENT = Path(__file__).resolve().parent.parent / 'docs' / 'speed.md'
+DOCUMENT = Path(__file__).resolve().parent.parent / 'docs' / 'performance.md'
 BEGIN, END = '<!-- bfloat16:begin -->', '<!-- bfloat16:end -->'
 MODELS = (
     'zerosnet20.cifar10',

@@ -1,4 +1,4 @@
-"""How far exported networks are from eager ones; writes results/exports.csv and docs/exports.md.
+"""How far exported networks are from eager ones; writes results/exports.csv and its table in docs/performance.md.
 
     python benchmarks/exports.py
 
@@ -28,7 +28,8 @@ import timm_zerosnet  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).parent / 'results' / 'exports.csv'
-DOCUMENT = ROOT / 'docs' / 'exports.md'
+DOCUMENT = ROOT / 'docs' / 'performance.md'
+BEGIN, END = '<!-- exports:begin -->', '<!-- exports:end -->'
 NETWORKS = {
     'zerosnet20': {},
     'zerosnet20_tra': {},
@@ -93,46 +94,6 @@ PATHS: dict[str, Callable[[nn.Module, Tensor], Module]] = {
     'ONNX Runtime': onnx,
     'torch.compile': compiled,
 }
-HEAD = """# Exports
-
-Every network leaves Python by every path of torch's. The table has the largest difference of a logit from the eager
-network's, relative to the largest logit, over batches of {batches} images and sizes
-{cifar} (ImageNet style: {imagenet}):
-the exported network is one, its batch and size are dynamic. `fused` is ONNX after `timm.utils.reparameterize_model`,
-which folds batch norms and b0 into the convolutions. Networks with random weights whose norms have seen a batch; torch
-{torch}. `python benchmarks/exports.py` measures it again.
-
-"""
-TAIL = """
-CIFAR-style networks then take any size from 2 pixels, odd ones too: nothing need be a multiple of four. ImageNet-style
-ones, which halve the size five times, take any from 33 pixels if the example has at least 64. Exporting with dynamic
-sizes needs torch 2.6.
-
-```python
-import timm
-import torch
-from torch.export import Dim
-
-model = timm.create_model('zerosnet20', pretrained=True).eval()
-shapes = {'x': {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}}
-program = torch.export.export(model, (torch.randn(2, 3, 32, 32),), dynamic_shapes=shapes)
-print(program.module()(torch.randn(7, 3, 48, 33)).shape)
-```
-
-```python
-import timm
-import torch
-from torch.export import Dim
-
-model = timm.utils.reparameterize_model(timm.create_model('zerosnet20', pretrained=True).eval())
-shapes = {'x': {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}}
-torch.onnx.export(model, (torch.randn(2, 3, 32, 32),), 'zerosnet20.onnx', dynamo=True, dynamic_shapes=shapes)
-```
-
-`torch.compile(model, fullgraph=True)` makes as many graphs as torch asks for, whatever the depth: for each of training
-and evaluation one for the first batch, one for all other batches, and one for single images. timm's `onnx_export.py`,
-`benchmark.py`, `inference.py` and `validate.py` take our names as they take timm's.
-"""
 
 
 def network(name: str) -> nn.Module:
@@ -172,18 +133,18 @@ def measure(name: str) -> dict[str, str]:
     return row
 
 
-def document(rows: list[dict[str, str]]) -> str:
-    """docs/exports.md."""
+def document(text: str, rows: list[dict[str, str]]) -> str:
+    """The text with its table made anew from the rows of the csv."""
     header = [name for name in rows[0] if name != 'torch']
-    texts = {style: ', '.join(f'{height} x {width}' for height, width in found) for style, found in SIZES.items()}
-    head = HEAD.format(batches=', '.join(map(str, BATCHES)), torch=rows[0]['torch'], **texts)
-    return f'{head}{markdown(header, ([row[name] for name in header] for row in rows))}\n{TAIL}'
+    table = markdown(header, ([row[name] for name in header] for row in rows))
+    before, rest = text.split(BEGIN)
+    return f'{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}'
 
 
 def write(rows: list[dict[str, str]]) -> None:
-    """The csv and the document."""
+    """Write the csv, and the table into the document."""
     write_csv(RESULTS, rows)
-    DOCUMENT.write_text(document(rows), encoding='utf-8')
+    DOCUMENT.write_text(document(DOCUMENT.read_text(encoding='utf-8'), rows), encoding='utf-8')
     print(DOCUMENT)
 
 

@@ -1,4 +1,4 @@
-"""The table of docs/speed.md, from results/throughput-depth20.csv and -depth110.csv.
+"""The table of docs/performance.md, from results/throughput-depth20.csv and -depth110.csv.
 
 Of two networks in the same mode, median and range of the paired ratios; of two modes, the ratio of the median rates.
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from records import markdown, read_csv
 
 RESULTS = Path(__file__).parent / 'results'
-DOCUMENT = Path(__file__).resolve().parent.parent / 'docs' / 'speed.md'
+DOCUMENT = Path(__file__).resolve().parent.parent / 'docs' / 'performance.md'
 DEPTHS = (20, 110)
 BEGIN, END = '<!-- ratios:begin -->', '<!-- ratios:end -->'
 RATIOS = (  # what, our mode, the other network, its mode

@@ -175,7 +175,9 @@ def fill(text: str) -> str:
 def documents() -> list[Path]:
     """The files of the checkout that carry generated tables."""
     root = pretrained.PACKAGE.parent
-    return [path for path in (root / 'README.md', root / 'MODEL_CARD.md', root / 'docs' / 'results.md') if path.is_file()]
+    return [
+        path for path in (root / 'README.md', root / 'MODEL_CARD.md', root / 'docs' / 'results.md') if path.is_file()
+    ]
 
 
 def write_tables() -> list[Path]:
