@@ -31,7 +31,8 @@ def test_the_page_says_what_was_measured():
     for said in (
         f'Trainings of one network are {min(apart):.1f} to {max(apart):.1f} points apart',
         f'the three networks differ by at most {max(max(found) - min(found) for found in means):.1f} points',
-        f'to be better by {-max(low):.1f} to {-min(low):.1f} points, or zerosnet20 by {min(high):.1f} to {max(high):.1f}.',
+        f'to be better by {-max(low):.1f} to {-min(low):.1f} points, '
+        f'or zerosnet20 by {min(high):.1f} to {max(high):.1f}.',
         f'mean of zerosnet20 is {float(clean["difference"]):.2f} above that of lmresnet20',
         f'(p {float(clean["p"]):.2f}, corrected for all eight rows {len(table) * float(clean["p"]):.2f})',
         f'by {pre[0]:.1f} points in suite `zerosnet`, by {pre[1]:.1f} in the noise of `cifar-c`',

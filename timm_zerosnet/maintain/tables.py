@@ -1,4 +1,4 @@
-"""The generated tables of README.md, MODEL_CARD.md and docs/results.md; a test fails when they and the manifest disagree."""
+"""The generated tables of README.md and MODEL_CARD.md; a test fails when they and the manifest disagree."""
 
 from __future__ import annotations
 
