@@ -1,8 +1,8 @@
 """Brings the documents of the repository's root into the site, and the files that its pages link to.
 
 On a repository page ``docs/x.md`` links to ``../MODEL_CARD.md``, and ``README.md`` to ``docs/x.md``. On the site all
-pages lie in one folder, so links are rewritten; a linked file such as ``CITATION.cff`` is copied along. The notebooks of
-``examples/`` become pages with the outputs that are stored in them.
+pages lie in one folder, so links are rewritten; a linked file such as ``CITATION.cff`` is copied along. The notebooks
+of ``examples/`` become pages with the outputs that are stored in them.
 """
 
 from __future__ import annotations
