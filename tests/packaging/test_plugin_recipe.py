@@ -11,7 +11,7 @@ from places import ROOT
 PAGE = (ROOT / 'docs' / 'plugin.md').read_text(encoding='utf-8')
 (NETWORKS,) = re.findall(r'```python\n(.*?)```', PAGE, re.DOTALL)
 INIT = re.search(r'`my_models/__init__\.py` imports the models: `(.*?)`', PAGE)[1]
-LINE = re.search(r'^    (PLUGIN, NETWORKS = .*)$', PAGE, re.MULTILINE)[1]
+LINES = re.findall(r'^    ((?:PLUGIN|NETWORKS) = .*)$', PAGE, re.MULTILINE)
 ENTRY_POINT = re.search(r'^    \[project\.entry-points\."(.+)"\]\n    (.+)$', PAGE, re.MULTILINE)
 
 CODE = """
@@ -37,9 +37,10 @@ def make_plugin(site: Path, name: str, models: str) -> None:
     package.joinpath('__init__.py').write_text(f'{INIT}\n')
     package.joinpath('networks.py').write_text(models.replace('my_net', f'{name}_net'))
     text = (ROOT / 'timm_zerosnet_autoload.py').read_text(encoding='utf-8')
-    text, changed = re.subn(r'^PLUGIN, NETWORKS = .*$', LINE, text, flags=re.MULTILINE)
-    assert changed == 1
-    text = text.replace('my_models', f'{name}_models')
+    for line in LINES:
+        text, changed = re.subn(rf'^{line.split()[0]} = .*$', line, text, flags=re.MULTILINE)
+        assert changed == 1
+    text = text[: text.index('\ndef command()')].replace('my_models', f'{name}_models')
     (site / f'{name}_models_autoload.py').write_text(text, encoding='utf-8')
     group, point = ENTRY_POINT[1], ENTRY_POINT[2].replace('"', '').replace('my_models', f'{name}_models')
     (info := site / f'{name}_models-1.0.dist-info').mkdir()
