@@ -2,7 +2,8 @@
 
     python benchmarks/accuracy.py --data-dir DIR [--download] [--timm-scripts DIR]
 
-Rows of ``results/accuracy.csv`` whose file has not changed are kept. MODEL_CARD.md links to it.
+Rows of ``results/accuracy.csv`` whose file has not changed are kept. The table of MODEL_CARD.md is made from it by
+``timm-zerosnet weights tables``.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     python benchmarks/bfloat16.py --data-dir DIR [--limit N] [--models NAME ...]
 
 Rows of ``results/bfloat16.csv`` whose file has not changed are kept, unless they are of fewer images than asked for.
-The table of docs/performance.md is made from it. A processor without bfloat16 instructions takes seven times as long
-as in float32.
+The table of docs/speed.md is made from it. A processor without bfloat16 instructions takes seven times as long as in
+float32.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
 Each run has a folder of its own in ``--runs``; started again, it does what is left. ``results/robustness`` has the
 reports, ``results/robustness.csv`` one row for each model, ``results/robustness-pairs.csv`` one for each pair of
 ``zerosnet20`` with another network, ``results/robustness-trainings.csv`` one for each such pair if both were
-trained several times, clean accuracy included. ``timm-zerosnet weights tables`` makes the tables of
-the pairs and of the trainings in docs/results.md, ``benchmarks/trainings.py`` its picture.
+trained several times, clean accuracy included. ``timm-zerosnet weights tables`` makes the model card's table of the
+pairs and the README's of the trainings, ``benchmarks/trainings.py`` its picture.
 """
 
 from __future__ import annotations

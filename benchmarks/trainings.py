@@ -1,4 +1,4 @@
-"""The picture of the noise benchmark: a dot for each training, a line for their mean (results/robustness.csv).
+"""The picture of the README's noise benchmark: a dot for each training, a line for their mean (results/robustness.csv).
 
 python benchmarks/trainings.py
 """

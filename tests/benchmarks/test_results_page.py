@@ -3,19 +3,27 @@
 import csv
 
 import numpy as np
-import trainings
 from places import ROOT
 
 
 def rows(name):
-    with trainings.SOURCE.with_name(name).open(newline='', encoding='utf-8') as file:
+    with (ROOT / 'benchmarks' / 'results' / name).open(newline='', encoding='utf-8') as file:
         return list(csv.DictReader(file))
+
+
+def trainings(part):
+    """Accuracy under noise of each training of each network."""
+    found = {}
+    for row in rows('robustness.csv'):
+        if row['part'] == part:
+            found.setdefault(row['model'].split('_seed')[0], []).append(100 - float(row['mean_error']))
+    return found
 
 
 def test_the_page_says_what_was_measured():
     table = rows('robustness-trainings.csv')
     noisy = [row for row in table if not row['part'].endswith('-clean')]
-    every = [trainings.accuracies(part) for part in dict.fromkeys(row['part'] for row in noisy)]
+    every = [trainings(part) for part in dict.fromkeys(row['part'] for row in noisy)]
     three = [[values for values in found.values() if len(values) > 1] for found in every]
     apart = [max(values) - min(values) for groups in three for values in groups]
     means = [[np.mean(values) for values in groups] for groups in three]
