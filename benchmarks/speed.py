@@ -1,4 +1,4 @@
-"""The table of docs/performance.md, from results/throughput-depth20.csv and -depth110.csv.
+"""The table of docs/speed.md, from results/throughput-depth20.csv and -depth110.csv.
 
 Of two networks in the same mode, median and range of the paired ratios; of two modes, the ratio of the median rates.
 

@@ -6,7 +6,6 @@ Everything runs in an environment where the wheel is installed, and nothing of o
 import json
 import os
 import re
-import shutil
 import sys
 
 import pytest
@@ -18,7 +17,7 @@ from huggingface_hub import HfApi, ModelCard
 from timm_zerosnet import weights as pretrained
 from timm_zerosnet.maintain import publish as publishing
 from timm_zerosnet.maintain.release import install_command
-from timm_zerosnet.weights import RECIPES, WEIGHTS
+from timm_zerosnet.weights import RECIPES
 
 ROWS = {name: pretrained.manifest()[name] for name in pretrained.own_weights()}
 NAME = 'zerosnet20.cifar10'
@@ -166,7 +165,7 @@ if __name__ == '__main__':
 """
 
 
-def test_every_block_of_the_cards_runs(hub, settings, distributions, new_environment, checkout, tmp_path):
+def test_every_block_of_the_cards_runs(hub, settings, distributions, new_environment, tmp_path):
     """The first example of a card would not run: the console blocks in a new environment, then the Python blocks."""
     environment = new_environment()
     cards = {name: ModelCard(hub.repos[f'org/{name}'].files['README.md'].decode()).text for name in ROWS}
@@ -187,9 +186,8 @@ def test_every_block_of_the_cards_runs(hub, settings, distributions, new_environ
     for name, found in blocks.items():
         install, train = (block for language, block in found if language == 'console')
         if name == next(iter(ROWS)):
-            shutil.copytree(WEIGHTS, checkout / 'weights', dirs_exist_ok=True)
-            # before there is a public address the command is one of a checkout, which needs no index to build from
-            succeed(['bash', '-ec', install], checkout, PIP_NO_BUILD_ISOLATION='0', **shell)
+            # before there is a public address it is a command for a checkout
+            succeed(['bash', '-ec', install], RECIPES.parent, PIP_NO_BUILD_ISOLATION='0', **shell)
             assert list(environment.site.glob('timm_zerosnet-*.dist-info'))
         assert install == f'{install_command()}\n'
         arguments = json.loads(succeed(['bash', '-ec', train], environment.empty, **shell).stdout.splitlines()[-1])
