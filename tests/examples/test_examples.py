@@ -19,7 +19,11 @@ RESULTS = {
 def kinds(cells):
     """Which outputs each code cell has; warnings and progress bars on stderr are not shown."""
     return [
-        sorted('picture' if 'image/png' in output.get('data', {}) else 'text' for output in cell['outputs'])
+        sorted(
+            'picture' if 'image/png' in output.get('data', {}) else 'text'
+            for output in cell['outputs']
+            if output.get('name') != 'stderr'
+        )
         for cell in cells
         if cell['cell_type'] == 'code'
     ]

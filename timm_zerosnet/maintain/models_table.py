@@ -20,7 +20,7 @@ SKIP_CONNECTIONS = {
 
 def _family(model: str) -> tuple[str, int]:
     """Split the name of a network, ``zerosnet20_tra``, into ``zerosnet_tra`` and 20."""
-    before, depth, after = re.fullmatch(r'(\D+)(\d+)(\D*)', model).groups()  # type: ignore[union-attr]
+    before, depth, after = re.split(r'(\d+)', model)
     return before + after, int(depth)
 
 
@@ -48,7 +48,7 @@ def models_table() -> str:
     lines = []
     for family, skip in SKIP_CONNECTIONS.items():
         models = {model for model in default_cfgs if _family(model)[0] == family}
-        name = f'`{family.replace("_tra", "N_tra")}`' if family.endswith('_tra') else f'`{family}N`'
+        name = f'`{family.removesuffix("_tra")}N{"_tra" if family.endswith("_tra") else ""}`'
         lines.append([name, _depths(family, 32), _depths(family, 224), skip, _best(models, rows)])
     for model in dict.fromkeys(name.split('.')[0] for name in rows):
         if model not in default_cfgs:
