@@ -25,7 +25,7 @@ from timm_zerosnet.robustness.evaluation import as_floats, data_config, default_
 from timm_zerosnet.weights import manifest
 
 RESULTS = Path(__file__).parent / 'results' / 'bfloat16.csv'
-DOCUMENT = Path(__file__).resolve().parent.parent / 'docs' / 'speed.md'
+DOCUMENT = Path(__file__).resolve().parent.parent / 'docs' / 'performance.md'
 MODELS = (
     'zerosnet20.cifar10',
     'preresnet20.cifar10',

@@ -1,4 +1,4 @@
-"""Differences between exported and eager networks; writes results/exports.csv and docs/exports.md.
+"""Differences between exported and eager networks; writes results/exports.csv and its table in docs/performance.md.
 
     python benchmarks/exports.py
 
@@ -18,7 +18,7 @@ from typing import Any, Callable
 
 import timm
 import torch
-from records import write_csv
+from records import replace_table, write_csv
 from timm.utils import reparameterize_model
 from torch import Tensor, nn
 from torch.export import Dim
@@ -29,7 +29,7 @@ from timm_zerosnet._markdown import markdown_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).parent / 'results' / 'exports.csv'
-DOCUMENT = ROOT / 'docs' / 'exports.md'
+DOCUMENT = ROOT / 'docs' / 'performance.md'
 NETWORKS: dict[str, dict[str, Any]] = {
     'zerosnet20': {},
     'zerosnet20_tra': {},
@@ -94,46 +94,6 @@ PATHS: dict[str, Callable[[nn.Module, Tensor], Module]] = {
     'ONNX Runtime': onnx,
     'torch.compile': compiled,
 }
-HEAD = """# Exports
-
-Every network leaves Python by every path of torch's. The table has the largest difference of a logit from the eager
-network's, relative to the largest logit, over batches of {batches} images and sizes
-{cifar} (ImageNet style: {imagenet}):
-the exported network is one, its batch and size are dynamic. `fused` is ONNX after `timm.utils.reparameterize_model`,
-which folds batch norms and b0 into the convolutions. Networks with random weights whose norms have seen a batch; torch
-{torch}. `python benchmarks/exports.py` measures it again.
-
-"""
-TAIL = """
-CIFAR-style networks then take any size from 2 pixels, odd ones too: nothing need be a multiple of four. ImageNet-style
-ones, which halve the size five times, take any from 33 pixels if the example has at least 64. Exporting with dynamic
-sizes needs torch 2.6.
-
-```python
-import timm
-import torch
-from torch.export import Dim
-
-model = timm.create_model('zerosnet20', pretrained=True).eval()
-shapes = {'x': {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}}
-program = torch.export.export(model, (torch.randn(2, 3, 32, 32),), dynamic_shapes=shapes)
-print(program.module()(torch.randn(7, 3, 48, 33)).shape)
-```
-
-```python
-import timm
-import torch
-from torch.export import Dim
-
-model = timm.utils.reparameterize_model(timm.create_model('zerosnet20', pretrained=True).eval())
-shapes = {'x': {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}}
-torch.onnx.export(model, (torch.randn(2, 3, 32, 32),), 'zerosnet20.onnx', dynamo=True, dynamic_shapes=shapes)
-```
-
-`torch.compile(model, fullgraph=True)` makes as many graphs as torch asks for, whatever the depth: for each of training
-and evaluation one for the first batch, one for all other batches, and one for single images. timm's `onnx_export.py`,
-`benchmark.py`, `inference.py` and `validate.py` take our names as they take timm's.
-"""
 
 
 def network(name: str) -> nn.Module:
@@ -175,18 +135,17 @@ def measure(name: str) -> dict[str, str]:
     return row
 
 
-def document(rows: list[dict[str, str]]) -> str:
-    """The text of docs/exports.md."""
+def document(text: str, rows: list[dict[str, str]]) -> str:
+    """The text with its table made anew from the rows of the csv."""
     header = [name for name in rows[0] if name != 'torch']
-    texts = {style: ', '.join(f'{height} x {width}' for height, width in found) for style, found in SIZES.items()}
-    head = HEAD.format(batches=', '.join(map(str, BATCHES)), torch=rows[0]['torch'], **texts)
-    return f'{head}{markdown_table(header, ([row[name] for name in header] for row in rows))}\n{TAIL}'
+    table = markdown_table(header, ([row[name] for name in header] for row in rows))
+    return replace_table(text, 'exports', table)
 
 
 def write(rows: list[dict[str, str]]) -> None:
-    """Write the csv file and the document."""
+    """Write the csv, and the table into the document."""
     write_csv(RESULTS, rows)
-    DOCUMENT.write_text(document(rows), encoding='utf-8')
+    DOCUMENT.write_text(document(DOCUMENT.read_text(encoding='utf-8'), rows), encoding='utf-8')
     print(DOCUMENT)
 
 

@@ -15,7 +15,7 @@ from records import read_csv, replace_table
 from timm_zerosnet._markdown import markdown_table
 
 RESULTS = Path(__file__).parent / 'results'
-DOCUMENT = Path(__file__).resolve().parent.parent / 'docs' / 'speed.md'
+DOCUMENT = Path(__file__).resolve().parent.parent / 'docs' / 'performance.md'
 DEPTHS = (20, 110)
 RATIOS = (  # what is compared, the mode of zerosnet, the other network, its mode
     ('inference', 'infer', 'authors:{}', 'infer'),

@@ -17,6 +17,7 @@ from places import STAND_IN
 
 from timm_zerosnet import weights
 from timm_zerosnet.maintain import publish as publishing
+from timm_zerosnet.maintain.release import install_command
 from timm_zerosnet.weights import RECIPES
 
 ROWS = {name: weights.manifest()[name] for name in weights.own_weights()}
@@ -190,9 +191,10 @@ def test_every_block_of_the_cards_runs(hub, settings, distributions, new_environ
     for name, found in blocks.items():
         install, train = (block for language, block in found if language == 'console')
         if name == next(iter(ROWS)):
-            succeed(['bash', '-ec', install], environment.empty, **shell)
-            assert (environment.site / 'timm_zerosnet' / '__init__.py').is_file()
-        assert install == 'pip install timm-zerosnet\n'
+            # before there is a public address it is a command for a checkout
+            succeed(['bash', '-ec', install], RECIPES.parent, PIP_NO_BUILD_ISOLATION='0', **shell)
+            assert list(environment.site.glob('timm_zerosnet-*.dist-info'))
+        assert install == f'{install_command()}\n'
         arguments = json.loads(succeed(['bash', '-ec', train], environment.empty, **shell).stdout.splitlines()[-1])
         assert arguments[arguments.index('--model') + 1].split('.')[0] == name.split('.')[0]
         (recipe,) = (block for language, block in found if language == 'yaml')

@@ -23,6 +23,7 @@ from timm_zerosnet.cifar import DATA_SETS
 from timm_zerosnet.maintain import cards
 from timm_zerosnet.maintain import publish as publishing
 from timm_zerosnet.maintain.publish import PublishError, publish
+from timm_zerosnet.maintain.release import install_command
 from timm_zerosnet.robustness.data import load_labelled
 from timm_zerosnet.weights import RECIPES, WEIGHTS
 from timm_zerosnet.zerosnet import FAMILIES
@@ -115,11 +116,11 @@ def test_card_says_what_the_manifest_says(name, folders):
     assert entry['results'][0]['dataset']['type'] == data
     text = card.text
     recipe = (RECIPES / row['recipe']).read_text(encoding='utf-8').strip()
-    for part in (row['command'], recipe, f'{row["parameters"]:,}', row['hardware'], 'pip install timm-zerosnet'):
+    for part in (row['command'], recipe, f'{row["parameters"]:,}', row['hardware'], install_command()):
         assert part in text, part
     for title in ('Install', 'Use', 'Architecture', 'Accuracy', 'Training', 'Intended use', 'Limits', 'Citation'):
         assert f'\n## {title}\n' in text
-    assert "It is the last epoch's, whichever was best" in text
+    assert 'The weight is that of the last epoch' in text
     assert '$' not in text and str(WEIGHTS.parent) not in text
     assert yaml.safe_load(card.data.to_yaml())['model-index'][0]['name'] == name
 

@@ -13,6 +13,7 @@ from ..cifar import DEVIATIONS
 from ..methods import parse_method
 from ..zerosnet import DEPTHS, FAMILIES, default_cfgs
 from . import tables
+from .release import install_command, install_place
 
 TEMPLATE = Path(__file__).with_name('card.md')
 HUB_DATA = {'cifar10': 'uoft-cs/cifar10', 'cifar100': 'uoft-cs/cifar100'}
@@ -112,5 +113,7 @@ def model_card(name: str, repo_id: str) -> ModelCard:
         command=tables.reproduction_block({name: row}),
         recipe=recipe.stem,
         recipe_text=recipe.read_text(encoding='utf-8').strip(),
+        install=install_command(),
+        place=install_place(),
     )
     return ModelCard(f'---\n{metadata.to_yaml()}\n---\n{text}')

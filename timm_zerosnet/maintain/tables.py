@@ -15,6 +15,7 @@ from .._errors import WeightError
 from .._files import replacing
 from .._markdown import escape, markdown_table
 from ..robustness.report.comparison_markdown import p_text
+from .models_table import models_table
 
 DATA_NAMES = {'cifar10': 'CIFAR-10', 'cifar100': 'CIFAR-100'}
 
@@ -176,8 +177,8 @@ def trainings_table(path: Path | None = None) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    'models': models_table,
     'weights': weights_table,
-    'accuracy': accuracy_table,
     'provenance': provenance_table,
     'reproduction': reproduction_block,
     'pairs': pairs_table,
@@ -198,7 +199,9 @@ def fill(text: str) -> str:
 def documents() -> list[Path]:
     """The files of the checkout that carry generated tables."""
     root = weights.PACKAGE.parent
-    return [path for path in (root / 'README.md', root / 'MODEL_CARD.md') if path.is_file()]
+    return [
+        path for path in (root / 'README.md', root / 'MODEL_CARD.md', root / 'docs' / 'results.md') if path.is_file()
+    ]
 
 
 def write_tables() -> list[Path]:

@@ -17,7 +17,7 @@ def integer(what: str, value: Any, least: int = 0, most: int | None = None) -> i
         ValueError: for one out of range.
     """
     bounds = f'>= {least}' if most is None else f'from {least} to {_power(most)}'
-    if isinstance(value, bool) or getattr(value, 'dtype', None) is torch.bool:
+    if isinstance(value, (bool, np.bool_)) or getattr(value, 'dtype', None) is torch.bool:
         raise TypeError(f'{what}: expected an integer {bounds}, got {value!r}')
     try:
         found = operator.index(value)

@@ -1,0 +1,56 @@
+"""The README's table of the networks, made from the registered names and the manifest."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from .. import weights
+from .._markdown import markdown_table
+from ..zerosnet import default_cfgs
+
+SKIP_CONNECTIONS = {
+    'zerosnet': 'zero-stable, lambda = -9/5',
+    'zerosnet_tra': 'zero-stable family, one learned lambda in each block',
+    'preresnet': 'forward Euler (PreActResNet)',
+    'lmresnet': 'LM-ResNet, one learned k in each block',
+    'multistep_resnet': 'any multistep method, by `method=`',
+}
+
+
+def _family(model: str) -> tuple[str, int]:
+    """Split the name of a network, ``zerosnet20_tra``, into ``zerosnet_tra`` and 20."""
+    before, depth, after = re.split(r'(\d+)', model)
+    return before + after, int(depth)
+
+
+def _depths(family: str, size: int) -> str:
+    found = [
+        depth
+        for model, cfg in default_cfgs.items()
+        for name, depth in [_family(model)]
+        if name == family and cfg.default.input_size[-1] == size
+    ]
+    return ' '.join(map(str, sorted(found))) or '-'
+
+
+def _best(models: set[str], rows: dict[str, dict[str, Any]]) -> str:
+    found = [name for name, row in rows.items() if name.split('.')[0] in models and row['data'] == 'cifar10']
+    if not found:
+        return '-'
+    best = max(found, key=lambda name: rows[name]['top1'])
+    return f'`{best}`, {rows[best]["top1"]:.2f} %'
+
+
+def models_table() -> str:
+    """Return a row for each family, and one for each of timm's own networks that has a packaged weight."""
+    rows = weights.manifest()
+    lines = []
+    for family, skip in SKIP_CONNECTIONS.items():
+        models = {model for model in default_cfgs if _family(model)[0] == family}
+        name = f'`{family.removesuffix("_tra")}N{"_tra" if family.endswith("_tra") else ""}`'
+        lines.append([name, _depths(family, 32), _depths(family, 224), skip, _best(models, rows)])
+    for model in dict.fromkeys(name.split('.')[0] for name in rows):
+        if model not in default_cfgs:
+            lines.append([f"timm's `{model}`", '-', '-', 'a baseline', _best({model}, rows)])
+    return markdown_table(('network', 'N, 32 px', 'N, 224 px', 'skip connection', 'best weight, top-1'), lines)
