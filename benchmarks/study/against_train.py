@@ -53,7 +53,7 @@ def options_of(recipe: Recipe, epochs: int) -> dict:
         'sched': 'poly',
         'decay_rate': 1.0,
         'sched_on_updates': True,
-        'warmup_epochs': recipe.warmup * epochs,
+        'warmup_epochs': round(recipe.warmup * epochs),
         'warmup_lr': 0.0,
         'min_lr': 0.0,
         'train_crop_mode': 'pad4',
@@ -84,7 +84,8 @@ def main() -> None:
     parser.add_argument('--only', choices=['study', 'train'])
     parser.add_argument('--one', type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    recipe = replace(RECIPE, sizes=((args.size, 1.0),), noises=())
+    warmup = max(1, round(RECIPE.warmup * args.epochs)) / args.epochs  # train.py's is a whole number of epochs
+    recipe = replace(RECIPE, sizes=((args.size, 1.0),), noises=(), warmup=warmup)
     if args.one is not None:
         torch.set_num_threads(1)
         with tempfile.TemporaryDirectory() as folder:

@@ -1,0 +1,76 @@
+"""Answer the questions of the study from its tables: a csv of statistics with intervals, a figure for each question.
+
+python benchmarks/study/analyse.py
+python benchmarks/study/analyse.py --pilot
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+if __name__ == '__main__':
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from matplotlib import rc_context
+from records import read_csv, save, write_csv
+
+from study import figures
+from study.commands import RESULTS
+from study.questions import correlations, failures, lengths, regression, stable_against_unstable
+
+DOCS = Path(__file__).resolve().parents[2] / 'docs'
+STYLE = {'svg.hashsalt': 'timm-zerosnet', 'font.size': 9}
+
+
+def main() -> int:
+    """The command; 2 without a table to read."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--csv', type=Path, help='default: benchmarks/results/stability_study.csv or _pilot.csv')
+    parser.add_argument('--pilot', action='store_true', help='rank correlations between lengths and seeds')
+    parser.add_argument('--out', type=Path, help='folder of the figures, default: docs')
+    args = parser.parse_args()
+    path = args.csv or RESULTS / f'stability_{"pilot" if args.pilot else "study"}.csv'
+    if not path.is_file():
+        parser.error(f'--csv: expected a table that run.py has written, got {path}, which does not exist')
+    rows = read_csv(path)
+    if args.pilot:
+        write_csv(path.with_name(f'{path.stem}_ranks.csv'), _rounded(lengths(rows)))
+        return 0
+    groups: dict[tuple[str, int], list[dict[str, str]]] = {}
+    for row in rows:
+        if row['split'] == 'test':
+            groups.setdefault((row['data'], int(row['depth'])), []).append(row)
+    answers = [
+        {'data': data, 'depth': depth, 'runs': len(kept)} | answer
+        for (data, depth), kept in groups.items()
+        for answer in (*correlations(kept), *stable_against_unstable(kept), *regression(kept))
+    ]
+    if not answers:
+        parser.error(f'{path}: expected runs of at least 4 sets on test images, got {len(rows)} rows of fewer')
+    write_csv(path.with_name(f'{path.stem}_answers.csv'), _rounded(answers))
+    main_group = max(groups, key=lambda key: len(groups[key]))
+    for name, error, off in failures(groups[main_group]):
+        direction = 'worse' if off > 0 else 'better'
+        print(f'{name}: {error:.2f} % error, {abs(off):.0f} ranks {direction} than its largest modulus says')
+    with rc_context(STYLE):
+        kept, drawn = groups[main_group], {}
+        for question in (figures.largest_modulus, figures.parasitic_radius, figures.scale):
+            drawn[question.__name__] = question(kept)
+        for (data, depth), others in groups.items():
+            if data == main_group[0] and depth > main_group[1]:
+                drawn['depth'] = figures.depth(kept, others)
+        for name, figure in drawn.items():
+            target = (args.out or DOCS) / f'study-{name.replace("_", "-")}.svg'
+            save(figure, target)
+            print(target)
+    return 0
+
+
+def _rounded(answers: list[dict]) -> list[dict]:
+    return [{k: f'{v:.4g}' if isinstance(v, float) else v for k, v in answer.items()} for answer in answers]
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""One figure for each question of the study, in colours that those who confuse red and green tell apart."""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from study.intervals import by_set
+from study.questions import OUTCOMES, Row, same_roots
+
+STABLE, UNSTABLE, INK = '#0072b2', '#d55e00', '#444444'
+MARKS = {True: ('o', STABLE, 'zero-stable'), False: ('^', UNSTABLE, 'not zero-stable')}
+
+
+def _points(axes, rows: Sequence[Row], column: str, outcome: str) -> None:
+    """A point for each run, a larger one for the mean of a set."""
+    values = by_set(rows, OUTCOMES[outcome])
+    place = {row['set']: (float(row[column]), row['zero_stable'] == '1') for row in rows}
+    for stable, (mark, colour, label) in MARKS.items():
+        names = [name for name in values if place[name][1] == stable]
+        for name in names:
+            axes.plot([place[name][0]] * len(values[name]), values[name], mark, color=colour, ms=3, alpha=0.4)
+        means = [np.mean(values[name]) for name in names]
+        axes.plot([place[name][0] for name in names], means, mark, color=colour, ms=6, mec='white', label=label)
+    axes.set_ylabel(f'{outcome}, % (points)' if 'gap' in outcome else f'{outcome}, %')
+
+
+def largest_modulus(rows: Sequence[Row]) -> Figure:
+    """Does the largest modulus predict error, gap and noise?"""
+    figure = Figure(figsize=(10.5, 3.4), layout='constrained')
+    for axes, outcome in zip(figure.subplots(1, 3), OUTCOMES, strict=True):
+        _points(axes, rows, 'spectral_radius', outcome)
+        axes.axvline(1, color=INK, lw=0.8, ls=':')
+        axes.set_xlabel('largest modulus of the roots')
+    figure.axes[0].legend(frameon=False)
+    return figure
+
+
+def parasitic_radius(rows: Sequence[Row]) -> Figure:
+    """Among zero-stable methods the largest modulus is 1: does the second one tell them apart?"""
+    kept = [row for row in rows if row['zero_stable'] == '1' and row['parasitic_radius'] != '']
+    figure = Figure(figsize=(10.5, 3.4), layout='constrained')
+    for axes, outcome in zip(figure.subplots(1, 3), OUTCOMES, strict=True):
+        _points(axes, kept, 'parasitic_radius', outcome)
+        axes.set_xlabel('parasitic radius, stable methods')
+    return figure
+
+
+def scale(rows: Sequence[Row]) -> Figure:
+    """Equal roots, another b0: is it the roots?"""
+    figure = Figure(figsize=(6.5, 3.6), layout='constrained')
+    axes = figure.subplots()
+    found = same_roots(rows)
+    for i, family in enumerate(dict.fromkeys(entry[0] for entry in found)):
+        points = [entry for entry in found if entry[0] == family]
+        colour = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#555555')[i % 5]
+        spread = [0 if np.isnan(entry[3]) else entry[3] for entry in points]
+        axes.errorbar(
+            [e[1] for e in points], [e[2] for e in points], spread, color=colour, marker='o', ms=4, label=family
+        )
+    axes.set(xlabel='b0', ylabel='test error, %', xscale='log')
+    if found:
+        axes.legend(frameon=False, title='roots of', loc='upper left', bbox_to_anchor=(1, 1))
+    return figure
+
+
+def depth(shallow: Sequence[Row], deep: Sequence[Row]) -> Figure:
+    """The same sets at two depths: does instability need depth to show?"""
+    figure = Figure(figsize=(6.5, 3.8), layout='constrained')
+    axes = figure.subplots()
+    first, second = (by_set(rows, OUTCOMES['test error']) for rows in (shallow, deep))
+    stable = {row['set']: row['zero_stable'] == '1' for row in deep}
+    labelled = set()
+    for name in first.keys() & second.keys():
+        mark, colour, label = MARKS[stable[name]]
+        x, y = np.mean(first[name]), np.mean(second[name])
+        axes.plot(x, y, mark, color=colour, label=None if label in labelled else label)
+        axes.annotate(name, (x, y), xytext=(4, 3), textcoords='offset points', fontsize=7, color=INK)
+        labelled.add(label)
+    axes.axline((20, 20), slope=1, color=INK, lw=0.8, ls=':')
+    axes.set(xlabel='test error at the smaller depth, %', ylabel='test error at the larger depth, %')
+    if labelled:
+        axes.legend(frameon=False)
+    return figure

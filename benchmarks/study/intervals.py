@@ -1,0 +1,146 @@
+"""Rank correlations, differences and regressions over coefficient sets, with intervals over sets and seeds.
+
+A set is a sample of its seeds. An interval comes from resampling sets with replacement and, within each drawn set, its
+seeds with replacement: it covers another choice of methods and other trainings. With two or three seeds the spread
+within a set comes out too small; that between sets is the larger one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+RESAMPLES = 2000
+Array = NDArray[np.float64]
+Statistic = Callable[[Array, Array], Array]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A statistic with its 95 % interval.
+
+    Args:
+        value: Of the sets as they are, each the mean of its seeds; NaN where it is not defined.
+        low: The 2.5th percentile of the resamples in which it is defined.
+        high: The 97.5th.
+        sets: How many sets it rests on.
+        ties: How many pairs of sets share a value of the predictor; 0 where there is none.
+    """
+
+    value: float
+    low: float
+    high: float
+    sets: int
+    ties: int = 0
+
+
+def ranks(x: Array) -> Array:
+    """Mid-ranks along the axis of the sets, the last but one of three or the last of two; shape as ``x``."""
+    return np.asarray(rankdata(x, axis=1), dtype=float)
+
+
+def _pearson(x: Array, y: Array) -> Array:
+    x, y = x - x.mean(1, keepdims=True), y - y.mean(1, keepdims=True)
+    with np.errstate(invalid='ignore'):
+        return np.asarray((x * y).sum(1) / np.sqrt((x * x).sum(1) * (y * y).sum(1)))
+
+
+def spearman(x: Array, y: Array) -> Array:
+    """Spearman's rank correlation of each row, mid-ranks for ties; NaN where either is constant. Shapes (n, sets)."""
+    return _pearson(ranks(x), ranks(y))
+
+
+def kendall(x: Array, y: Array) -> Array:
+    """Kendall's tau-b of each row, which allows for ties; NaN where either is constant. Shapes (n, sets)."""
+    first, second = (np.sign(z[:, :, None] - z[:, None, :]).reshape(len(z), -1) for z in (x, y))
+    with np.errstate(invalid='ignore'):
+        return np.asarray((first * second).sum(1) / np.sqrt((first * first).sum(1) * (second * second).sum(1)))
+
+
+def tied_pairs(x: Array) -> int:
+    """Pairs of equal values in an array of shape (sets,)."""
+    counts = np.unique(x, return_counts=True)[1]
+    return int((counts * (counts - 1) // 2).sum())
+
+
+def estimate(
+    predictors: Mapping[str, Sequence[float]],
+    outcomes: Mapping[str, Sequence[float]],
+    statistic: Statistic,
+    seed: int = 0,
+) -> Estimate:
+    """A statistic of predictors (one row for each set) and mean outcomes, with its interval.
+
+    Args:
+        predictors: Of each set, all of one length p.
+        outcomes: Of each set, one number for each seed.
+        statistic: Takes predictors, shape (n, sets, p), or (n, sets) where p is 1, and outcomes, shape (n, sets);
+            gives shape (n,).
+        seed: Of the resampling.
+
+    Raises:
+        ValueError: if the sets of both differ, or there are fewer than three.
+    """
+    if predictors.keys() != outcomes.keys() or len(predictors) < 3:
+        raise ValueError(f'expected at least 3 sets, the same in both, got {len(predictors)} and {len(outcomes)}')
+    names = list(predictors)
+    x = np.array([predictors[name] for name in names], dtype=float)
+    x = x[:, 0] if x.shape[1] == 1 else x
+    counts = np.array([len(outcomes[name]) for name in names])
+    values = np.full((len(names), counts.max()), np.nan)
+    for i, name in enumerate(names):
+        values[i, : counts[i]] = outcomes[name]
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(len(names), size=(RESAMPLES, len(names)))
+    seeds = (rng.random((*drawn.shape, counts.max())) * counts[drawn][..., None]).astype(int)
+    used = np.arange(counts.max()) < counts[drawn][..., None]  # as many draws as the set has seeds
+    y = np.where(used, values[drawn[..., None], seeds], 0).sum(-1) / counts[drawn]
+    found = statistic(x[drawn], y)
+    low, high = (np.nan, np.nan) if np.isnan(found).all() else np.nanpercentile(found, [2.5, 97.5])
+    value = statistic(x[None], np.nanmean(values, axis=1)[None])[0]
+    return Estimate(float(value), float(low), float(high), len(names), tied_pairs(x) if x.ndim == 1 else 0)
+
+
+def mean_difference(groups: Array, y: Array) -> Array:
+    """Mean outcome where ``groups`` is 1 less that where it is 0; NaN where either is empty. Shapes (n, sets)."""
+    with np.errstate(invalid='ignore'):
+        return np.asarray((groups * y).sum(1) / groups.sum(1) - ((1 - groups) * y).sum(1) / (1 - groups).sum(1))
+
+
+def residuals(x: Array, y: Array) -> Array:
+    """What the best linear function of the ranks of ``x`` leaves of the ranks of ``y``, positive where ``y`` is larger.
+
+    Args:
+        x: Predictors, shape (n, sets) or (n, sets, p).
+        y: Outcomes, shape (n, sets).
+
+    Returns:
+        Shape (n, sets).
+    """
+    x, y = ranks(x.reshape(*y.shape, -1)), ranks(y)
+    design = np.concatenate([np.ones((*y.shape, 1)), x], axis=-1)
+    return np.asarray(y - (design @ (np.linalg.pinv(design) @ y[..., None]))[..., 0])
+
+
+def explained(x: Array, y: Array) -> Array:
+    """Share of the variance of the ranks of ``y`` that a linear function of the ranks of ``x`` explains, 0 to 1."""
+    with np.errstate(invalid='ignore', divide='ignore'):  # outcomes that are all equal have nothing to explain
+        share = 1 - residuals(x, y).var(1) / ranks(y).var(1)
+    return np.where(np.isfinite(share), share, np.nan)
+
+
+def explained_beyond(columns: int) -> Statistic:
+    """What predictors after the first ``columns`` add to ``explained``; never negative but for rounding."""
+    return lambda x, y: explained(x, y) - explained(x[..., :columns], y)
+
+
+def by_set(rows: Sequence[Mapping[str, Any]], figure: Callable[[Mapping[str, Any]], float]) -> dict[str, list[float]]:
+    """A figure of every run, by the name of its set."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        found.setdefault(row['set'], []).append(figure(row))
+    return found

@@ -1,0 +1,163 @@
+"""What is asked of the study's table, and the answers: statistics with intervals over sets and seeds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from itertools import combinations
+from typing import Any, Callable, Mapping, Sequence
+
+import numpy as np
+
+from study.intervals import (
+    Estimate,
+    by_set,
+    estimate,
+    explained,
+    explained_beyond,
+    kendall,
+    mean_difference,
+    residuals,
+    spearman,
+)
+
+Row = Mapping[str, str]
+NOISES = ('rand_0.2_accuracy', 'randn_0.1_accuracy', 'uniform_0.1_accuracy')
+OUTCOMES: dict[str, Callable[[Row], float]] = {
+    'test error': lambda row: 100 - float(row['test_accuracy']),
+    'generalisation gap': lambda row: float(row['train_accuracy']) - float(row['test_accuracy']),
+    'error under noise': lambda row: 100 - float(np.mean([float(row[name]) for name in NOISES])),
+}
+"""What a run is judged by, percentage points; less is better. The gap is training less test accuracy."""
+RADII = {  # predictor: (column, which sets have it and are compared)
+    'largest modulus': ('spectral_radius', lambda row: True),
+    'largest modulus, unstable sets': ('spectral_radius', lambda row: row['zero_stable'] == '0'),
+    'parasitic radius': ('parasitic_radius', lambda row: row['parasitic_radius'] != ''),
+    'parasitic radius, stable sets': (
+        'parasitic_radius',
+        lambda row: row['parasitic_radius'] != '' and row['zero_stable'] == '1',
+    ),
+}
+CONFOUNDS = ('b0', 'order', 'sum_a')
+MODULI = ('spectral_radius', 'zero_stable')
+LEAST = 4
+"""Fewer sets than this are not compared."""
+
+
+def _number(row: Row, column: str) -> float:
+    return float(row[column]) if row[column] != '' else 0.0  # an order that does not exist: not consistent
+
+
+def _answer(question: str, outcome: str, selection: str, statistic: str, found: Estimate) -> dict[str, Any]:
+    return {'question': question, 'outcome': outcome, 'sets_compared': selection, 'statistic': statistic} | asdict(
+        found
+    )
+
+
+def correlations(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Rank correlation of each radius with each outcome: positive where a larger radius goes with a worse outcome."""
+    found = []
+    for selection, (column, chosen) in RADII.items():
+        kept = [row for row in rows if chosen(row)]
+        predictors = {row['set']: [float(row[column])] for row in kept}
+        if len(predictors) < LEAST:
+            continue
+        for outcome, figure in OUTCOMES.items():
+            for name, statistic in (('Spearman', spearman), ('Kendall tau-b', kendall)):
+                answer = estimate(predictors, by_set(kept, figure), statistic)
+                found.append(_answer('does the radius rank the methods?', outcome, selection, name, answer))
+    return found
+
+
+def stable_against_unstable(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Mean outcome of unstable sets less that of stable ones, of all and of the mildly unstable (root below 1.25)."""
+    found = []
+    for selection, limit in (('all', np.inf), ('unstable ones with roots below 1.25', 1.25)):
+        kept = [row for row in rows if row['zero_stable'] == '1' or float(row['spectral_radius']) < limit]
+        groups = {row['set']: [1.0 - float(row['zero_stable'])] for row in kept}
+        if len(groups) < LEAST or len({value[0] for value in groups.values()}) < 2:
+            continue
+        for outcome, figure in OUTCOMES.items():
+            answer = estimate(groups, by_set(kept, figure), mean_difference)
+            found.append(_answer('are unstable methods worse?', outcome, selection, 'difference, points', answer))
+    return found
+
+
+def regression(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """How much of the ranks b0, order and the sum of a explain, and what the moduli add to them."""
+    columns = (*CONFOUNDS, *MODULI)
+    predictors = {row['set']: [_number(row, column) for column in columns] for row in rows}
+    if len(predictors) < len(columns) + LEAST:
+        return []
+    found = []
+    for outcome, figure in OUTCOMES.items():
+        outcomes = by_set(rows, figure)
+        confounds = {name: values[: len(CONFOUNDS)] for name, values in predictors.items()}
+        for selection, x, statistic in (
+            (', '.join(CONFOUNDS), confounds, explained),
+            ('the moduli beside them', predictors, explained_beyond(len(CONFOUNDS))),
+        ):
+            answer = estimate(x, outcomes, statistic)
+            found.append(_answer('what is left for the moduli?', outcome, selection, 'R2 of ranks', answer))
+    return found
+
+
+def failures(rows: Sequence[Row], count: int = 5) -> list[tuple[str, float, float]]:
+    """The sets whose test error is farthest from what their largest modulus predicts.
+
+    Returns:
+        (set, mean test error %, ranks by which it is worse (positive) or better than predicted), farthest first.
+    """
+    outcomes = by_set(rows, OUTCOMES['test error'])
+    radius = {row['set']: float(row['spectral_radius']) for row in rows}
+    names = list(outcomes)
+    errors = np.array([np.mean(outcomes[name]) for name in names])
+    off = residuals(np.array([[radius[name] for name in names]]), errors[None])[0]
+    order = np.argsort(-np.abs(off), kind='stable')[:count]
+    return [(names[i], float(errors[i]), float(off[i])) for i in order]
+
+
+def same_roots(rows: Sequence[Row]) -> list[tuple[str, float, float, float]]:
+    """Sets of equal roots that differ in b0: (roots' set, b0, mean test error %, its standard deviation over seeds)."""
+    outcomes = by_set(rows, OUTCOMES['test error'])
+    b0 = {row['set']: float(row['b0']) for row in rows}
+    families = {name.partition(':b0=')[0] for name in outcomes if ':b0=' in name}
+    found = []
+    for family in sorted(families):
+        for name in outcomes:
+            if name == family or name.startswith(f'{family}:b0='):
+                values = outcomes[name]
+                spread = float(np.std(values, ddof=1)) if len(values) > 1 else float('nan')
+                found.append((family, b0[name], float(np.mean(values)), spread))
+    return sorted(found)
+
+
+def lengths(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Of the pilot: rank correlations of test errors between lengths, and between seeds at one length.
+
+    No length can rank the methods better than two of its seeds agree.
+    """
+    error = OUTCOMES['test error']
+    runs = {(int(row['images']), int(row['seed']), row['set']): error(row) for row in rows}
+    stable = {row['set'] for row in rows if row['zero_stable'] == '1'}
+    images = sorted({key[0] for key in runs})
+    sides = [((length, 0), (length, 1)) for length in images]
+    sides += [((first, None), (second, None)) for first, second in combinations(images, 2)]
+    found = []
+    for selection, names in (('all', {row['set'] for row in rows}), ('stable sets', stable)):
+        for first, second in sides:
+            pairs = [(_mean(runs, first, name), _mean(runs, second, name)) for name in sorted(names)]
+            x, y = np.array([pair for pair in pairs if not np.isnan(pair).any()]).reshape(-1, 2).T
+            value = float(spearman(x[None], y[None])[0]) if len(x) >= LEAST else float('nan')
+            sides_said = {'first': _side(first), 'second': _side(second)}
+            found.append({'sets_compared': selection, **sides_said, 'spearman': value, 'sets': len(x)})
+    return found
+
+
+def _mean(runs: Mapping[tuple[int, int, str], float], side: tuple[int, int | None], name: str) -> float:
+    length, seed = side
+    values = [value for (i, j, other), value in runs.items() if (i, other) == (length, name) and seed in (None, j)]
+    return float(np.mean(values)) if values else float('nan')
+
+
+def _side(side: tuple[int, int | None]) -> str:
+    return f'{side[0]}' if side[1] is None else f'{side[0]}, seed {side[1]}'

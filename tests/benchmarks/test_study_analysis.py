@@ -1,0 +1,162 @@
+"""The analysis of the study on tables whose answers are known."""
+
+import csv
+import sys
+
+import numpy as np
+import pytest
+from study import analyse
+from study.intervals import estimate, explained, explained_beyond, kendall, mean_difference, spearman, tied_pairs
+from study.questions import correlations, failures, lengths, same_roots, stable_against_unstable
+from study.sets import SETS
+from study.table import Job
+
+NAMES = [name for name in SETS if name not in ('all-ones:b0=2', 'all-ones:b0=1/2')]
+
+
+def table(error, names=NAMES, seeds=(0, 1, 2), depth=20, images=250_000, split='test'):
+    """Rows whose test error, %, is ``error(columns)``; noise costs 20 points and the training images 5 less."""
+    rows = []
+    for name in names:
+        for seed in seeds:
+            job = Job(name, depth, 'cifar10', 0 if split == 'test' else 5000, images, seed)
+            row = {key: str(value) for key, value in job.columns().items()}
+            wrong = error(row)
+            row |= {'test_accuracy': f'{100 - wrong:.4f}', 'train_accuracy': f'{105 - wrong:.4f}'}
+            row |= {f'{noise}_accuracy': f'{80 - wrong:.4f}' for noise in ('rand_0.2', 'randn_0.1', 'uniform_0.1')}
+            rows.append(row)
+    return rows
+
+
+def by_radius(row):
+    return 10 * float(row['spectral_radius']) + 0.01 * int(row['seed'])
+
+
+def test_correlations_and_ties_by_hand():
+    x, y = np.array([1.0, 1, 2, 3]), np.array([1.0, 2, 3, 4])
+    assert tied_pairs(x) == 1 and tied_pairs(y) == 0
+    assert kendall(x[None], y[None])[0] == pytest.approx(5 / np.sqrt(5 * 6))  # tau-b: 5 concordant, one tie in x
+    # ranks 1.5 1.5 3 4 against 1 2 3 4
+    assert spearman(x[None], y[None])[0] == pytest.approx(4.5 / np.sqrt(4.5 * 5))
+    assert np.isnan(spearman(np.ones((1, 4)), y[None])) and np.isnan(kendall(x[None], np.ones((1, 4))))
+
+
+def test_error_that_follows_the_largest_modulus_is_found():
+    """Sets of one modulus have one error; where their seeds differ, ties alone keep the interval below 1."""
+    rows = table(lambda row: 10 * float(row['spectral_radius']))
+    found = {(a['outcome'], a['sets_compared'], a['statistic']): a for a in correlations(rows)}
+    answer = found['test error', 'largest modulus', 'Spearman']
+    assert answer['value'] == pytest.approx(1) and answer['low'] == pytest.approx(1) and answer['sets'] == len(NAMES)
+    moduli = [round(float(Job(name, 20, 'c', 0, 1, 0).columns()['spectral_radius']), 6) for name in NAMES]
+    assert answer['ties'] == tied_pairs(np.array(moduli)) > 100  # most of them are exactly 1
+    gap = found['generalisation gap', 'largest modulus', 'Spearman']
+    assert np.isnan(gap['value'])  # it is 5 points for all
+
+
+def test_error_of_chance_has_an_interval_about_zero():
+    rng = np.random.default_rng(0)
+    noise = {name: rng.normal() for name in NAMES}
+    found = correlations(table(lambda row: 30 + noise[row['set']] + 0.01 * int(row['seed'])))
+    (answer,) = [
+        a
+        for a in found
+        if a['sets_compared'] == 'parasitic radius, stable sets'
+        and a['outcome'] == 'test error'
+        and a['statistic'] == 'Spearman'
+    ]
+    assert answer['low'] < 0 < answer['high']
+
+
+def test_interval_widens_with_the_spread_of_seeds():
+    predictors = {str(i): [float(i)] for i in range(12)}
+    narrow, wide = (estimate(predictors, {str(i): [i - s, i, i + s] for i in range(12)}, spearman) for s in (0.01, 8.0))
+    assert narrow.value == wide.value == pytest.approx(1)
+    assert wide.low < narrow.low - 0.05
+
+
+def test_sets_that_do_not_match_are_refused():
+    with pytest.raises(ValueError, match='at least 3 sets'):
+        estimate({'a': [1.0], 'b': [2.0]}, {'a': [1.0], 'b': [2.0]}, spearman)
+    with pytest.raises(ValueError, match='the same in both'):
+        estimate({'a': [1.0], 'b': [2.0], 'c': [1.0]}, {'a': [1.0], 'b': [2.0], 'd': [2.0]}, spearman)
+
+
+def test_unstable_less_stable_is_the_difference_put_in():
+    rows = table(lambda row: 30 + 7 * (row['zero_stable'] == '0') + 0.1 * int(row['seed']))
+    found = {(a['outcome'], a['sets_compared']): a for a in stable_against_unstable(rows)}
+    answer = found['test error', 'all']
+    assert answer['value'] == pytest.approx(7) and 6.8 < answer['low'] <= 7 <= answer['high'] < 7.2
+    assert np.isnan(mean_difference(np.ones((1, 3)), np.arange(3.0)[None]))
+
+
+def test_regression_gives_the_moduli_what_the_others_leave():
+    rng = np.random.default_rng(1)
+    x = rng.permuted(np.tile(np.arange(40.0), (2, 1)), axis=1).T[None]
+    assert explained(x[..., :1], x[..., 0] ** 3) == pytest.approx(1)  # ranks: any increasing function
+    assert explained_beyond(1)(x, x[..., 0]) == pytest.approx(0, abs=1e-12)
+    alone = explained(x[..., :1], x[..., 1])
+    assert explained_beyond(1)(x, x[..., 1]) == pytest.approx(1 - alone)
+
+
+def test_failures_name_the_set_that_was_put_in():
+    rows = table(lambda row: by_radius(row) + 40 * (row['set'] == 'zerosnet-opt'))
+    name, error, off = failures(rows)[0]
+    assert name == 'zerosnet-opt' and error == pytest.approx(50.01) and off > 0
+
+
+def test_same_roots_are_those_of_one_family():
+    found = same_roots(table(lambda row: float(row['b0']) + int(row['seed'])))
+    assert {entry[0] for entry in found} == {
+        'euler',
+        'zerosnet-opt',
+        'midpoint',
+        'zerosnet(-0.5)',
+        'lm(1.5)',
+        'all-ones',
+    }
+    for _, b0, error, spread in found:
+        assert error == pytest.approx(b0 + 1, abs=1e-4) and spread == pytest.approx(1)
+
+
+def test_lengths_of_the_pilot():
+    """Seeds that agree, a length that ranks the other way round."""
+    names = NAMES[:10]
+    rank = {name: i for i, name in enumerate(names)}
+    short = table(lambda row: 30 + rank[row['set']], names, (0, 1), images=1000)
+    long = table(lambda row: 30 - rank[row['set']], names, (0, 1), images=4000)
+    found = {(a['sets_compared'], a['first'], a['second']): a for a in lengths(short + long)}
+    assert found['all', '1000, seed 0', '1000, seed 1']['spearman'] == pytest.approx(1)
+    assert found['all', '1000', '4000']['spearman'] == pytest.approx(-1)
+    assert found['all', '1000', '4000']['sets'] == 10 > found['stable sets', '1000', '4000']['sets'] > 3
+
+
+def write(path, rows):
+    with open(path, 'w', newline='') as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_command_writes_answers_and_figures(tmp_path, monkeypatch, capsys):
+    path = tmp_path / 'stability_study.csv'
+    write(path, [*table(by_radius), *table(by_radius, NAMES[:8], (0, 1), depth=56)])
+    monkeypatch.setattr(sys, 'argv', ['analyse.py', '--csv', str(path), '--out', str(tmp_path)])
+    assert analyse.main() == 0
+    with open(tmp_path / 'stability_study_answers.csv', newline='') as file:
+        answers = list(csv.DictReader(file))
+    assert {answer['depth'] for answer in answers} == {'20', '56'}
+    assert {file.name for file in tmp_path.glob('*.svg')} == {
+        'study-largest-modulus.svg',
+        'study-parasitic-radius.svg',
+        'study-scale.svg',
+        'study-depth.svg',
+    }
+    first = {file.name: file.read_bytes() for file in tmp_path.glob('*.svg')}
+    assert analyse.main() == 0 and first == {file.name: file.read_bytes() for file in tmp_path.glob('*.svg')}
+
+
+def test_command_refuses_what_it_cannot_read(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['analyse.py', '--csv', str(tmp_path / 'none.csv')])
+    with pytest.raises(SystemExit) as stop:
+        analyse.main()
+    assert stop.value.code == 2 and 'expected a table that run.py has written' in capsys.readouterr().err
