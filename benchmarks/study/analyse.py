@@ -14,7 +14,7 @@ if __name__ == '__main__':
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from matplotlib import rc_context
-from records import read_csv, save, write_csv
+from records import read_csv, save_plot, write_csv
 
 from study import figures
 from study.commands import RESULTS
@@ -63,7 +63,7 @@ def main() -> int:
                 drawn['depth'] = figures.depth(kept, others)
         for name, figure in drawn.items():
             target = (args.out or DOCS) / f'study-{name.replace("_", "-")}.svg'
-            save(figure, target)
+            save_plot(figure, target)
             print(target)
     return 0
 

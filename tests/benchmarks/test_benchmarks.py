@@ -20,7 +20,7 @@ from places import CIFAR10_SAMPLE, ROOT, STAND_IN
 from processes import python
 from scipy import stats
 
-from timm_zerosnet import weights as pretrained
+from timm_zerosnet import weights
 from timm_zerosnet.maintain import tables
 from timm_zerosnet.weights import sha256
 
@@ -166,7 +166,7 @@ def test_bfloat16_table_is_that_of_the_results():
     text = bfloat16.DOCUMENT.read_text(encoding='utf-8')
     assert bfloat16.document(text) == text
     for row in rows(bfloat16.RESULTS):
-        assert float(row['float32_top1']) == pretrained.manifest()[row['weight']]['top1'] and row['images'] == '10000'
+        assert float(row['float32_top1']) == weights.manifest()[row['weight']]['top1'] and row['images'] == '10000'
 
 
 def test_bfloat16_in_small(tmp_path, monkeypatch):

@@ -21,8 +21,7 @@ from processes import FORKS, python, start
 from safetensors.torch import load_file
 
 import timm_zerosnet_autoload
-from timm_zerosnet import cli
-from timm_zerosnet import weights as pretrained
+from timm_zerosnet import cli, weights
 from timm_zerosnet.robustness.store import locked_folder
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
@@ -47,7 +46,7 @@ def inputs(tmp_path_factory):
     torch.save({'arch': 'multistep_resnet20', 'state_dict': original}, folder / 'other_arch.pth')
     torch.save([1, 2], folder / 'list.pth')
     (folder / 'text.pth').write_text('no checkpoint')
-    (folder / 'cut.safetensors').write_bytes(Path(pretrained.weight_file('zerosnet20.cifar10')).read_bytes()[:9999])
+    (folder / 'cut.safetensors').write_bytes(Path(weights.weight_file('zerosnet20.cifar10')).read_bytes()[:9999])
     for name, text in {
         'map.json': '{"dog": 10}',
         'broken.json': '{',
@@ -327,12 +326,12 @@ MANIFESTS = {
 def test_manifest_of_the_wrong_type(case, tmp_path, monkeypatch, capsys):
     made, message = MANIFESTS[case]
     if callable(made):
-        rows = json.loads((pretrained.WEIGHTS / 'manifest.json').read_text(encoding='utf-8'))
+        rows = json.loads((weights.WEIGHTS / 'manifest.json').read_text(encoding='utf-8'))
         made(rows)
         made = json.dumps(rows)
     (tmp_path / 'manifest.json').write_bytes(made if isinstance(made, bytes) else made.encode())
-    monkeypatch.setattr(pretrained, 'WEIGHTS', tmp_path)
-    pretrained.manifest.cache_clear()
+    monkeypatch.setattr(weights, 'WEIGHTS', tmp_path)
+    weights.manifest.cache_clear()
     try:
         for line in ('list zerosnet20', 'info zerosnet20', 'weights verify', 'publish --namespace me --dry-run'):
             code, error = run(line.split(), capsys)
@@ -340,7 +339,7 @@ def test_manifest_of_the_wrong_type(case, tmp_path, monkeypatch, capsys):
             assert 'manifest.json is damaged' in error and 'Reinstall timm-zerosnet' in error
     finally:
         monkeypatch.undo()
-        pretrained.manifest.cache_clear()
+        weights.manifest.cache_clear()
     assert [path.name for path in tmp_path.iterdir()] == ['manifest.json']
 
 
@@ -459,7 +458,7 @@ def test_two_processes_write_one_file(inputs, tmp_path):
         process.join(120)
     assert [process.exitcode for process in both] == [0, 0]
     assert [path.name for path in out.iterdir()] == ['new.safetensors']
-    assert len(load_file(out / 'new.safetensors')) == len(load_file(pretrained.weight_file('zerosnet20.cifar10')))
+    assert len(load_file(out / 'new.safetensors')) == len(load_file(weights.weight_file('zerosnet20.cifar10')))
 
 
 def test_two_processes_corrupt_into_one_folder(inputs, tmp_path, monkeypatch, capsys):

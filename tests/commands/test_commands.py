@@ -14,8 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.utils.flop_counter import FlopCounterMode
 
-from timm_zerosnet import cli
-from timm_zerosnet import weights as pretrained
+from timm_zerosnet import cli, weights
 from timm_zerosnet._files import sha256
 from timm_zerosnet.cifar import CIFAR10_LABELS
 from timm_zerosnet.commands import list_ as listing
@@ -137,7 +136,7 @@ def test_list_names_every_network(command):
     assert {row['model'] for row in rows} == {*default_cfgs, 'resnet10t'}
     assert {row['input_size'][-1] for row in rows if not row['tag']} == {224}
     for row in rows:
-        weight = pretrained.manifest().get(f'{row["model"]}.{row["tag"]}')
+        weight = weights.manifest().get(f'{row["model"]}.{row["tag"]}')
         assert row['top1'] == (weight and weight['top1'])
         if weight:
             assert row['parameters'] == weight['parameters']
@@ -181,8 +180,8 @@ def test_list_takes_filters_of_timm(patterns, expected, command):
 def test_list_of_weights(command):
     text = command('list', '--pretrained')
     shown = [line.split()[0] for line in text.splitlines()[1:]]
-    assert shown[:-1] == timm.list_models(pretrained.own_weights(), include_tags=True)
-    assert set(shown) == set(pretrained.manifest()) and shown[-1] == 'resnet10t.cifar10'
+    assert shown[:-1] == timm.list_models(weights.own_weights(), include_tags=True)
+    assert set(shown) == set(weights.manifest()) and shown[-1] == 'resnet10t.cifar10'
     assert ['zerosnet20.cifar10', '277,402', '41.3', '3x32x32', '91.27', '99.72'] in map(str.split, text.splitlines())
 
 
@@ -191,7 +190,7 @@ def test_list_of_weights(command):
 
 def test_info_of_a_weight(command):
     found = json.loads(command('info', 'zerosnet20', '--json'))
-    row = pretrained.manifest()['zerosnet20.cifar10']
+    row = weights.manifest()['zerosnet20.cifar10']
     assert {key: found['weights'][key] for key in row} == row
     assert found['label_names'] == list(CIFAR10_LABELS) and found['method']['name'] == 'zerosnet-opt'
     assert found['weights']['recipe_arguments']['epochs'] == row['epochs'] and found['blocks'] is None
@@ -201,8 +200,8 @@ def test_info_of_a_weight(command):
 
 def test_info_has_the_recipe_as_it_was_run(command):
     for name, key, value in (('zerosnet110', 'epochs', 30), ('zerosnet20.cifar10_seed1', 'seed', 1)):
-        weights = json.loads(command('info', name, '--json'))['weights']
-        assert weights['recipe_arguments'][key] == weights[key] == value
+        found = json.loads(command('info', name, '--json'))['weights']
+        assert found['recipe_arguments'][key] == found[key] == value
 
 
 def test_info_of_a_trained_lambda(command, tmp_path):
@@ -234,7 +233,7 @@ def test_info_of_a_constrained_lambda(command, tmp_path):
 
 def test_info_of_a_learned_k(command):
     found = json.loads(command('info', 'lmresnet20', '--json'))
-    state = load_file(pretrained.weight_file('lmresnet20.cifar10'))
+    state = load_file(weights.weight_file('lmresnet20.cifar10'))
     assert [row['k'] for row in found['blocks']] == pytest.approx(
         [float(v) for n, v in sorted(state.items()) if n.endswith('.k')]
     )

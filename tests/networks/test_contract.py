@@ -11,7 +11,7 @@ from kinds import create, each_kind, images, is_imagenet, same, settle
 from timm.layers import BatchNormAct2d, GroupNormAct
 from torch import nn
 
-from timm_zerosnet import weights as pretrained
+from timm_zerosnet import weights
 
 NAMES = timm.list_models(module='zerosnet')
 
@@ -199,7 +199,7 @@ def test_negative_number_of_classes():
     with pytest.raises(ValueError, match=message):
         create('zerosnet20', num_classes=-1)
     # of timm's train.py, which asks for a new head so
-    overlay = dict(file=pretrained.weight_file('zerosnet20.cifar10'), num_classes=-1)
+    overlay = dict(file=weights.weight_file('zerosnet20.cifar10'), num_classes=-1)
     assert create('zerosnet20', pretrained=True, pretrained_cfg_overlay=overlay, num_classes=3).num_classes == 3
 
 

@@ -9,7 +9,7 @@ import pytest
 import timm
 
 import timm_zerosnet  # noqa: F401
-from timm_zerosnet import weights as pretrained
+from timm_zerosnet import weights
 
 NAMES = [
     'zerosnet20',
@@ -73,7 +73,7 @@ def list_models(filter='', module='', pretrained=False, exclude_filters='', name
 
 
 def list_pretrained(filter='', exclude_filters=''):
-    return _select(filter, exclude_filters, [n for n in pretrained.manifest() if n.split('.')[0] in NAMES])
+    return _select(filter, exclude_filters, [n for n in weights.manifest() if n.split('.')[0] in NAMES])
 
 
 timm.list_models, timm.list_pretrained = list_models, list_pretrained
