@@ -120,7 +120,7 @@ def test_the_report_names_sources_noise_and_rounding():
         for name, row in SUITES[suite].items():
             assert f'{name}{row.source}' in text
         assert "noisenumpy's Philox" in text
-        assert ('cut off to the next lower one after it' in text) == graded
+        assert ('rounded down to one after it' in text) == graded
     alone = whole_report(['a'], corruptions=['const'])
     assert 'Philox' not in words(Page(report_html(*alone)).texts['method'])
 
