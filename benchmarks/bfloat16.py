@@ -21,7 +21,8 @@ from tqdm import tqdm
 
 from timm_zerosnet._markdown import markdown_table
 from timm_zerosnet.robustness.data import load_data
-from timm_zerosnet.robustness.evaluation import as_floats, data_config, default_batch_size, measure, ready, resize
+from timm_zerosnet.robustness.evaluation import default_batch_size, measure, ready
+from timm_zerosnet.robustness.preprocessing import as_floats, data_config, resize
 from timm_zerosnet.weights import manifest
 
 RESULTS = Path(__file__).parent / 'results' / 'bfloat16.csv'

@@ -19,7 +19,7 @@ class UnknownModelError(ValueError):
     """No model has this name, or the Hub or a folder does not give the one that has it."""
 
 
-def few(names: Iterable[Any], count: int = 5) -> str:
+def shorten(names: Iterable[Any], count: int = 5) -> str:
     """The first names in a row, and how many more there are."""
     listed = [str(name) for name in names]
     return ', '.join(listed[:count]) + (f' and {len(listed) - count} more' if len(listed) > count else '')

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from timm.models import list_models
 from torch import Tensor, nn
 
-from ._errors import WeightError, few, one_line
+from ._errors import WeightError, one_line, shorten
 from .cifar import DATA_SETS
 from .registry import is_own
 
@@ -104,9 +104,9 @@ def state_dict_of(checkpoint: dict[str, Any], average: str, path: Path) -> dict[
     """
     key = {'raw': 'state_dict', 'ema': 'state_dict_ema'}[average]
     if not isinstance(checkpoint.get(key), dict):
-        raise WeightError(f'{path}: expected an entry {key}, got {few(checkpoint)}')
+        raise WeightError(f'{path}: expected an entry {key}, got {shorten(checkpoint)}')
     if strange := [name for name in checkpoint[key] if not isinstance(name, str)]:
-        raise WeightError(f'{path}: expected names of parameters in {key}, got {few(strange)}')
+        raise WeightError(f'{path}: expected names of parameters in {key}, got {shorten(strange)}')
     return checkpoint[key]
 
 
@@ -315,7 +315,7 @@ def _refuse_mismatch(state_dict: dict[str, Any], own: dict[str, Tensor], model: 
     label = config.get('architecture', type(model).__name__)
     if missing or unexpected or strange or shapes:
         parts = [
-            f'{len(keys)} {what} ({few(keys, 3)})'
+            f'{len(keys)} {what} ({shorten(keys, 3)})'
             for keys, what in (
                 (missing, 'missing'),
                 (unexpected, 'not of this network'),
@@ -336,7 +336,7 @@ def _refuse_mismatch(state_dict: dict[str, Any], own: dict[str, Tensor], model: 
         if value.is_floating_point() and not value.is_meta and not torch.isfinite(value).all()
     ]
     if bad:
-        raise WeightError(f'{len(bad)} entries of the state dict for {label} hold NaN or infinity: {few(bad, 3)}')
+        raise WeightError(f'{len(bad)} entries of the state dict for {label} hold NaN or infinity: {shorten(bad, 3)}')
 
 
 def _refuse_classifier(state_dict: dict[str, Any], own: dict[str, Tensor], label: str) -> None:

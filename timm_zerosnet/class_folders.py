@@ -12,7 +12,7 @@ from PIL import Image
 from timm.data import is_img_extension
 from timm.utils import natural_key
 
-from ._errors import few
+from ._errors import shorten
 
 EVALUATED = ('validation', 'val', 'valid', 'eval', 'evaluation', 'test')  # the first that is there is measured
 SPLITS = ('train', 'training', *EVALUATED)
@@ -126,7 +126,7 @@ def find_pictures(path: Path) -> ClassFolders:
     if '' in walk.places:
         loose = sorted(file.name for file in walk.labels if file.parent == root)
         raise DataError(
-            f'{root} holds images that lie in no class folder: {few(loose)}; expected one folder for each class'
+            f'{root} holds images that lie in no class folder: {shorten(loose)}; expected one folder for each class'
         )
     classes = natural_order(walk.places)
     index = {name: i for i, name in enumerate(classes)}
@@ -144,7 +144,7 @@ def _chosen_split(path: Path) -> tuple[Path, str, list[str]]:
     if classes := natural_order(entry.name for entry in beside if any(map(_is_picture, entry.iterdir()))):
         raise DataError(
             f'{path} holds {", ".join(inside)}, named like splits of a data set and holding folders, beside folders of '
-            f'images: {few(classes)}; expected splits or classes, not both: name the folder that is meant, such as '
+            f'images: {shorten(classes)}; expected splits or classes, not both: name the folder that is meant, such as '
             f'{path / inside[0]}'
         )
     chosen = next((name for wanted in EVALUATED for name in inside if name.lower() == wanted), None)
@@ -231,4 +231,4 @@ class _Walk:
             "images whose suffix timm's scripts pass over, counted here": others,
             'files that are passed over, their suffix is none of an image': self.passed,
         }
-        return [f'{what}: {len(names)} ({few(names, 3)})' for what, names in found.items() if names]
+        return [f'{what}: {len(names)} ({shorten(names, 3)})' for what, names in found.items() if names]

@@ -19,7 +19,7 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationE
 from huggingface_hub.utils import validate_repo_id
 from torch import nn
 
-from ._errors import UnknownModelError, WeightError, few, nearest, one_line
+from ._errors import UnknownModelError, WeightError, nearest, one_line, shorten
 from ._files import sha256
 from .pretrained_arguments import check_layer_names
 from .registry import is_own
@@ -124,7 +124,7 @@ def _registered_config(name: str) -> dict[str, Any]:
     except RuntimeError as error:  # an unknown tag
         model = name.partition('.')[0]
         of_timm = [other.partition('.')[2] for other in timm.list_models(model, include_tags=True)]
-        tags = few(default_cfgs[model].tags if is_own(model) else [*weight_tags(model), *of_timm])
+        tags = shorten(default_cfgs[model].tags if is_own(model) else [*weight_tags(model), *of_timm])
         reasons = [one_line(error), f'expected {tags}' if tags else no_tags(model), damage() or '']
         raise UnknownModelError(f'--model {name}: {"; ".join(filter(None, reasons))}') from error
     return cfg.to_dict() if cfg else {}

@@ -13,7 +13,7 @@ import torch
 from timm.layers import get_act_layer, get_norm_act_layer
 from torch import Tensor, nn
 
-from ._errors import WeightError, few
+from ._errors import WeightError, shorten
 from .methods import METHODS, parse_method
 from .steps import MU_RANGE
 
@@ -125,7 +125,7 @@ def _beside_weights(given: dict[str, Any], trained: dict[str, Any], model: nn.Mo
             if key.endswith('.step.mu') and not low <= mu.item() <= high
         ]
         if outside:
-            yield f'constrain_mu=True changes what the weights compute: mu lies outside [-1, 3) in {few(outside)}'
+            yield f'constrain_mu=True changes what the weights compute: mu lies outside [-1, 3) in {shorten(outside)}'
 
 
 def _effective(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from timm_zerosnet import cli, demo
-from timm_zerosnet._errors import WeightError, few
+from timm_zerosnet._errors import WeightError, shorten
 from timm_zerosnet.checkpoint import check_readable, read_checkpoint
 
 
@@ -27,8 +27,8 @@ def test_no_warning_before_a_pickle_is_refused(read, protocol, tmp_path):
 
 def test_names_in_a_row_end_without_dots():
     """A full stop after three dots makes four."""
-    assert few('abcde') == 'a, b, c, d, e' and few('abcdefg') == 'a, b, c, d, e and 2 more'
-    assert few('abc', 2) == 'a, b and 1 more'
+    assert shorten('abcde') == 'a, b, c, d, e' and shorten('abcdefg') == 'a, b, c, d, e and 2 more'
+    assert shorten('abc', 2) == 'a, b and 1 more'
 
 
 def test_no_message_has_four_dots(capsys):

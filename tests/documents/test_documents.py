@@ -108,7 +108,7 @@ socket.socket.connect = socket.create_connection = refuse
 """
 FEW_DIGITS = """
 from timm_zerosnet import demo
-def few(seed, load=demo.load_digits):
+def shorten(seed, load=demo.load_digits):
     digits = load(seed)
     return demo.Digits(digits.x_train[:200], digits.y_train[:200], digits.x_test[:50], digits.y_test[:50])
 demo.load_digits = few

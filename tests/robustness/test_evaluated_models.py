@@ -10,7 +10,7 @@ from torch import nn
 
 import timm_zerosnet  # noqa: F401
 from timm_zerosnet.robustness import evaluate
-from timm_zerosnet.robustness.evaluation import data_config, resize
+from timm_zerosnet.robustness.preprocessing import data_config, resize
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
 LABELS = np.arange(12) % 10

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
-from .._errors import WeightError, few
+from .._errors import WeightError, shorten
 from .._files import check_output, replacing, sha256
 from ..checkpoint import (
     ORIGINALS,
@@ -131,5 +131,5 @@ def _fitting(original: dict[str, Any], path: Path) -> str:
     if fitting:
         raise WeightError(f'{path} fits {" and ".join(fitting)}: say which by --model')
     found = f'{path} holds {len(original)} entries, {blocks} {block} blocks: it fits no network of this package'
-    nearest = f'nearest is {min(refused, key=len)}' if refused else f'it has {few(original)}'
+    nearest = f'nearest is {min(refused, key=len)}' if refused else f'it has {shorten(original)}'
     raise WeightError(f'{found}; {nearest}; expected a checkpoint of {ORIGINALS}')

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from .. import weights
-from .._errors import WeightError, few, nearest
+from .._errors import WeightError, nearest, shorten
 from .._files import sha256
 from ..checkpoint import read_yaml
 from ..costs import measure
@@ -182,7 +182,7 @@ def _print(found: dict[str, Any]) -> None:
         print(f'  {key:18}{_text(found[key])}')
     _section('config', found['config'])
     if found['label_names']:
-        print(f'  {"label_names":18}{few(found["label_names"], 10)}')
+        print(f'  {"label_names":18}{shorten(found["label_names"], 10)}')
     if found['method']:
         kept = ('formula', 'parasitic_radius', 'order', 'error_constant', 'verdict', 'meaning', 'source')
         _section('method', {'name': found['method']['name'], **{key: found['method'][key] for key in kept}})

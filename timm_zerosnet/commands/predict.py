@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..robustness.evaluation import as_floats, ready, resize
+from ..robustness.evaluation import ready
 from ..robustness.models import ModelError, ModelInfo, Source, describe_model, read_class_map
 from ..robustness.pictures import ImageError, read_image
+from ..robustness.preprocessing import as_floats, resize
 from .options import add_model_options, print_json
 
 BATCH = 64

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, Callable
 
-from .._errors import few
+from .._errors import shorten
 from .._files import check_folder
 from ..class_folders import SPLITS
 from ..robustness.analysis.run import compare_run, plain_values
@@ -206,7 +206,7 @@ def _corrupt(args: argparse.Namespace) -> None:
     check_folder(Path(args.out))  # before the images are read
     images = _load(args, args.data, workers=2)
     if images.classes and args.layout != 'folder':
-        labels = few((f'{i} {name}' for i, name in enumerate(images.classes)), 20)
+        labels = shorten((f'{i} {name}' for i, name in enumerate(images.classes)), 20)
         print(f'timm-zerosnet: the labels that are written stand for {labels}', file=sys.stderr)
     written = corrupt(
         images,

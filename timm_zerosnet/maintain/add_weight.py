@@ -23,7 +23,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from .. import weights
-from .._errors import WeightError, few, one_line
+from .._errors import WeightError, one_line, shorten
 from .._files import check_folder, locked, make_folder, sha256, writing
 from ..checkpoint import RECORD, checkpoint_filter_fn, read_checkpoint, read_yaml, refuse_tied, state_dict_of, unwrap
 from ..multistep_resnet import MultistepResNet
@@ -194,7 +194,7 @@ def _read_training(
     refuse_tied(unwrap(state_dict), checkpoint)
     state_dict = compact(_fitting(state_dict, network, model))
     if bad := [key for key, value in state_dict.items() if not torch.isfinite(value).all()]:
-        raise WeightError(f'{len(bad)} entries of the state dict for {name} hold NaN or infinity: {few(bad, 3)}')
+        raise WeightError(f'{len(bad)} entries of the state dict for {name} hold NaN or infinity: {shorten(bad, 3)}')
     return _Training(model, tag, run, state_dict, command)
 
 

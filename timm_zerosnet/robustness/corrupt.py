@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from .._files import replacing, writing
 from .data import DataError, LabelledImages
-from .evaluation import as_floats, resize
 from .plan import Condition, number, plan_conditions
+from .preprocessing import as_floats, resize
 from .store import locked_folder
 from .suites import SUITES, check_shape, find_perturbation, perturb, unknown_name
 

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from .._errors import few, nearest, one_line
+from .._errors import nearest, one_line, shorten
 from ..class_folders import DataError, find_pictures, refuse_ties
 from .pictures import ImageError, decode
 
@@ -185,7 +185,7 @@ def _load_class_folders(
                 files_by_note.setdefault(note, []).append(file.relative_to(found.root).as_posix())
     if broken:
         raise DataError(f'{len(broken)} of {len(wanted)} images cannot be read:\n' + '\n'.join(broken))
-    notes += [f'{note}: {len(files)} images ({few(files, 3)})' for note, files in files_by_note.items()]
+    notes += [f'{note}: {len(files)} images ({shorten(files, 3)})' for note, files in files_by_note.items()]
     same_size = len({image.size for image in images}) == 1
     return LabelledImages(
         np.stack([np.asarray(image) for image in images]) if same_size else images,
@@ -208,7 +208,7 @@ def _read(file: Path) -> tuple[Image.Image, list[str]] | str:
 def order_note(classes: Sequence[str], meant: Sequence[Any], whose: str = 'the model') -> str:
     """That classes map by their order: which stands for which."""
     pairs = (f'{name} = {what}' for name, what in zip(classes, meant, strict=True))
-    return f"the classes are not named as those of {whose} and map by order, folders in timm's: {few(pairs, 20)}"
+    return f"the classes are not named as those of {whose} and map by order, folders in timm's: {shorten(pairs, 20)}"
 
 
 def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
@@ -279,7 +279,7 @@ def _load_npy_pair(path: Path, limit: int | None) -> LabelledImages:
         official = '; one severity of CIFAR-10-C: load_official in Python' if len(images) > 1 else ''
         raise DataError(
             f'{path}: expected an npy file of images beside one of labels, such as cifar10.1_v6_data.npy and '
-            f'cifar10.1_v6_labels.npy, got {few(file.name for file in [*images, *files]) or "no such files"}'
+            f'cifar10.1_v6_labels.npy, got {shorten(file.name for file in [*images, *files]) or "no such files"}'
             f'{named}{official}'
         )
     x, y = _load_npy(images[0]), _load_npy(labels[0])
@@ -346,5 +346,5 @@ def map_by_name(folders: Sequence[str], names: Sequence[str], path: str | Path) 
     unknown = [folder for folder in folders if folder not in known]
     raise DataError(
         f'{path} has {len(folders)} class folders, the model {len(names)} classes, and these are not among '
-        f'them: {few(unknown)}'
+        f'them: {shorten(unknown)}'
     )

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import itertools
-import json
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Iterable, Iterator, Sequence, Union
+from typing import Any, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
-from PIL import Image
-from timm.data import create_transform, resolve_data_config
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .._errors import few
-from ..memory import check_images
+from .._errors import shorten
 from .arguments import integer
 from .corruptions import MAX_UINT64
-from .suites import check_pixels, find_perturbation, perturb
+from .models import Source
+from .preprocessing import Images, data_config, float_batches, unwrapped
+from .suites import find_perturbation, perturb
 
-Images = Union[np.ndarray, Tensor, Sequence[Image.Image]]
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
@@ -121,8 +118,6 @@ def evaluate(
     batch_size = default_batch_size(device) if batch_size is None else integer('batch_size', batch_size, least=1)
     targets = _labels(labels, len(images))
     if isinstance(model, str):
-        from .models import Source  # which imports this module
-
         source = Source(model)
         source.check()
         net = source.open()
@@ -133,7 +128,7 @@ def evaluate(
     def batches() -> Iterator[Tensor]:
         start = 0
         for pixels in tqdm(
-            _batches(images, config, batch_size),
+            float_batches(images, config, batch_size),
             total=-(-len(images) // batch_size),
             disable=not progress,
             desc=perturbation or 'clean',
@@ -174,7 +169,7 @@ def measure(
     center, scale = (torch.tensor(config[key], device=device).view(1, -1, 1, 1) for key in ('mean', 'std'))
     dtype = next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
     # faster for convolutions; a stranger's module may call view(), which takes the plain layout alone
-    layout = torch.channels_last if hasattr(_unwrapped(net), 'pretrained_cfg') else torch.contiguous_format
+    layout = torch.channels_last if hasattr(unwrapped(net), 'pretrained_cfg') else torch.contiguous_format
     parts: dict[str, list[Tensor]] = {name: [] for name in Evaluation.__dataclass_fields__}
     start = 0
     for pixels in batches:
@@ -199,8 +194,8 @@ def batch_statistics(net: nn.Module) -> list[str]:
 def batch_statistics_text(names: Sequence[str], batch_size: int) -> str:
     """That the batch size changes what is measured."""
     return (
-        f'{len(names)} batch norms ({few(names, 1)}) normalise by the batch, not by running statistics: what the model '
-        f'says of an image depends on the images beside it and on batch_size={batch_size}; name both with the figures'
+        f'{len(names)} batch norms ({shorten(names, 1)}) normalise by the batch, not by running statistics: what the '
+        f'model says of an image depends on the images beside it and on batch_size={batch_size}; name both with the figures'
     )
 
 
@@ -250,173 +245,3 @@ def _judge(logits: Any, labels: Tensor) -> dict[str, Tensor]:
         loss=torch.nn.functional.cross_entropy(logits, labels, reduction='none'),
         correct_top5=(top5 == labels[:, None]).any(1),
     )
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    return model.module if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)) else model
-
-
-def data_config(model: nn.Module, mean: Sequence[float] | None, std: Sequence[float] | None) -> dict[str, Any]:
-    """Preprocessing of a model: ``input_size`` (C, H, W), None where the images' own size is taken, and the rest."""
-    model = _unwrapped(model)
-    known = getattr(model, 'pretrained_cfg', None)
-    if not known and (mean is None or std is None):
-        raise ValueError(f'{type(model).__name__} has no timm config: give mean and std of its normalisation')
-    if getattr(model, 'num_classes', None) == 0:
-        raise ValueError('expected a model with a classifier, got one with num_classes=0, which returns features')
-    own_mean, own_std = _per_channel('mean', mean), _per_channel('std', std)
-    config = resolve_data_config(pretrained_cfg=known or dict(mean=own_mean, std=own_std), use_test_size=True)
-    channels = getattr(model, 'in_chans', None) or (config['input_size'][0] if known else len(own_mean or ()))
-    config['input_size'] = (channels, *(config['input_size'][1:] if known else (None, None)))
-    for key, given in (('mean', own_mean), ('std', own_std)):
-        values = given or tuple(config[key])
-        if given is None and len(values) != channels:
-            values = (sum(values) / len(values),)
-        if len(values) not in (1, channels):
-            raise ValueError(f'{key}: expected one value, or one for each of {channels} channels, got {len(values)}')
-        config[key] = values * (channels if len(values) == 1 else 1)
-    return config
-
-
-def _per_channel(key: str, given: Any) -> tuple[float, ...] | None:
-    if given is None:
-        return None
-    values = np.atleast_1d(np.asarray(given, dtype=np.float64))
-    if (
-        values.ndim != 1
-        or not values.size
-        or not np.isfinite(values).all()
-        or (key == 'std' and not (values > 0).all())
-    ):
-        raise ValueError(
-            f'{key}: expected finite numbers{" above 0" * (key == "std")}, one for each channel, got {given}'
-        )
-    return tuple(map(float, values))
-
-
-def view(preprocessing: dict[str, Any]) -> str:
-    """A text that is the same for models that take the same pixels, made of their ``data_config``."""
-    seen = {key: value for key, value in preprocessing.items() if key != 'std'}
-    if seen.get('crop_mode') != 'border':  # alone fills with the mean
-        seen.pop('mean', None)
-    return json.dumps(seen, sort_keys=True, default=str)
-
-
-def resize(images: np.ndarray | Sequence[Image.Image], config: dict[str, Any], progress: bool = False) -> Tensor:
-    """Pixels (N, C, H, W), uint8, at the input size and with the channels of ``config``.
-
-    Args:
-        images: uint8 (N, H, W, 1 or 3) or PIL images.
-        config: Preprocessing of a model, of ``data_config``.
-        progress: Show a progress bar.
-
-    Raises:
-        ValueError: if the images have several sizes and the model takes them as they are, or it takes neither grey
-            nor colour images, or they do not fit into the free memory.
-    """
-    channels = config['input_size'][0]
-    if channels not in (1, 3):
-        raise ValueError(f'expected a model of 1 channel, for grey images, or 3, got one of {channels}')
-    if isinstance(images, np.ndarray) and images.shape[-1] != channels:
-        images = list(images)  # Pillow converts them
-    if None not in config['input_size']:
-        check_images(len(images), config['input_size'])
-    with tqdm(total=len(images), disable=not progress, desc='resizing', unit='img', leave=False) as bar:
-        out, start = torch.empty(0), 0
-        for pixels in _pixels(images, config, 256):
-            if not start:
-                out = torch.empty(len(images), *pixels.shape[1:], dtype=torch.uint8)
-            out[start : start + len(pixels)] = pixels
-            start += len(pixels)
-            bar.update(len(pixels))
-    return out
-
-
-def as_floats(pixels: Tensor) -> Tensor:
-    """Pixels in [0, 1]: uint8 ones are divided by 255."""
-    return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
-
-
-def _batches(images: Images, config: dict[str, Any], batch_size: int) -> Iterator[Tensor]:
-    """Float pixels (n, C, H, W) in [0, 1] at the model's input size."""
-    return map(as_floats, _pixels(images, config, batch_size))
-
-
-def _pixels(images: Images, config: dict[str, Any], batch_size: int) -> Iterator[Tensor]:
-    """Pixels (n, C, H, W) at the model's input size, uint8 or floats in [0, 1] as the images are."""
-    channels, *size = config['input_size']
-    as_it_is = size == [None, None]
-    array = _array(_stack(images, channels) if as_it_is else images, channels)
-    if isinstance(array, np.ndarray):
-        fits = as_it_is or list(array.shape[1:3]) == size
-        if array.dtype != np.uint8 and not fits:
-            raise ValueError(
-                f'expected float images of {size[0]}x{size[1]}, which the model takes, got '
-                f'{array.shape[1]}x{array.shape[2]}; give uint8 or PIL images to have them resized'
-            )
-        as_it_is = array.dtype != np.uint8 or as_it_is or (fits and config['crop_pct'] == 1)
-    keys = ('interpolation', 'crop_pct', 'crop_mode', 'mean')
-    if not as_it_is:
-        transform = create_transform(config['input_size'], **{key: config[key] for key in keys}, normalize=False)
-    for start in range(0, len(array), batch_size):
-        chunk = array[start : start + batch_size]
-        if as_it_is:
-            yield torch.from_numpy(np.require(np.moveaxis(chunk, -1, 1), requirements=['C', 'W']))
-        else:
-            yield torch.stack([transform(_to_pil(image, channels)) for image in chunk])
-
-
-def _array(images: Images, channels: int) -> Any:
-    """An array (N, H, W, C) of uint8, or of floats in [0, 1]; a list of images stays one."""
-    if isinstance(images, Tensor):
-        images = images.detach().cpu()
-        images = (images.float() if images.is_floating_point() else images).numpy()
-    if not isinstance(images, np.ndarray):
-        return images
-    images = _channels_last(images, channels)
-    if np.issubdtype(images.dtype, np.floating):
-        return check_pixels(torch.from_numpy(np.require(images, np.float32, ['C', 'W']))).numpy()
-    if images.dtype != np.uint8:
-        raise ValueError(f'images: expected uint8, or floats in [0, 1], got {images.dtype}')
-    return images
-
-
-def _stack(images: Images, channels: int) -> np.ndarray | Tensor:
-    """Images of one size as an array."""
-    if isinstance(images, (np.ndarray, Tensor)):
-        return images
-    arrays = [np.asarray(_to_pil(image, channels)) for image in images]
-    if len({array.shape for array in arrays}) > 1:
-        raise ValueError("expected images of one size for a model without timm's config, got several sizes")
-    array = np.stack(arrays)
-    return array if array.ndim == 4 else array[..., None]
-
-
-def _channels_last(array: np.ndarray, channels: int) -> np.ndarray:
-    if array.ndim == 4 and array.shape[-1] == channels:
-        return array
-    if array.ndim == 4 and array.shape[1] == channels:
-        return np.moveaxis(array, 1, -1)
-    raise ValueError(
-        f'images: expected shape (N, H, W, {channels}) or (N, {channels}, H, W), as the model takes {channels} '
-        f'channels, got {array.shape}'
-    )
-
-
-def _to_pil(image: Any, channels: int) -> Image.Image:
-    if (
-        isinstance(image, np.ndarray)
-        and image.dtype == np.uint8
-        and image.ndim > 1
-        and image.shape[2:] in ((), (1,), (3,))
-    ):
-        image = Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image)
-    if not isinstance(image, Image.Image):
-        what = f'{image.dtype} array {image.shape}' if isinstance(image, np.ndarray) else type(image).__name__
-        raise ValueError(
-            'images: expected a list of PIL images or of uint8 arrays (H, W, C), or an array (N, H, W, C) of uint8 or '
-            f'of floats in [0, 1], got an image that is a {what}'
-        )
-    if image.mode.startswith(('I', 'F')):  # Pillow would cut them off at 255
-        raise ValueError(f'images: expected 8 bits a channel, got Pillow mode {image.mode}')
-    return image.convert('L' if channels == 1 else 'RGB')

@@ -17,7 +17,7 @@ from timm.data import ImageNetInfo, infer_imagenet_subset
 from timm.models import is_model_in_modules, load_checkpoint, load_state_dict
 from torch import Tensor, nn
 
-from .._errors import UnknownModelError, WeightError, few, nearest, one_line
+from .._errors import UnknownModelError, WeightError, nearest, one_line, shorten
 from ..checkpoint import check_architecture, check_readable, checkpoint_filter_fn, class_names, sizes, unwrap
 from ..class_folders import refuse_ties
 from ..memory import check_size
@@ -25,7 +25,7 @@ from ..model_names import create, model_config
 from ..multistep_resnet import MultistepResNet
 from ..weights import backbone_weights, own_weights
 from .data import DataError, LabelledImages, map_by_name, order_note
-from .evaluation import data_config
+from .preprocessing import data_config
 
 
 class ModelError(ValueError):
@@ -163,7 +163,7 @@ class ModelInfo:
             also of its name and code, which nothing else tells.
         weights: sha256 of the state dict, see ``weights_sha256``.
         parameters: Number of parameters.
-        preprocessing: Size, crop and normalisation of its input, see ``evaluation.data_config``.
+        preprocessing: Size, crop and normalisation of its input, see ``preprocessing.data_config``.
         classes: Number of outputs; None if the model does not say.
         label_names: What the outputs stand for; None if the model does not say.
         trained: Whether ``label_names`` are the class folders that its checkpoint was trained on.
@@ -283,7 +283,9 @@ def class_indices(model: ModelInfo, data: LabelledImages, given: Mapping[str, in
         if missing:
             near = nearest(missing[0], given, 1, 0.6)
             hint = f' (did you mean {missing[0]} by {near[0]}?)' if near else ''
-            raise DataError(f'the class map has {len(given)} classes and lacks {few(missing)} of the data set{hint}')
+            raise DataError(
+                f'the class map has {len(given)} classes and lacks {shorten(missing)} of the data set{hint}'
+            )
         indices = [given[name] for name in classes]
     elif data.classes is None:
         indices = [int(name) for name in classes]
@@ -355,5 +357,5 @@ def read_class_map(path: Path) -> dict[str, int]:
 def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     twice = [name for name, count in collections.Counter(name for name, _ in pairs).items() if count > 1]
     if twice:
-        raise ValueError(f'it has {few(twice)} more than once')
+        raise ValueError(f'it has {shorten(twice)} more than once')
     return dict(pairs)

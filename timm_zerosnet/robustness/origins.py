@@ -13,9 +13,9 @@ from typing import Any, Iterable, Sequence
 import torch
 
 from .. import __version__
-from .._errors import few
-from .evaluation import view
+from .._errors import shorten
 from .plan import Condition, PlannedCell, RunPlan
+from .preprocessing import view
 
 PACKAGES = ('torch', 'torchvision', 'timm', 'numpy', 'pillow')
 UNKNOWN = 'unknown'
@@ -116,7 +116,9 @@ def changed_pixels(plan: RunPlan, cells: Iterable[tuple[PlannedCell, Origin]]) -
     other = dict.fromkeys(condition for (_, condition), digests in shown.items() if len(digests) > 1)
     if not other:
         return []
-    return [f'models that take the same pixels were not shown the same, which other versions may draw: {few(other, 8)}']
+    return [
+        f'models that take the same pixels were not shown the same, which other versions may draw: {shorten(other, 8)}'
+    ]
 
 
 def difference(names: Sequence[str], origins: Sequence[dict[Condition, Origin]], same_pixels: bool) -> tuple[str, ...]:
@@ -143,7 +145,7 @@ def difference(names: Sequence[str], origins: Sequence[dict[Condition, Origin]],
     pixels = [{place: origin.pixels for place, origin in own.items() if origin.pixels} for own in origins]
     places = [place for place in pixels[0] if pixels[1].get(place, pixels[0][place]) != pixels[0][place]]
     if same_pixels and places:
-        notes.append(f'the two did not see the same pixels, though they take the same: {few(places, 8)}')
+        notes.append(f'the two did not see the same pixels, though they take the same: {shorten(places, 8)}')
     return tuple(notes)
 
 

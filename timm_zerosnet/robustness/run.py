@@ -20,26 +20,17 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .._errors import few, one_line
+from .._errors import one_line, shorten
 from .._files import need
 from .analysis.baselines import check_baseline
 from .analysis.grids import architecture_of, training_of
 from .arguments import integer, selection
 from .data import LabelledImages, map_ahead
-from .evaluation import (
-    Evaluation,
-    as_floats,
-    batch_statistics,
-    batch_statistics_text,
-    default_batch_size,
-    measure,
-    ready,
-    resize,
-    view,
-)
+from .evaluation import Evaluation, batch_statistics, batch_statistics_text, default_batch_size, measure, ready
 from .models import ModelError, ModelInfo, Source, class_indices, describe_model, mapped_by, mapping_note
 from .origins import Origin, current_versions, device_name
 from .plan import CLEAN, Condition, PlannedCell, RunPlan, cell_key, plan_conditions, precision
+from .preprocessing import as_floats, resize, view
 from .report.files import export
 from .report.samples import sample_pictures
 from .store import Store, Stored, locked_folder
@@ -429,4 +420,4 @@ def describe_subset(data: LabelledImages) -> str | None:
     absent = [name for label, name in enumerate(data.classes) if label not in present]
     if not absent:
         return None
-    return f'the {data.subset} images leave out {len(absent)} of {len(data.classes)} classes: {few(absent)}'
+    return f'the {data.subset} images leave out {len(absent)} of {len(data.classes)} classes: {shorten(absent)}'

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from timm.data import create_dataset
 
-from .._errors import ScriptError, few
+from .._errors import ScriptError, shorten
 from ..checkpoint import class_names
 from ..cifar import DATA_SETS
 from ..class_folders import splits_inside
@@ -70,7 +70,7 @@ def check_data(args: argparse.Namespace, splits: tuple[str, ...]) -> list[str] |
     (first, names), *others = found.items()
     for folder, classes in others:
         if classes != names:
-            odd = few(sorted(set(classes) ^ set(names)))
+            odd = shorten(sorted(set(classes) ^ set(names)))
             raise ScriptError(f'{first} and {folder} have different classes: only one of them has {odd}')
     return names
 
@@ -126,14 +126,15 @@ def _compare_class_names(args: argparse.Namespace, classes: list[str], folder: s
     moved = [name for i, name in enumerate(classes) if name in names and names.index(name) != i]
     if trained and moved:
         raise ScriptError(
-            f'{folder} has the classes {few(classes)}, {whose} was trained on {few(names)} in this order, so that '
-            f'{few(moved)} would count as other classes: --class-map FILE maps them, line k names the class of output k'
+            f'{folder} has the classes {shorten(classes)}, {whose} was trained on {shorten(names)} in this order, '
+            f'so that {shorten(moved)} would count as other classes: --class-map FILE maps them, line k names the class '
+            'of output k'
         )
     odd = sorted(set(classes) ^ set(names))
-    difference = f'only one of them has {few(odd)}' if odd else f'the model begins with {few(names)}'
+    difference = f'only one of them has {shorten(odd)}' if odd else f'the model begins with {shorten(names)}'
     print(
         f'{folder} has other classes than {whose}: {difference}; its folders are taken in the order of their '
-        f'names ({few(classes)}), --class-map FILE gives another',
+        f'names ({shorten(classes)}), --class-map FILE gives another',
         file=sys.stderr,
     )
 

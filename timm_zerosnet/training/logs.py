@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .._errors import WeightError, one_line
+from .._files import replacing
 from ..checkpoint import read_checkpoint, read_yaml
 
 
@@ -98,6 +98,5 @@ def trim_log(log: Path, epochs: int) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator='\n').writerows([rows[0], *kept.values()])
     if text.getvalue() != log.read_text(encoding='utf-8'):
-        partial = log.with_suffix('.partial')
-        partial.write_text(text.getvalue(), encoding='utf-8')
-        os.replace(partial, log)
+        with replacing(log) as partial:
+            partial.write_text(text.getvalue(), encoding='utf-8')

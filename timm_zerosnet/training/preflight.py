@@ -15,7 +15,7 @@ from PIL import Image, ImageMode
 from timm.models import load_state_dict
 from torch import nn
 
-from .._errors import ScriptError, WeightError, few, one_line
+from .._errors import ScriptError, WeightError, one_line, shorten
 from ..checkpoint import check_readable, checkpoint_filter_fn, sizes, unwrap
 from ..memory import SizeError, check_size
 from ..model_names import model_config, reachable_name
@@ -168,7 +168,7 @@ def check_checkpoint(args: argparse.Namespace, option: str) -> None:
         advice = f'{convert}{" with these --model-kwargs" * bool(args.model_kwargs)} writes what {flag} takes'
         if option == 'resume':
             advice = f'{with_new_head} starts from its weights'
-        raise ScriptError(f"{flag} {path} has names that timm's script does not know ({few(odd, 1)}): {advice}")
+        raise ScriptError(f"{flag} {path} has names that timm's script does not know ({shorten(odd, 1)}): {advice}")
 
 
 def _flag(option: str) -> str:

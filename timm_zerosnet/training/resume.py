@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, Iterator
 
 from .._errors import ScriptError
-from .._files import LockedError, check_folder, locked, writing
+from .._files import LockedError, check_folder, locked, replacing, writing
 from ..checkpoint import RECORD, read_yaml
 from .logs import newest_checkpoint, trim_log
 
@@ -55,9 +54,8 @@ class Continuation:
         """
         last = self.run / 'last.pth.tar'
         if self.checkpoint and self.checkpoint != last:
-            partial = self.run / 'last.partial'
-            shutil.copyfile(self.checkpoint, partial)
-            os.replace(partial, last)
+            with replacing(last) as partial:
+                shutil.copyfile(self.checkpoint, partial)
         trim_log(self.run / 'summary.csv', self.epochs)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterable, Sequence
 
-from ..._errors import few
+from ..._errors import shorten
 from ..plan import CLEAN, Cell
 from .grids import Grid, Level, find_model, grids_by_model, missing_conditions, suite_conditions
 
@@ -133,7 +133,7 @@ def write_baseline(cells: Sequence[Cell], model: str, suite: str, images: str, f
     models = grids_by_model(cells, suite)
     grid = models[find_model(models, model)]
     if missing := missing_conditions(grid, suite_conditions([grid])):
-        raise ValueError(f'{grid.model} lacks {len(missing)} cells of suite {suite}: {few(missing, 8)}')
+        raise ValueError(f'{grid.model} lacks {len(missing)} cells of suite {suite}: {shorten(missing, 8)}')
     path = Path(folder) / f'{grid.model}.{suite}.csv'
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open('w', newline='', encoding='utf-8') as file:

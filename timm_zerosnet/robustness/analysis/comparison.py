@@ -9,7 +9,7 @@ from typing import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from ..._errors import few
+from ..._errors import shorten
 from ..plan import Cell, Condition
 from .grids import (
     Grid,
@@ -421,4 +421,4 @@ def compare_trainings(
 
 def missing_text(comparison: Comparison, most: int = 8) -> str:
     """The first missing cells in words, each with the models that lack it."""
-    return few([f'{condition} ({", ".join(names)})' for condition, names in comparison.missing], most)
+    return shorten([f'{condition} ({", ".join(names)})' for condition, names in comparison.missing], most)

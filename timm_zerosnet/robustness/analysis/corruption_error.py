@@ -12,7 +12,7 @@ from typing import Sequence
 
 import numpy as np
 
-from ..._errors import few
+from ..._errors import shorten
 from ..plan import CLEAN, Condition
 from .baselines import Baseline, mean_errors
 from .grids import Grid, missing_conditions
@@ -81,7 +81,7 @@ class CorruptionError:
         """mCE or relative mCE, and the corruptions that it averages; these are none if the model lacks cells."""
         lost = [condition for condition in self.missing if relative or condition.corruption != CLEAN]
         if lost:
-            return Estimate(None, reason=f'missing: {few(lost, 8)}'), ()
+            return Estimate(None, reason=f'missing: {shorten(lost, 8)}'), ()
         obstacles = {name: self._obstacle(name, relative) for name in self.levels}
         names = tuple(name for name, reason in obstacles.items() if not reason)
         if not names:
@@ -122,14 +122,14 @@ class CorruptionError:
         lost = [condition for condition in self.missing if condition.corruption in corruptions]
         lost = lost or [Condition(*level, None) for level in needed if level not in self.grid.levels]
         if lost:
-            return f'missing: {few(lost, 8)}'
+            return f'missing: {shorten(lost, 8)}'
         if other is not None and other.images != self.grid.images:
             return f'{base.name} saw {other.images} images, {self.grid.model} {self.grid.images}'
         lost = [Condition(*level, None) for level in needed if level not in base.errors]
         if other is not None:
             lost = lost or [c for c in missing_conditions(other, self.expected) if c.corruption in corruptions]
         if lost:
-            return f'{base.name} lacks {few(lost, 8)}'
+            return f'{base.name} lacks {shorten(lost, 8)}'
         if float(self.baseline_errors @ self._functional(name, relative)) <= 1e-9:
             return f'{base.name} {"makes no further errors" if relative else "makes no errors"} under it'
         return ''

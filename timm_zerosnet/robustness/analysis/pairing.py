@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 from typing import Any, Sequence
 
-from ..._errors import few
+from ..._errors import shorten
 
 Label = int | str  # a class name, or a bare number
 
@@ -48,7 +48,7 @@ def pair_images(one: dict[str, Any], two: dict[str, Any], runs: Sequence[str]) -
         failed.append((groups, differing))
     groups, differing = failed[0]
     first = next(picture for picture in pictures[0] if differing.get(picture))
-    values = ' and '.join(few(sorted(map(repr, set(side[first])))) for side in groups)
+    values = ' and '.join(shorten(sorted(map(repr, set(side[first])))) for side in groups)
     common = sum(min(len(groups[0][picture]), len(groups[1][picture])) for picture in differing)
     raise ValueError(
         f'{sum(differing.values())} of {common} common images have other labels in {runs[0]} than in {runs[1]}, the '

@@ -10,9 +10,9 @@ from typing import Any, Callable, Sequence
 
 import numpy as np
 
-from ..evaluation import view
 from ..origins import Origin, difference
 from ..plan import CLEAN, Cell, Condition, RunPlan
+from ..preprocessing import view
 from ..store import Store, read_cells
 from .baselines import Baseline, check_baseline
 from .comparison import Comparison, compare

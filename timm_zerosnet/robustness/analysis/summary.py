@@ -8,7 +8,7 @@ from typing import Iterable, Sequence
 
 import numpy as np
 
-from ..._errors import few
+from ..._errors import shorten
 from ..plan import CLEAN, Cell, Condition
 from .baselines import BASELINES, Baseline, load_baseline
 from .corruption_error import CorruptionError, Estimate
@@ -309,7 +309,7 @@ class _Summary:
         lost = [condition for condition in self.missing if condition.corruption in names]
         if not lost and CLEAN in names and not self.grid.clean:
             lost = [Condition(CLEAN, 0.0, None)]
-        return Estimate(None, reason=f'missing: {few(lost, 8)}' if lost else 'no such levels')
+        return Estimate(None, reason=f'missing: {shorten(lost, 8)}' if lost else 'no such levels')
 
     def _noise_sd(self, weights: dict[Level, float]) -> float | None:
         """The standard deviation of the mean over noise seeds; levels without randomness are the same for each."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Iterable, Sequence
 
-from ..._errors import few
+from ..._errors import shorten
 from ..analysis.comparison import Difference
 from ..analysis.corruption_error import Estimate
 from ..analysis.run import Analysis
@@ -121,7 +121,7 @@ def training_findings(analysis: Analysis) -> list[str]:
     lines = list(verdicts.values())
     single = [spread.architecture for spread in analysis.trainings.values() if len(spread.models) == 1]
     if single:
-        which = f'{few(single, 4)} {"has" if len(single) == 1 else "have"}'
+        which = f'{shorten(single, 4)} {"has" if len(single) == 1 else "have"}'
         if len(single) == len(analysis.trainings) > 1:
             which = 'each has'
         lines.append(
@@ -137,7 +137,7 @@ def cells_without_result(rows: Sequence[Row]) -> dict[tuple[str, str, str], tupl
     for row in rows:
         if row.status != 'ok':
             found.setdefault((row.cell.model, row.status, row.error), []).append(row.cell.condition)
-    return {key: (len(conditions), few(conditions, MAX_NAMED_CELLS)) for key, conditions in found.items()}
+    return {key: (len(conditions), shorten(conditions, MAX_NAMED_CELLS)) for key, conditions in found.items()}
 
 
 def _accuracy_text(error: Estimate) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..._errors import few
+from ..._errors import shorten
 from ..._markdown import escape, markdown_table
 from ..analysis.comparison import Comparison
 from ..analysis.corruption_error import Estimate
@@ -56,7 +56,7 @@ def suite_text(plan: RunPlan) -> str:
         return plan.suite
     if not chosen:
         return f'{plan.suite}, only clean images'
-    return f'{plan.suite}, {len(chosen)} of its {len(every)} corruptions ({few(chosen, 6)})'
+    return f'{plan.suite}, {len(chosen)} of its {len(every)} corruptions ({shorten(chosen, 6)})'
 
 
 def mce_legend(plan: RunPlan, analysis: Analysis) -> str:

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from ..evaluation import as_floats, resize
 from ..plan import CLEAN, Condition
+from ..preprocessing import as_floats, resize
 from ..suites import perturb
 
 MAX_SIDE = 80  # pixels; 55 noisy pictures of 224 pixels would take 10 MB
