@@ -195,7 +195,8 @@ def batch_statistics_text(names: Sequence[str], batch_size: int) -> str:
     """That the batch size changes what is measured."""
     return (
         f'{len(names)} batch norms ({shorten(names, 1)}) normalise by the batch, not by running statistics: what the '
-        f'model says of an image depends on the images beside it and on batch_size={batch_size}; name both with the figures'
+        f'model says of an image depends on the images beside it and on batch_size={batch_size}; name both '
+        'with the figures'
     )
 
 

@@ -127,8 +127,8 @@ def _compare_class_names(args: argparse.Namespace, classes: list[str], folder: s
     if trained and moved:
         raise ScriptError(
             f'{folder} has the classes {shorten(classes)}, {whose} was trained on {shorten(names)} in this order, '
-            f'so that {shorten(moved)} would count as other classes: --class-map FILE maps them, line k names the class '
-            'of output k'
+            f'so that {shorten(moved)} would count as other classes: --class-map FILE maps them, line k names the '
+            'class of output k'
         )
     odd = sorted(set(classes) ^ set(names))
     difference = f'only one of them has {shorten(odd)}' if odd else f'the model begins with {shorten(names)}'
