@@ -14,7 +14,6 @@ from typing import Any, Callable, Iterable
 
 import torch
 import yaml
-from safetensors.torch import load_file
 from timm.models import list_models
 from torch import Tensor, nn
 
@@ -48,6 +47,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise WeightError(f'{path} does not exist or is no file. {_EXPECTED}')
     try:
         if path.suffix == '.safetensors':
+            from safetensors.torch import load_file  # without it timm still has the networks
+
             return load_file(path)
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.simplefilter('ignore')  # torch's, about what is refused here
