@@ -308,7 +308,7 @@ BREAK: dict[str, tuple[Callable[[Path], None], str]] = {
     'exception': (_edit('__init__.py', 'from', 'raise OSError("cannot read")\nfrom'), 'OSError: cannot read'),
     'SystemExit': (_edit('__init__.py', '__all__', 'raise SystemExit(3)\n__all__'), 'SystemExit: 3'),
     'exception halfway': (
-        _edit('zerosnet.py', '@register_model\ndef preresnet20', '1 / 0\ndef preresnet20'),
+        _edit('zerosnet.py', 'register_models(globals()', '1 / 0\nregister_models(globals()'),
         'ZeroDivisionError: division by zero',
     ),
 }
