@@ -239,7 +239,7 @@ class MultistepResNet(nn.Module):
             ValueError: for a level that does not exist or another format.
         """
         if output_fmt != 'NCHW':
-            raise ValueError(f"output_fmt: expected 'NCHW', got {output_fmt!r}")
+            raise ValueError(f"output_fmt: expected 'NCHW', got '{output_fmt}'")  # TorchScript has no !r
         take = _take_indices(len(self.stages) + 1, indices)
         x = self.stem(x)
         levels = [x]

@@ -255,7 +255,9 @@ def test_train_names_what_takes_a_file(flag, tmp_path, capsys):
 def test_random_classifier(tmp_path, capsys):
     Image.new('RGB', (32, 32)).save(tmp_path / 'black.png')
     line = ['predict', tmp_path / 'black.png', '--model', 'zerosnet20', '--model-kwargs']
-    assert 'accepted are those, or a checkpoint of yours' in refused([*line, 'num_classes=7'], capsys)
+    assert 'expected num_classes=10, as its weights have, or a checkpoint of yours' in refused(
+        [*line, 'num_classes=7'], capsys
+    )
     torch.save(timm.create_model('zerosnet20', num_classes=7).state_dict(), tmp_path / 'own.pth')
     for advised in (['num_classes=10'], ['num_classes=7', '--checkpoint', tmp_path / 'own.pth']):
         assert cli.main([str(word) for word in [*line, *advised]]) == 0

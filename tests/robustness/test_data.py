@@ -155,7 +155,7 @@ def test_flat_and_empty_folders_are_refused(tmp_path):
             load_labelled(tmp_path)
         Image.fromarray(IMAGES[0]).save(tmp_path / 'flat.png')
     (tmp_path / 'a').mkdir()
-    with pytest.raises(DataError, match='holds no images: accepted are'):
+    with pytest.raises(DataError, match='holds no images: expected files with a suffix that Pillow opens'):
         load_labelled(tmp_path)
 
 

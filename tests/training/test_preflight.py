@@ -65,7 +65,7 @@ from timm_zerosnet import validate
             ['--data-dir', 'DIR', '--model', 'local-dir:LOCAL'],
             '10 classes, the network 4 outputs: give --num-classes',
         ),
-        (['--data-dir', 'DIR', '--model', 'local-dir:DIR'], 'config.json does not exist; expected a folder with'),
+        (['--data-dir', 'DIR', '--model', 'local-dir:DIR'], 'config.json does not exist: expected a folder with'),
         (['--data-dir', 'DIR', '--resume', 'TORN'], 'cannot be read as a checkpoint'),
     ],
 )

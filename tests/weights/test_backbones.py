@@ -159,7 +159,7 @@ def test_scripts_of_timm_are_given_the_overlay(added, tmp_path, monkeypatch, cap
 def test_train_says_how_to_go_on_from_it(added, tmp_path, capsys):
     words = ['--model', NAME, '--pretrained', '--data-dir', str(tmp_path), '--timm-scripts', str(STAND_IN)]
     assert train.main(['short', *words]) == 2
-    advice = re.search(r'does not know resnet10t.cifar10: (.*) goes on', capsys.readouterr().err)[1].split()
+    advice = re.search(r'does not know resnet10t.cifar10: (.*) starts from', capsys.readouterr().err)[1].split()
     numbers = [*map(str, MEAN), '--std', *map(str, STD)]
     assert advice == [
         *('--model', MODEL, '--pretrained', '--pretrained-path', weights.weight_file(NAME)),
