@@ -316,7 +316,8 @@ def design(steps: int, order: int, seed: int = 0, progress: bool = False) -> Des
         ]
         advice = f'ask for {within_reach[-1]} steps or another order' if within_reach else 'ask for a lower order'
         raise ValueError(
-            f'expected at most {MOST_SEARCHED} steps at order {order}, which takes a search, got {steps}; {advice}'
+            f'expected at most {MOST_SEARCHED} steps, or a number of steps that needs no search, at order {order}, got '
+            f'{steps}; {advice}'
         )
     roots = _search(steps, order, seed, progress)
     radius = float(np.abs(roots).max())

@@ -239,7 +239,8 @@ def check_source(model: str, cfg: Any) -> None:
         tags = ', '.join(f'{model}.{tag}' for tag in weight_tags(model)) or 'none'
         raise WeightError(
             f'there are no weights for {name if cfg.tag else model}; of {model} these exist: {tags}; of '
-            f'all models: {", ".join(own_weights()) or "none"}. Without pretrained weights the network is random.'
+            f'all models: {", ".join(own_weights()) or "none"}. Expected one of these, or a checkpoint of '
+            'yours; without pretrained weights the network is random.'
         )
     if cfg.file and cfg.source not in ('hf-hub', 'local-dir'):
         if str(cfg.file) == weight_file(name):

@@ -220,7 +220,7 @@ REFUSED = [
         'const level: expected a number from -1 to 1, as pixels lie in [0, 1], got 7',
     ),
     (f'{ROBUSTNESS} --data ten.npz --suite cifar', "unknown suite 'cifar': did you mean cifar-c"),
-    (f'{ROBUSTNESS} --data ten.npz --seeds 0', 'seeds: expected at least one integer >= 0, got []'),
+    (f'{ROBUSTNESS} --data ten.npz --seeds 0', 'expected --seeds >= 1, got 0'),
     (f'{ROBUSTNESS} --data ten.npz --device gpu', "device 'gpu' cannot be used"),
     (f'{ROBUSTNESS} --data ten.npz --model-kwargs x', 'expected KEY=VALUE, such as method=ab3, got x'),
     (

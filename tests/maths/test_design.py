@@ -204,9 +204,12 @@ def test_interval_of_the_family_in_lambda(mu):
         ((3, 0), 'expected order to be an integer from 1 to 64, got 0'),
         ((2.5, 1), 'expected steps to be an integer from 1 to 64, got 2.5'),
         ((True, 1), 'expected steps to be an integer from 1 to 64, got True'),
-        ((20, 4), 'expected at most 12 steps at order 4, which takes a search, got 20; ask for 12 steps or another'),
-        ((16, 8), 'expected at most 12 steps at order 8, which takes a search, got 16; ask for 14 steps or another'),
-        ((20, 11), 'expected at most 12 steps at order 11, which takes a search, got 20; ask for a lower order'),
+        ((20, 4), 'at order 4, got 20; ask for 12 steps or another'),
+        (
+            (16, 8),
+            'expected at most 12 steps, or a number of steps that needs no search, at order 8, got 16; ask for 14',
+        ),
+        ((20, 11), 'at order 11, got 20; ask for a lower order'),
     ],
 )
 def test_refused(arguments, message):

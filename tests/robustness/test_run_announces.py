@@ -41,7 +41,7 @@ def test_cells_before_the_images_and_the_time_after_the_first(folder, monkeypatc
     again = capsys.readouterr().err
     assert '2 of them are left to do' in again and ' left for 1 more' in again
     assert cli.main(f'{line} --seeds 3'.split()) == 0
-    assert '0 of them are left to do' in capsys.readouterr().err
+    assert 'all of them are measured already' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('seeds', [100_000_000, 50_000])

@@ -49,15 +49,15 @@ def _predict(args: argparse.Namespace) -> int:
     source.check_pictures()
     names = None if args.class_map is None else _names_of_outputs(read_class_map(args.class_map))
     net = source.open()
-    subject = describe_model(source, net)
-    classes = subject.classes
+    model = describe_model(source, net)
+    classes = model.classes
     if classes is None:
         raise ModelError(f'model {args.model} does not say how many classes it has')
     if (args.topk or 1) > classes:
         raise ValueError(f'expected --topk from 1 to {classes}, the number of classes of {args.model}, got {args.topk}')
     if names is None:
-        names = dict(enumerate(subject.label_names or ()))
-        if args.checkpoint is not None and names and not subject.trained:
+        names = dict(enumerate(model.label_names or ()))
+        if args.checkpoint is not None and names and not model.trained:
             _note(f'the class names are those of {args.model}; --class-map FILE gives others')
     if unknown := [i for i in names if not 0 <= i < classes]:
         raise ValueError(f'expected outputs from 0 to {classes - 1} in {args.class_map}, got {unknown[0]}')
@@ -65,7 +65,7 @@ def _predict(args: argparse.Namespace) -> int:
         _note(f'{args.class_map} names {len(names)} of the {classes} outputs')
     results: list[dict[str, Any]] = []
     for start in range(0, len(args.images), BATCH):
-        found = _classify(args, net, subject, args.images[start : start + BATCH], names)
+        found = _classify(args, net, model, args.images[start : start + BATCH], names)
         results += found
         if not args.json:
             for result in found:
@@ -86,7 +86,7 @@ def _names_of_outputs(class_map: dict[str, int]) -> dict[int, str]:
 
 
 def _classify(
-    args: argparse.Namespace, net: nn.Module, subject: ModelInfo, paths: list[Path], names: dict[int, str]
+    args: argparse.Namespace, net: nn.Module, model: ModelInfo, paths: list[Path], names: dict[int, str]
 ) -> list[dict[str, Any]]:
     """The result of each file, as ``--json`` prints it: its predictions, or why it cannot be read."""
     images: dict[int, Image.Image] = {}
@@ -94,7 +94,7 @@ def _classify(
     for i, path in enumerate(paths):
         result: dict[str, Any] = {'file': str(path)}
         try:
-            images[i], result['notes'] = read_image(path, subject.preprocessing['input_size'][0])
+            images[i], result['notes'] = read_image(path, model.preprocessing['input_size'][0])
             if result['notes']:
                 _note(f'{path}: {"; ".join(result["notes"])}')
         except ImageError as error:
@@ -102,8 +102,8 @@ def _classify(
             _note(str(error))
         results.append(result)
     if images:
-        count = min(TOPK, subject.classes or TOPK) if args.topk is None else args.topk
-        top = probabilities(net, subject, list(images.values())).topk(count)
+        count = min(TOPK, model.classes or TOPK) if args.topk is None else args.topk
+        top = probabilities(net, model, list(images.values())).topk(count)
         for i, values, indices in zip(images, top.values.tolist(), top.indices.tolist(), strict=True):
             results[i]['predictions'] = [
                 {'class': names.get(index, f'class {index}'), 'index': index, 'probability': value}
@@ -112,23 +112,23 @@ def _classify(
     return results
 
 
-def probabilities(net: nn.Module, subject: ModelInfo, images: list[Image.Image]) -> Tensor:
+def probabilities(net: nn.Module, model: ModelInfo, images: list[Image.Image]) -> Tensor:
     """Probabilities of the classes, (N, classes) float32.
 
     Args:
         net: The network.
-        subject: The description of the network, with its preprocessing.
+        model: The description of the network, with its preprocessing.
         images: N images of any size.
 
     Raises:
         ModelError: if the network does not return (N, classes) finite logits.
     """
-    config = subject.preprocessing
+    config = model.preprocessing
     mean, std = (torch.tensor(config[key]).view(1, -1, 1, 1) for key in ('mean', 'std'))
     with ready(net, 'cpu'), torch.inference_mode():
         logits = net((as_floats(resize(images, config)) - mean) / std)
-    if not isinstance(logits, Tensor) or logits.shape != (len(images), subject.classes) or not logits.isfinite().all():
-        raise ModelError(f'model {subject.name} does not return {subject.classes} finite logits for each image')
+    if not isinstance(logits, Tensor) or logits.shape != (len(images), model.classes) or not logits.isfinite().all():
+        raise ModelError(f'model {model.name} does not return {model.classes} finite logits for each image')
     return logits.float().softmax(1)
 
 

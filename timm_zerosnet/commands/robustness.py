@@ -154,6 +154,12 @@ def _sources(args: argparse.Namespace) -> list[Source]:
     return [Source(name, None, args.checkpoint, arguments, args.mean, args.std, preprocessing) for name in args.model]
 
 
+def _seeds(args: argparse.Namespace) -> range:
+    if args.seeds < 1:
+        raise ValueError(f'expected --seeds >= 1, got {args.seeds}')
+    return range(args.seeds)
+
+
 def _robustness(args: argparse.Namespace) -> int:
     try:
         outcome = run(
@@ -163,7 +169,7 @@ def _robustness(args: argparse.Namespace) -> int:
             suite=args.suite,
             corruptions=args.corruption,
             levels=args.levels,
-            seeds=range(args.seeds),
+            seeds=_seeds(args),
             device=args.device,
             amp=args.amp,
             batch_size=args.batch_size,

@@ -1,3 +1,3 @@
-"""Re-export of ``analysis.comparison``."""
+"""``analysis.comparison`` by its former path."""
 
-from .analysis.comparison import *  # noqa: F403
+from .analysis.comparison import Comparison, Difference, Trainings, compare, compare_trainings  # noqa: F401

@@ -1,3 +1,3 @@
 """``suites`` by its former path."""
 
-from .suites import *  # noqa: F403
+from .suites import SUITES, Perturbation, perturb  # noqa: F401

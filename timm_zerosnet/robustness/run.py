@@ -189,7 +189,9 @@ def run(
             check_baseline(plan.names, suite, baseline, plan.data['images_sha256'])
         store.set_plan(plan)
         keys, finished = {cell.key for cell in plan.cells}, store.finished()
-        if len(keys - finished) < count:
+        if not keys - finished:
+            settings.say('all of them are measured already')
+        elif len(keys - finished) < count:
             settings.say(
                 f'{len(keys - finished):,} of them are left to do: others are done, or the same for several models'
             )

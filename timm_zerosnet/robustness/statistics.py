@@ -1,3 +1,3 @@
-"""Re-export of ``analysis.statistics``."""
+"""``analysis.statistics`` by its former path."""
 
 from .analysis.statistics import *  # noqa: F403

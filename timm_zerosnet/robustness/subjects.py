@@ -1,3 +1,3 @@
 """``models`` by its former path."""
 
-from .models import *  # noqa: F403
+from .models import ModelError, Source  # noqa: F401

@@ -65,6 +65,12 @@ def test_bootstrap_does_not_know_the_order_of_images(seed, count, width):
     assert not np.shares_memory(values, shuffled)
 
 
+def test_bootstrap_of_the_opposite_is_the_opposite():
+    values = np.random.default_rng(0).normal(size=(40, 3)).round(1)
+    for found in (values, values[:, :1], np.zeros((5, 1)), np.array([[0.0, -1.0], [1.0, 0.0], [-1.0, 1.0]])):
+        assert (bootstrap_means(-found, 50) == -bootstrap_means(found, 50)).all()
+
+
 def test_bootstrap_draws_one_sample_of_images_for_all_columns():
     values = np.random.default_rng(0).random((50, 1))
     samples = bootstrap_means(np.hstack([values, 1 - values, values]), 300)

@@ -177,7 +177,7 @@ def compare(
     if one is two:
         raise ValueError(f'expected two models, got {one.model} twice')
     keep = _common_images(one, two, image_ids)
-    wanted = expected_conditions([one, two], plan if expected is None else expected)
+    wanted = expected_conditions([one, two], expected, plan)
     pairs: Pairs = {
         level: seeds
         for level in one.levels

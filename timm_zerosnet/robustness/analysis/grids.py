@@ -140,7 +140,9 @@ def find_model(models: Iterable[str], name: str) -> str:
 
 
 def expected_conditions(
-    grids: Iterable[Grid], expected: Iterable[tuple[str, float, int | None]] | None = None
+    grids: Iterable[Grid],
+    expected: Iterable[tuple[str, float, int | None]] | None = None,
+    plan: Iterable[tuple[str, float, int | None]] | None = None,
 ) -> list[Condition]:
     """The conditions that a model has been measured under when its run is finished.
 
@@ -148,10 +150,15 @@ def expected_conditions(
         grids: All models of the run in one suite.
         expected: (corruption, level, seed) of every cell of a model. The default is what the runs of the cells planned;
             for cells of no run, see ``suite_conditions``.
+        plan: The former name of ``expected``.
 
     Raises:
-        ValueError: if ``expected`` is empty.
+        ValueError: if ``expected`` is empty, or both names are given.
     """
+    if plan is not None:
+        if expected is not None:
+            raise ValueError('got both expected and plan, its former name: expected one of them')
+        expected = plan
     grids = list(grids)
     if expected is None and all(grid.planned is not None for grid in grids):
         expected = [condition for grid in grids for condition in grid.planned or ()]

@@ -16,6 +16,21 @@ import numpy as np
 
 from ..._files import need
 
+__all__ = [
+    'area_weights',
+    'bootstrap_means',
+    'calibration_error',
+    'difference_interval',
+    'flip_rate',
+    'holm',
+    'paired_test',
+    'percentiles',
+    'reliability',
+    'share_interval',
+    'smallest_difference',
+    'wilson',
+]
+
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 FLIPS = 9999
@@ -49,7 +64,8 @@ def bootstrap_means(values: np.ndarray, resamples: int = RESAMPLES, seed: int = 
 
     Every resample draws the same images for all columns, which keeps models and levels paired. The means are one matrix
     product with the number of times that each image was drawn; gathering the rows of each resample would take minutes
-    instead of seconds. The rows are sorted first, so that the order of the images does not change even the last digit.
+    instead of seconds. The rows are sorted first, so that the order of the images does not change even the last digit,
+    and of ``values`` and ``-values`` one is resampled for both, so that A less B is exactly the opposite of B less A.
 
     Args:
         values: (N, M) array with a row for each image.
@@ -67,7 +83,10 @@ def bootstrap_means(values: np.ndarray, resamples: int = RESAMPLES, seed: int = 
     count, width = values.shape
     if width == 0:
         return np.empty((resamples, 0))
-    values = values[np.lexsort(values.T[::-1])]
+    values, opposite = _sort_rows(values), _sort_rows(-values)
+    differing = np.flatnonzero(values != opposite)[:1]
+    if differing.size and opposite.flat[differing[0]] > values.flat[differing[0]]:
+        return -bootstrap_means(opposite, resamples, seed)
     generator = np.random.default_rng(seed)
     step = max(1, DRAWS_IN_MEMORY // count)
     parts = []
@@ -77,6 +96,10 @@ def bootstrap_means(values: np.ndarray, resamples: int = RESAMPLES, seed: int = 
         times = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
         parts.append(times.astype(np.float64) @ values / count)
     return np.concatenate(parts)
+
+
+def _sort_rows(values: np.ndarray) -> np.ndarray:
+    return values[np.lexsort(values.T[::-1])]
 
 
 def percentiles(samples: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float]:

@@ -158,7 +158,7 @@ def summarise(
     """
     models = grids_by_model(cells, suite)
     suite = next(iter(models.values())).suite
-    conditions = expected_conditions(models.values(), plan if expected is None else expected)
+    conditions = expected_conditions(models.values(), expected, plan)
     against = None if baseline is None else load_baseline(models, suite, baseline, folder)
     wanted = set(models if only is None else only)
     return {

@@ -84,7 +84,7 @@ def _legend(rows: Sequence[Difference]) -> str:
 def _verdict(found: Comparison) -> str:
     better, worse = count_significant(found)
     text = (
-        f'A is better in {better} and B in {worse} of {len(found.rows)} rows. In the other '
+        f'Of {len(found.rows)} rows, A is better in {better}, B in {worse}, and in '
         f'{len(found.rows) - better - worse} no difference is shown, which does not mean that there is none.'
     )
     row = found.overall
