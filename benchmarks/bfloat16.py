@@ -3,8 +3,8 @@
     python benchmarks/bfloat16.py --data-dir DIR [--limit N] [--models NAME ...]
 
 Rows of ``results/bfloat16.csv`` are kept if their weight file has not changed and they cover at least as many images as
-are asked for. The table of docs/speed.md is made from that file. On a processor without bfloat16 instructions, bfloat16
-takes seven times as long as float32.
+are asked for. The table of docs/performance.md is made from that file. On a processor without bfloat16 instructions,
+bfloat16 takes seven times as long as float32.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def table() -> str:
 
 
 def document(text: str) -> str:
-    """Return the text of docs/speed.md with its table made from the results."""
+    """Return the text of docs/performance.md with its table made from the results."""
     return replace_table(text, 'bfloat16', table())
 
 

@@ -1,4 +1,4 @@
-"""Write the table of docs/speed.md from results/throughput-depth20.csv and results/throughput-depth110.csv.
+"""Write the table of docs/performance.md from results/throughput-depth20.csv and results/throughput-depth110.csv.
 
     python benchmarks/speed_table.py
 
@@ -8,6 +8,7 @@ the median rates.
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from records import read_csv, replace_table
@@ -74,10 +75,15 @@ def _cell(ours: dict[str, str], theirs: dict[str, str]) -> str:
 
 
 def document(text: str) -> str:
-    """Return the text of docs/speed.md with its table made from the results."""
+    """Return the text of docs/performance.md with its table made from the results."""
     return replace_table(text, 'ratios', table())
 
 
-if __name__ == '__main__':
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     DOCUMENT.write_text(document(DOCUMENT.read_text(encoding='utf-8')), encoding='utf-8')
     print(DOCUMENT)
+
+
+if __name__ == '__main__':
+    main()

@@ -130,7 +130,7 @@ def find_pictures(path: Path) -> ClassFolders:
         )
     classes = natural_order(walk.places)
     index = {name: i for i, name in enumerate(classes)}
-    # the order of files is that of the first release, so that the noise of each picture stays the same
+    # the order of files is that of the first development version, so that the noise of each picture stays the same
     files = [(file, index[label]) for file, label in sorted(walk.labels.items(), key=lambda f: f[0].relative_to(root))]
     notes = [f'{note}: {len(files)} images' if split else note for note in notes]
     return ClassFolders(root, split, tuple(classes), files, (*notes, *walk.notes()))

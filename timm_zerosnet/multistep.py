@@ -180,7 +180,7 @@ class MultistepMethod:
     Raises:
         ValueError: if ``a`` or ``b`` is empty, all zero, not finite or beyond the range of a float.
 
-    Example:
+    Examples:
         >>> MultistepMethod([1/3, 5/9, 1/9], [16/9]).order
         2
     """

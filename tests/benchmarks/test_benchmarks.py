@@ -170,7 +170,7 @@ def test_bfloat16_table_is_that_of_the_results():
 
 
 def test_bfloat16_in_small(tmp_path, monkeypatch):
-    document, results = tmp_path / 'speed.md', tmp_path / 'bfloat16.csv'
+    document, results = tmp_path / 'performance.md', tmp_path / 'bfloat16.csv'
     document.write_text('before\n<!-- bfloat16:begin -->\nold\n<!-- bfloat16:end -->\nafter', encoding='utf-8')
     monkeypatch.setattr(bfloat16, 'DOCUMENT', document)
     monkeypatch.setattr(bfloat16, 'RESULTS', results)

@@ -96,7 +96,7 @@ def test_numbered_folders_are_measured_right(tmp_path):
 
 
 def in_order_of(names, folder):
-    """What the first release read: classes in the order of ``names``, and the same order of images."""
+    """What the first development version read: classes in the order of ``names``, and the same order of images."""
     found = load_labelled(folder)
     labels = [names.index(found.classes[label]) for label in found.labels]
     return LabelledImages(found.images, np.array(labels), tuple(names))
@@ -113,7 +113,7 @@ def test_cells_of_another_order_are_measured_again(tmp_path):
 
 
 def test_cells_of_the_same_order_are_kept(tmp_path):
-    """The order of images is that of the first release, where 10.png stands before 2.png: noise goes by it."""
+    """The order of images is that of the first development version, where 10.png stands before 2.png: noise goes by it."""
     folder = write(tmp_path / 'data', 'a', 'b', 'c', each=11)
     found = load_labelled(folder)
     files = [file.relative_to(folder).as_posix() for file, _ in find_pictures(folder).files]

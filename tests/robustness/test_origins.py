@@ -28,7 +28,7 @@ def page(out, section):
 
 
 def forget(out):
-    """The store as the first releases wrote it."""
+    """The store as early development versions wrote it."""
     with closing(sqlite3.connect(out / 'cells.sqlite')) as base:
         base.execute('DROP TABLE origins')
         base.commit()

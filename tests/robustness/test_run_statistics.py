@@ -193,7 +193,7 @@ def test_equal_images_have_ids_of_their_own():
 
 
 def unlabelled(folder):
-    """The same run as the first releases left it."""
+    """The same run as early development versions left it."""
     with closing(sqlite3.connect(folder / 'cells.sqlite')) as base:
         plan = json.loads(*base.execute('SELECT document FROM plan').fetchone())
         del plan['labels']

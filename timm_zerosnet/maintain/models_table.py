@@ -1,4 +1,8 @@
-"""The README's table of the networks, made from the registered names and the manifest."""
+"""The README's table of the networks, made from the registered names and the manifest.
+
+Its last column names the weight of each family with the highest top-1 on CIFAR-10. These are single trainings of
+different depths, so they do not compare families; ``docs/results.md`` does.
+"""
 
 from __future__ import annotations
 
@@ -53,4 +57,6 @@ def models_table() -> str:
     for model in dict.fromkeys(name.split('.')[0] for name in rows):
         if model not in default_cfgs:
             lines.append([f"timm's `{model}`", '-', '-', 'a baseline', _best({model}, rows)])
-    return markdown_table(('network', 'N, 32 px', 'N, 224 px', 'skip connection', 'best weight, top-1'), lines)
+    return markdown_table(
+        ('network', 'N, 32 px', 'N, 224 px', 'skip connection', 'weight with the highest top-1 (one training)'), lines
+    )

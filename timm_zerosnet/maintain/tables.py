@@ -1,4 +1,4 @@
-"""The generated tables of README.md and MODEL_CARD.md, for maintainers who work in a checkout.
+"""The generated tables of README.md, MODEL_CARD.md and docs/results.md, for maintainers who work in a checkout.
 
 An installed package has neither these documents nor ``benchmarks/results``; of its manifest alone the cards for the Hub
 are made. A test fails when documents and figures disagree.
@@ -215,7 +215,8 @@ def write_tables() -> list[Path]:
     """
     if not documents():
         raise WeightError(
-            f'expected README.md or MODEL_CARD.md beside {weights.PACKAGE}, found none: run this in a checkout'
+            f'expected README.md, MODEL_CARD.md or docs/results.md beside {weights.PACKAGE}, found none: run this in a '
+            'checkout'
         )
     changed = []
     for path in documents():

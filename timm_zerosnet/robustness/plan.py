@@ -112,12 +112,13 @@ class RunPlan:
         seeds: Noise seeds.
         precision: What the networks compute in, see ``precision``.
         data: ``name``, ``split``, ``notes``, ``images`` (how many), ``total``, ``subset``, ``sha256`` and
-            ``images_sha256`` of the data set; runs of the first releases lack ``split`` and ``notes``.
+            ``images_sha256`` of the data set; runs of early development versions lack ``split`` and ``notes``.
         models: ``name``, ``architecture``, ``arguments``, ``checkpoint``, ``weights_sha256``, ``parameters``,
             ``preprocessing``, ``classes``, ``class_mapping``, ``mapped_by`` and ``label_names`` of each model; runs of
-            the first releases lack the last two.
+            early development versions lack the last two.
         image_ids: An id of each image, see ``LabelledImages.image_ids``.
-        labels: Label of each image, by its name where classes have names; None in runs of the first releases.
+        labels: Label of each image, by its name where classes have names; None in runs of early
+            development versions.
         cells: Every cell, model by model.
         baseline: What mCE is relative to.
     """
@@ -151,7 +152,7 @@ class RunPlan:
 
     @classmethod
     def read(cls, document: dict[str, Any]) -> RunPlan:
-        """The plan that ``document`` gave, in this release or an earlier one."""
+        """The plan that ``document`` gave, in this version or an earlier one."""
         known = {'labels': None, **document, 'cells': [PlannedCell.read(cell) for cell in document['cells']]}
         return cls(**{entry.name: known[entry.name] for entry in fields(cls)})
 

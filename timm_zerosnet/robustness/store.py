@@ -42,7 +42,7 @@ CREATE TABLE cells (
 CREATE TABLE plan (id INTEGER PRIMARY KEY CHECK (id = 0), document TEXT NOT NULL);
 PRAGMA user_version = {VERSION};
 """
-# beside the cells: the first releases wrote no such table, and go on reading and writing a store that has it
+# beside the cells: early development versions wrote no such table, and go on reading and writing a store that has it
 ORIGINS = 'CREATE TABLE IF NOT EXISTS origins (key TEXT PRIMARY KEY, document TEXT NOT NULL)'
 
 
@@ -134,7 +134,7 @@ class Store:
             self._base.execute('INSERT OR REPLACE INTO origins VALUES (?, ?)', [cell.key, document])
 
     def origins(self) -> dict[str, Origin]:
-        """The origin of each cell, by its key; ``NOT_RECORDED`` for cells of the first releases."""
+        """The origin of each cell, by its key; ``NOT_RECORDED`` for cells of early development versions."""
         with self._explained():
             found = dict.fromkeys((key for (key,) in self._base.execute('SELECT key FROM cells')), NOT_RECORDED)
             if self._base.execute("SELECT 1 FROM sqlite_master WHERE name = 'origins'").fetchone():
