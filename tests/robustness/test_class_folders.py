@@ -113,7 +113,7 @@ def test_cells_of_another_order_are_measured_again(tmp_path):
 
 
 def test_cells_of_the_same_order_are_kept(tmp_path):
-    """The order of images is that of the first development version, where 10.png stands before 2.png: noise goes by it."""
+    """As in the first development version, 10.png comes before 2.png: noise goes by this order."""
     folder = write(tmp_path / 'data', 'a', 'b', 'c', each=11)
     found = load_labelled(folder)
     files = [file.relative_to(folder).as_posix() for file, _ in find_pictures(folder).files]
