@@ -116,7 +116,7 @@ def _continue(found: Continuation, script: Path, parser: argparse.ArgumentParser
     names = preflight.check_training(args, () if found.checkpoint else ('initial_checkpoint', 'pretrained_path'))
     if (found.config.get(RECORD) or {}).get('classes') not in (None, _digest(names)):
         raise ScriptError(f'{found.run} was started on other classes than those in {args.data_dir or args.data}')
-    record = {**(found.config.get(RECORD) or {}), 'class_names': names}  # runs of earlier releases do not have it
+    record = {**(found.config.get(RECORD) or {}), 'class_names': names}  # runs of development versions do not have it
     config = {**found.config, RECORD: record}
     if not _is_primary():
         _launch(script, config, [*arguments, *found.arguments], args)
