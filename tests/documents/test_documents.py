@@ -114,10 +114,10 @@ socket.socket.connect = socket.create_connection = refuse
 """
 FEW_DIGITS = """
 from timm_zerosnet import demo
-def shorten(seed, load=demo.load_digits):
+def few_digits(seed, load=demo.load_digits):
     digits = load(seed)
     return demo.Digits(digits.x_train[:200], digits.y_train[:200], digits.x_test[:50], digits.y_test[:50])
-demo.load_digits = few
+demo.load_digits = few_digits
 """
 EXAMPLES = [
     pytest.param(block, id=f'{path.stem}-{i}') for path in DOCUMENTS for i, block in enumerate(blocks(path, 'python'))
