@@ -141,7 +141,7 @@ def test_names_of_tags_and_weights():
     assert all(timm.create_model(name, device='meta') for name in tags.split(', '))
     assert set(packaged.split(', ')) == {f'zerosnet20.{tag}' for tag in weights.weight_tags('zerosnet20')}
     found = message('zerosnet20_tra.cifar100', pretrained=True)
-    of_it, of_all = re.search(r'of zerosnet20_tra these exist: (.*); of all models: (.*?)\. Without', found).groups()
+    of_it, of_all = re.search(r'of zerosnet20_tra these exist: (.*); of all models: (.*?)\. Expected', found).groups()
     assert of_it == 'zerosnet20_tra.cifar10' and set(of_all.split(', ')) == set(weights.own_weights())
     for name in (of_it, *packaged.split(', ')[:2], of_all.split(', ')[-1]):
         assert timm.create_model(name, pretrained=True)
