@@ -9,8 +9,9 @@ from timm_zerosnet.robustness import evaluate
 from timm_zerosnet.robustness.corrupt import corrupt
 from timm_zerosnet.robustness.data import LabelledImages
 from timm_zerosnet.robustness.models import Source
+from timm_zerosnet.robustness.measuring import duration
 from timm_zerosnet.robustness.plan import plan_conditions
-from timm_zerosnet.robustness.run import count_conditions, duration, run
+from timm_zerosnet.robustness.run import count_conditions, run
 
 IMAGES = LabelledImages(np.zeros((2, 32, 32, 3), dtype=np.uint8), np.arange(2))
 COMMAND = 'robustness --model zerosnet20 --data images.npz --device cpu --workers 0 --out out'

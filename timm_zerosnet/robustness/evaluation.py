@@ -17,6 +17,7 @@ from .._errors import shorten
 from .arguments import integer
 from .corruptions import MAX_UINT64
 from .models import Source
+from .precision import DEFAULT, Precision
 from .preprocessing import Images, data_config, float_batches, unwrapped
 from .suites import find_perturbation, perturb
 
@@ -145,6 +146,56 @@ def evaluate(
     return found
 
 
+class Measurement:
+    """Takes a network through batches of pixels, and gives what it answers on all of them.
+
+    Args:
+        net: The network, in eval mode on ``device``, see ``ready``.
+        config: Its preprocessing, of ``data_config``.
+        targets: (N,) int64 labels.
+        device: The device of the network.
+        precision: What the network computes in; default: as its weights are.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        config: dict[str, Any],
+        targets: Tensor,
+        device: str | torch.device,
+        precision: Precision = DEFAULT,
+    ) -> None:
+        self._net, self._targets, self._device, self._precision = net, targets, device, precision
+        self._mean, self._std = (torch.tensor(config[key], device=device).view(1, -1, 1, 1) for key in ('mean', 'std'))
+        dtype = next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
+        # faster for convolutions; a stranger's module may call view(), which takes the plain layout alone
+        channels_last = precision.channels_last
+        if channels_last is None:
+            channels_last = hasattr(unwrapped(net), 'pretrained_cfg')
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        self._form: dict[str, Any] = {'dtype': dtype, 'memory_format': layout}
+        self._parts: dict[str, list[Tensor]] = {name: [] for name in Evaluation.__dataclass_fields__}
+        self._count = 0
+
+    def add(self, pixels: Tensor) -> None:
+        """Show the network the next batch: floats (n, C, H, W) in [0, 1], not normalised.
+
+        Raises:
+            ValueError: for a label beyond the classes, or something else than (n, classes) finite logits.
+        """
+        with torch.inference_mode(), self._precision.autocast(self._device):
+            normalised = (pixels.to(self._device, non_blocking=True) - self._mean) / self._std
+            logits = self._net(normalised.to(**self._form))
+        targets = self._targets[self._count : self._count + len(pixels)]
+        for name, values in _judge(logits, targets).items():
+            self._parts[name].append(values)
+        self._count += len(pixels)
+
+    def result(self) -> Evaluation:
+        """The answers on all images that were shown."""
+        return Evaluation(**{name: torch.cat(values).numpy() for name, values in self._parts.items()})
+
+
 def measure(
     net: nn.Module,
     config: dict[str, Any],
@@ -166,20 +217,10 @@ def measure(
     Raises:
         ValueError: for a label beyond the classes, or something else than (n, classes) finite logits.
     """
-    center, scale = (torch.tensor(config[key], device=device).view(1, -1, 1, 1) for key in ('mean', 'std'))
-    dtype = next((p.dtype for p in net.parameters() if p.is_floating_point()), torch.float32)
-    # faster for convolutions; a stranger's module may call view(), which takes the plain layout alone
-    layout = torch.channels_last if hasattr(unwrapped(net), 'pretrained_cfg') else torch.contiguous_format
-    parts: dict[str, list[Tensor]] = {name: [] for name in Evaluation.__dataclass_fields__}
-    start = 0
+    measurement = Measurement(net, config, targets, device, Precision.of(device, amp))
     for pixels in batches:
-        with torch.inference_mode(), torch.autocast(torch.device(device).type, enabled=amp):
-            normalised = (pixels.to(device) - center) / scale
-            logits = net(normalised.to(dtype=dtype, memory_format=layout))
-        for name, values in _judge(logits, targets[start : start + len(pixels)]).items():
-            parts[name].append(values)
-        start += len(pixels)
-    return Evaluation(**{name: torch.cat(values).numpy() for name, values in parts.items()})
+        measurement.add(pixels)
+    return measurement.result()
 
 
 def batch_statistics(net: nn.Module) -> list[str]:

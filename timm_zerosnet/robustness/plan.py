@@ -8,8 +8,6 @@ import json
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, Sequence
 
-import torch
-
 from .arguments import integer, selection
 from .corruptions import MAX_UINT64
 from .data import LabelledImages
@@ -110,7 +108,7 @@ class RunPlan:
         suite: Name of the suite.
         levels: Levels of each corruption.
         seeds: Noise seeds.
-        precision: What the networks compute in, see ``precision``.
+        precision: What the networks compute in, see ``Precision.text``.
         data: ``name``, ``split``, ``notes``, ``images`` (how many), ``total``, ``subset``, ``sha256`` and
             ``images_sha256`` of the data set; runs of early development versions lack ``split`` and ``notes``.
         models: ``name``, ``architecture``, ``arguments``, ``checkpoint``, ``weights_sha256``, ``parameters``,
@@ -202,12 +200,6 @@ def plan_conditions(
     return found
 
 
-def precision(device: str | torch.device, amp: bool) -> str:
-    """What the network computes in."""
-    kind = torch.device(device).type
-    return f'amp {torch.get_autocast_dtype(kind)}'.replace('torch.', '') if amp else 'of the weights'
-
-
 def cell_key(
     model: ModelInfo,
     data: LabelledImages,
@@ -224,12 +216,31 @@ def cell_key(
         data: The images that are measured.
         data_sha256: Their hash, of ``LabelledImages.sha256``.
         mapping: The model's output for each class, of ``class_indices``.
-        how: What the network computes in, of ``precision``.
+        how: What the network computes in, of ``Precision.text``.
         suite: Name of the suite.
         condition: What is done to the images.
     """
     subset = [len(data.labels), data.total or len(data.labels)]
     return sha256_of([model.identity(), data_sha256, subset, mapping, how, _pixels(suite, condition)])
+
+
+def differences(plan: RunPlan, other: RunPlan) -> list[str]:
+    """What keeps two plans from being those of one run, in words; empty where they are of the same images, suite,
+    levels, seeds and precision. Their models and corruptions may differ."""
+    both = plan.levels.keys() & other.levels.keys()
+    values: dict[str, tuple[Any, Any]] = {
+        'data set': tuple(f'{one.data["name"]} ({one.data["sha256"][:12]})' for one in (plan, other)),
+        'images': (plan.data['subset'] or 'all', other.data['subset'] or 'all'),
+        'suite': (plan.suite, other.suite),
+        'seeds': (plan.seeds, other.seeds),
+        'precision': (plan.precision, other.precision),
+        **{f'levels of {name}': (plan.levels[name], other.levels[name]) for name in sorted(both)},
+    }
+    if plan.data['sha256'] == other.data['sha256']:
+        del values['data set']  # by whatever names
+    if not plan.seeds or not other.seeds:
+        del values['seeds']  # nothing is random in one of them
+    return [f'{what}: {one} and {two}' for what, (one, two) in values.items() if one != two]
 
 
 def _pixels(suite: str, condition: Condition) -> dict[str, Any]:

@@ -1,23 +1,19 @@
 """A run: every model under every condition of the plan, cell by cell into the store, then the files.
 
-Images are read once, resized once for each kind of preprocessing, and models are held one at a time. What can be wrong
-with names, images, classes or weights is found before the first cell; what a model does wrong fails its cell alone.
+What can be wrong with names, images, classes or weights is found before the first cell; ``measuring`` has the loop.
 """
 
 from __future__ import annotations
 
-import hashlib
 import sys
-import time
 import warnings
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 from tqdm import tqdm
 
 from .._errors import one_line, shorten
@@ -25,16 +21,21 @@ from .._files import need
 from .analysis.baselines import check_baseline
 from .analysis.grids import architecture_of, training_of
 from .arguments import integer, selection
-from .data import LabelledImages, map_ahead
-from .evaluation import Evaluation, batch_statistics, batch_statistics_text, default_batch_size, measure, ready
+from .data import LabelledImages
+from .evaluation import batch_statistics, batch_statistics_text, default_batch_size, ready
+from .machine import usable_cores
+from .measuring import Entry, Progress, Settings, measure_cells
 from .models import ModelError, ModelInfo, Source, class_indices, describe_model, mapped_by, mapping_note
-from .origins import Origin, current_versions, device_name
-from .plan import CLEAN, Condition, PlannedCell, RunPlan, cell_key, plan_conditions, precision
-from .preprocessing import as_floats, resize, view
+from .origins import current_versions
+from .pixels import Prepared, prepare
+from .plan import CLEAN, Condition, PlannedCell, RunPlan, cell_key, differences, plan_conditions
+from .precision import Precision
+from .preprocessing import view
 from .report.files import export
 from .report.samples import sample_pictures
-from .store import Store, Stored, locked_folder
-from .suites import check_shape, find_perturbation, perturb
+from .sharing import Board, Rank
+from .store import Store, StoreError, locked_folder
+from .suites import check_shape, find_perturbation
 
 MOST_CELLS = 1_000_000  # the document of more outgrows the store
 
@@ -61,40 +62,22 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class _Settings:
-    """What a run is asked for, checked."""
+class _Model:
+    """A model on the data set, with the output that stands for each class.
 
-    suite: str
-    conditions: list[Condition]
-    device: str
-    amp: bool
-    batch_size: int
-    workers: int
-    progress: bool
-
-    @property
-    def precision(self) -> str:
-        return precision(self.device, self.amp)
-
-    def say(self, text: str) -> None:
-        if self.progress:
-            tqdm.write(text, file=sys.stderr)
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """A model on the data set, with the output that stands for each class and the cells to measure."""
+    Args:
+        source: Where it comes from.
+        model: What is known of it.
+        mapping: Its output for each class.
+        mapped_by: What decided that, see ``models.mapped_by``.
+        how: What tells its numbers from those computed in another way.
+    """
 
     source: Source
     model: ModelInfo
     mapping: dict[str, int]
     mapped_by: str
-    cells: list[PlannedCell]
-
-    @property
-    def view(self) -> str:
-        """The same for models that take the same pixels."""
-        return view(self.model.preprocessing)
+    how: str
 
     def document(self) -> dict[str, Any]:
         """What the plan of the run records of the model."""
@@ -124,32 +107,51 @@ def run(
     seeds: Sequence[int] = (0,),
     device: str | None = None,
     amp: bool = False,
+    amp_dtype: str | None = None,
+    channels_last: bool | None = None,
+    torchcompile: str | None = None,
+    tf32: bool = False,
     batch_size: int | None = None,
-    workers: int = 0,
+    models_at_once: int | None = None,
+    workers: int | None = 0,
     class_map: Mapping[str, int] | None = None,
     baseline: str | None = None,
     data_name: str = '',
+    cache: str | Path | None = None,
     progress: bool = False,
 ) -> Outcome:
     """Measure models under a suite and write the results into a folder; a run that broke off goes on where it stopped.
 
+    Several processes share one run if torchrun or srun starts them: each measures conditions that no other is at, and
+    the first one writes the results.
+
     Args:
         models: Names for ``timm.create_model``, or sources.
         data: The test set, or what reads it: called when the folder is locked and the names are checked.
-        out: Folder of the run. Cells of other runs in it are kept, and used where they are the same.
+        out: Folder of the run. Cells of other runs in it are kept, and used where they are the same; models of an
+            earlier run of the same data, suite, conditions and precision stay in the results.
         suite: A name of ``SUITES``.
         corruptions: Some of its rows; default: all.
         levels: Levels of each of them; default: the row's own.
         seeds: Noise seeds of the rows that are random.
-        device: Where models run; default: a GPU if torch has one.
+        device: Where models run; default: a GPU if torch has one, each process its own.
         amp: Run models under autocast.
+        amp_dtype: The type of autocast, ``'bfloat16'`` or ``'float16'``, which turns it on; default: torch's.
+        channels_last: Hand pixels to models in channels-last order or not; default: to models with timm's config.
+        torchcompile: Backend of ``torch.compile`` to run models by, such as ``'inductor'``; default: none.
+        tf32: Let NVIDIA GPUs use TF32 in float32 convolutions and products; the process gets its settings back.
         batch_size: Number of images at a time; changes nothing but speed and memory. For the exception, models that
             normalise by the batch, see ``evaluate``; their cells are of one batch size. Default: 50 on a CPU, 250
             elsewhere.
-        workers: Number of threads that prepare batches while the model runs.
+        models_at_once: At most how many models of the same preprocessing are held in memory together, to be shown the
+            same perturbed batches; default: as many as fill half of the free memory.
+        workers: Number of threads, or of processes for images above 64 px, that prepare batches while the models run;
+            None takes the cores that are left.
         class_map: The model's output for each class of the data set, where names do not tell.
         baseline: What mCE is relative to: one of the models, or one with a packaged error table.
         data_name: What the data set is called in the results.
+        cache: Folder for the pixels of image folders that are too large for the memory; default: one in the user's
+            cache folder.
         progress: Show progress bars.
 
     Raises:
@@ -159,9 +161,12 @@ def run(
         WeightError: for weights that are missing, damaged or do not fit.
         MissingExtraError: without the packages of the extra ``robustness``.
         StoreError: if another run holds the folder, or the store cannot be written.
+        DeviceError: if the device answers no more.
         OSError: if files cannot be written.
     """
     need('robustness')
+    rank = Rank.current()
+    progress = progress and rank.number == 0
     sources = _sources(selection('models', models, 'at least one name or source'))
     count = len(sources) * count_conditions(suite, corruptions, levels, seeds)
     if count > MOST_CELLS:
@@ -169,84 +174,127 @@ def run(
             f'expected at most {MOST_CELLS:,} cells in a run, got {count:,}: name fewer seeds, levels or models'
         )
     conditions = plan_conditions(suite, corruptions, levels, seeds)
-    device = _device(device)
-    batch_size = default_batch_size(device) if batch_size is None else integer('batch_size', batch_size, least=1)
-    settings = _Settings(suite, conditions, device, amp, batch_size, integer('workers', workers), progress)
+    device = _device(device, rank)
+    settings = Settings(
+        suite=suite,
+        device=device,
+        precision=Precision.of(device, amp, amp_dtype, channels_last, torchcompile, tf32),
+        batch_size=default_batch_size(device) if batch_size is None else integer('batch_size', batch_size, least=1),
+        workers=_spare_cores(device, rank) if workers is None else integer('workers', workers),
+        models_at_once=None if models_at_once is None else integer('models_at_once', models_at_once, least=1),
+        progress=progress,
+    )
     for source in sources:
         source.check()
         source.check_pictures()
     if baseline is not None:
         check_baseline([source.name for source in sources], suite, baseline)
     out = Path(out)
-    with locked_folder(out), closing(Store(out, write=True)) as store:
-        settings.say(f'{count:,} cells are to be measured, each on all images')
+    with ExitStack() as stack:
+        store = None
+        if rank.number == 0:
+            stack.enter_context(locked_folder(out))
+            store = stack.enter_context(closing(Store(out, write=True)))
+        _say(settings, f'{count:,} cells are to be measured, each on all images')
         images = data() if callable(data) else data
-        images_and_labels = images.sha256()
         with tqdm(sources, desc='checking models', unit='model', disable=not progress, leave=False) as bar:
-            entries = [_entry(source, images, images_and_labels, class_map, settings) for source in bar]
-        plan = _plan(entries, images, images_and_labels, settings, data_name, baseline)
-        if baseline is not None:
-            check_baseline(plan.names, suite, baseline, plan.data['images_sha256'])
-        store.set_plan(plan)
-        keys, finished = {cell.key for cell in plan.cells}, store.finished()
+            described = [_describe(source, images, class_map, conditions, settings) for source in bar]
+        configs = {view(one.model.preprocessing): one.model.preprocessing for one in described}
+        prepared = prepare(
+            images, list(configs.values()), None if cache is None else Path(cache), settings.workers, progress
+        )
+        entries = [_entry(one, images, prepared, conditions, settings) for one in described]
+        board = Board(out, rank, store)
+        keys = {cell.key for entry in entries for cell in entry.cells}
+        finished = keys & board.done(refresh=True)
+        if store is not None:
+            plan = _plan(described, entries, images, prepared, settings, data_name, baseline)
+            plan = _with_earlier_models(plan, store)
+            if baseline is not None:
+                check_baseline(plan.names, suite, baseline, plan.data['images_sha256'])
+            store.set_plan(plan)
         if not keys - finished:
-            settings.say('all of them are measured already')
+            _say(settings, 'all of them are measured already')
         elif len(keys - finished) < count:
-            settings.say(
-                f'{len(keys - finished):,} of them are left to do: others are done, or the same for several models'
+            _say(
+                settings,
+                f'{len(keys - finished):,} of them are left to do: others are done, or the same for several models',
             )
-        _measure_cells(entries, images, keys - finished, store, settings)
-        pictures = sample_pictures(images.images, entries[0].model.preprocessing, suite, conditions)
-        files, failed = export(out, store, pictures)
-    return Outcome(len(keys - finished), len(keys & finished), failed, files, images.subset, images.split)
+        told = Progress(len(images.labels), len(keys - finished), progress)
+        with closing(told.bar):
+            measure_cells(entries, prepared.pixels, board, settings, told)
+        files, failed = [], []
+        if store is not None:
+            pictures = sample_pictures(images.images, entries[0].model.preprocessing, suite, conditions)
+            files, failed = export(out, store, pictures)
+    return Outcome(len(keys - finished), len(finished), failed, files, images.subset, images.split)
 
 
-def _entry(
+def _say(settings: Settings, text: str) -> None:
+    if settings.progress:
+        tqdm.write(text, file=sys.stderr)
+
+
+def _describe(
     source: Source,
     images: LabelledImages,
-    images_and_labels: str,
     class_map: Mapping[str, int] | None,
-    settings: _Settings,
-) -> _Entry:
-    """Open a model once, to know it and the keys of its cells."""
+    conditions: Sequence[Condition],
+    settings: Settings,
+) -> _Model:
+    """Open a model once, to know it and whether it fits the images."""
     net = source.open()
-    model, how = describe_model(source, net), settings.precision
+    model, how = describe_model(source, net), settings.precision.text(settings.device)
     with ready(net, 'cpu'):
         if mixed := batch_statistics(net):
             warnings.warn(f'{model.name}: {batch_statistics_text(mixed, settings.batch_size)}', stacklevel=4)
             how = f'{how}, batches of {settings.batch_size}'
-    _check_sizes(model, settings.suite, settings.conditions)
-    mapping = class_indices(model, images, class_map)
-    if class_map is None and (note := _few_labels(model, images)):
-        settings.say(f'timm-zerosnet: {note}')
+    _check_sizes(model, settings.suite, conditions)
+    described = _Model(source, model, class_indices(model, images, class_map), mapped_by(model, images, class_map), how)
+    for note in (
+        _few_labels(model, images) if class_map is None else None,
+        mapping_note(described.document()),
+    ):
+        if note:
+            _say(settings, f'timm-zerosnet: {note}')
+    return described
+
+
+def _entry(
+    described: _Model,
+    images: LabelledImages,
+    prepared: Prepared,
+    conditions: Sequence[Condition],
+    settings: Settings,
+) -> Entry:
+    model, mapping, suite = described.model, described.mapping, settings.suite
     cells = []
-    for condition in settings.conditions:
-        key = cell_key(model, images, images_and_labels, mapping, how, settings.suite, condition)
-        cells.append(PlannedCell(model.name, settings.suite, condition, key))
-    entry = _Entry(source, model, mapping, mapped_by(model, images, class_map), cells)
-    if note := mapping_note(entry.document()):
-        settings.say(f'timm-zerosnet: {note}')
-    return entry
+    for condition in conditions:
+        key = cell_key(model, images, prepared.sha256, mapping, described.how, suite, condition)
+        cells.append(PlannedCell(model.name, suite, condition, key))
+    return Entry(described.source, model, torch.from_numpy(_targets(images, mapping)), cells)
 
 
 def _plan(
-    entries: Sequence[_Entry],
+    described: Sequence[_Model],
+    entries: Sequence[Entry],
     images: LabelledImages,
-    images_and_labels: str,
-    settings: _Settings,
+    prepared: Prepared,
+    settings: Settings,
     data_name: str,
     baseline: str | None,
 ) -> RunPlan:
+    conditions = [cell.condition for cell in entries[0].cells]
     levels: dict[str, list[float]] = {}
-    for corruption, level, _ in settings.conditions:
+    for corruption, level, _ in conditions:
         if corruption != CLEAN and level not in levels.setdefault(corruption, []):
             levels[corruption].append(level)
     return RunPlan(
         versions=current_versions(),
         suite=settings.suite,
         levels=levels,
-        seeds=sorted({condition.seed for condition in settings.conditions if condition.seed is not None}),
-        precision=settings.precision,
+        seeds=sorted({condition.seed for condition in conditions if condition.seed is not None}),
+        precision=settings.precision.text(settings.device),
         data={
             'name': '/'.join(part for part in (data_name, images.split) if part),
             'split': images.split,
@@ -254,63 +302,33 @@ def _plan(
             'images': len(images.labels),
             'total': images.total or len(images.labels),
             'subset': images.subset,
-            'sha256': images_and_labels,
-            'images_sha256': images.images_sha256(),
+            'sha256': prepared.sha256,
+            'images_sha256': prepared.images_sha256,
         },
-        models=[entry.document() for entry in entries],
-        image_ids=images.image_ids(),
+        models=[one.document() for one in described],
+        image_ids=prepared.image_ids,
         labels=[images.classes[label] if images.classes else label for label in images.labels.tolist()],
         cells=[cell for entry in entries for cell in entry.cells],
         baseline=baseline,
     )
 
 
-def _measure_cells(
-    entries: Sequence[_Entry], images: LabelledImages, keys: set[str], store: Store, settings: _Settings
-) -> None:
-    """Measure the cells of these keys, models that take the same pixels one after the other."""
-    left = len(keys)
-    views = [entry.view for entry in entries]
-    pixels_of, pixels = '', torch.empty(0)
-    versions, machine = current_versions(), device_name(settings.device)
-    first = True
-    with tqdm(
-        total=left * len(images.labels),
-        unit='img',
-        unit_scale=True,
-        disable=not settings.progress or not left,
-        mininterval=0.2 if sys.stderr.isatty() else 30,
-    ) as bar:
-        for entry in sorted(entries, key=lambda entry: views.index(entry.view)):
-            cells = [cell for cell in entry.cells if cell.key in keys]
-            keys = keys - {cell.key for cell in cells}  # the same network under a second name is measured once
-            if not cells:
-                continue
-            if entry.view != pixels_of:
-                pixels = torch.empty(0)  # two sizes at once need not fit
-                pixels, pixels_of = resize(images.images, entry.model.preprocessing, settings.progress), entry.view
-            targets = torch.from_numpy(_targets(images, entry.mapping))
-            net = entry.source.open()
-            if describe_model(entry.source, net).weights != entry.model.weights:
-                raise ModelError(f'the weights of {entry.model.name} changed while the run was at work')
-            with ready(net, settings.device):
-                for cell in cells:
-                    bar.set_description(str(cell), refresh=False)
-                    digest = hashlib.sha256()
-                    began, before = time.perf_counter(), bar.n
-                    batches = _batches(pixels, cell, settings, bar, digest)
-                    result, error = _attempt(net, entry.model, batches, targets, settings)
-                    bar.update(before + len(targets) - bar.n)
-                    seconds = time.perf_counter() - began
-                    origin = Origin(versions, machine, None if error else digest.hexdigest())
-                    store.put(cell, Stored(result, error, seconds, settings.device, origin))
-                    if first and left > 1:
-                        rest = duration(seconds * (left - 1))
-                        settings.say(
-                            f'the first cell took {duration(seconds)}: about {rest} left for {left - 1:,} more'
-                        )
-                    first = False
-            del net  # before the next one is made: models are held one at a time
+def _with_earlier_models(plan: RunPlan, store: Store) -> RunPlan:
+    """The plan with the models of the one before it, where that was of the same images and conditions."""
+    try:
+        earlier = store.plan()
+    except StoreError:  # there was none
+        return plan
+    if differences(plan, earlier) or plan.conditions != earlier.conditions:
+        return plan
+    others = [model for model in earlier.models if model['name'] not in plan.names]
+    names = {model['name'] for model in others}
+    return replace(
+        plan,
+        models=[*others, *plan.models],
+        cells=[*(cell for cell in earlier.cells if cell.model in names), *plan.cells],
+        baseline=plan.baseline or earlier.baseline,
+    )
 
 
 def count_conditions(
@@ -322,14 +340,6 @@ def count_conditions(
     different = len(seeds if isinstance(seeds, range) else set(seeds))
     one, two = (len(plan_conditions(suite, corruptions, levels, some)) for some in ([0], [0, 1]))
     return one + (different - 1) * (two - one)
-
-
-def duration(seconds: float) -> str:
-    """Such as ``0.4 s``, ``3 min`` and ``2 h 5 min``."""
-    if seconds < 60:
-        return f'{seconds:.1f} s' if seconds < 10 else f'{seconds:.0f} s'
-    minutes = round(seconds / 60)
-    return f'{minutes} min' if minutes < 60 else f'{minutes // 60:,} h {minutes % 60} min'
 
 
 def _sources(models: Sequence[str | Source]) -> list[Source]:
@@ -351,13 +361,21 @@ def _sources(models: Sequence[str | Source]) -> list[Source]:
     return list(sources.values())
 
 
-def _device(name: str | None) -> str:
-    name = name or ('cuda' if torch.cuda.is_available() else 'cpu')
+def _device(name: str | None, rank: Rank) -> str:
+    if name is None and torch.cuda.is_available():
+        name = 'cuda' if rank.count == 1 else f'cuda:{rank.local % torch.cuda.device_count()}'
+    name = name or 'cpu'
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(f'device {name!r} cannot be used: {one_line(error)}; cpu always can') from error
     return name
+
+
+def _spare_cores(device: str, rank: Rank) -> int:
+    """The cores of this process that the model leaves, at least one."""
+    own = usable_cores() // rank.on_machine
+    return max(1, own - (torch.get_num_threads() if torch.device(device).type == 'cpu' else 1))
 
 
 def _check_sizes(model: ModelInfo, suite: str, conditions: Sequence[Condition]) -> None:
@@ -386,32 +404,6 @@ def _few_labels(model: ModelInfo, data: LabelledImages) -> str | None:
 def _targets(data: LabelledImages, mapping: Mapping[str, int]) -> np.ndarray:
     names = [data.classes[label] if data.classes else str(label) for label in data.labels.tolist()]
     return np.array([mapping[name] for name in names], dtype=np.int64)
-
-
-def _batches(pixels: Tensor, cell: PlannedCell, settings: _Settings, bar: Any, digest: Any) -> Iterator[Tensor]:
-    """Float pixels as a model is shown them; ``digest`` is fed with those of each image, whatever the batches."""
-    (corruption, level, seed), size = cell.condition, settings.batch_size
-
-    def prepare(start: int) -> tuple[Tensor, bytes]:
-        batch = as_floats(pixels[start : start + size])
-        if corruption != CLEAN:
-            batch = perturb(batch, corruption, level, seed or 0, range(start, start + len(batch)), cell.suite)
-        return batch, b''.join(hashlib.sha256(image.tobytes()).digest() for image in batch.numpy())
-
-    for batch, pixels_seen in map_ahead(prepare, range(0, len(pixels), size), settings.workers):
-        digest.update(pixels_seen)
-        yield batch
-        bar.update(len(batch))
-
-
-def _attempt(
-    net: nn.Module, model: ModelInfo, batches: Iterator[Tensor], targets: Tensor, settings: _Settings
-) -> tuple[Evaluation | None, str | None]:
-    try:
-        return measure(net, model.preprocessing, batches, targets, settings.device, settings.amp), None
-    except Exception as error:  # whatever a model raises is its own, the others go on
-        text = one_line(error)
-        return None, text if isinstance(error, ValueError) and text else f'{type(error).__name__}: {text}'
 
 
 def describe_subset(data: LabelledImages) -> str | None:
