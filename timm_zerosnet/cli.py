@@ -63,6 +63,8 @@ def _run(arguments: list[str]) -> int | None:
         from . import train, validate
 
         return {'train': train, 'validate': validate}[arguments[0]].main(arguments[1:])
+    if arguments[:2] == ['robustness', 'merge']:
+        arguments = ['robustness merge', *arguments[2:]]
     args = _parser().parse_args(_with_fractions(arguments))
     return args.run(args)
 

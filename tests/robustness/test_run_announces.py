@@ -8,8 +8,8 @@ from timm_zerosnet.commands import robustness as commands
 from timm_zerosnet.robustness import evaluate
 from timm_zerosnet.robustness.corrupt import corrupt
 from timm_zerosnet.robustness.data import LabelledImages
-from timm_zerosnet.robustness.models import Source
 from timm_zerosnet.robustness.measuring import duration
+from timm_zerosnet.robustness.models import Source
 from timm_zerosnet.robustness.plan import plan_conditions
 from timm_zerosnet.robustness.run import count_conditions, run
 

@@ -16,9 +16,12 @@ from ..class_folders import SPLITS
 from ..robustness.analysis.run import compare_run, plain_values
 from ..robustness.corrupt import LAYOUTS, corrupt
 from ..robustness.data import TORCHVISION, LabelledImages, load_data
+from ..robustness.merge import merge
 from ..robustness.models import Source, read_class_map
+from ..robustness.precision import AMP_DTYPES
 from ..robustness.report.comparison_markdown import comparison_markdown
-from ..robustness.run import describe_subset, run
+from ..robustness.run import Outcome, describe_subset, run
+from ..robustness.sharing import Rank
 from ..robustness.suites import SUITES
 from .options import ModelKwargs
 
@@ -32,6 +35,11 @@ INTERPOLATIONS = ('nearest', 'bilinear', 'bicubic', 'box', 'hamming', 'lanczos')
 ROBUSTNESS_EXAMPLES = """
 timm-zerosnet robustness --model zerosnet20 preresnet20 --data torch/cifar10 --data-dir data --download --out noise
 timm-zerosnet robustness --model zerosnet20 --data photos --corruption randn --levels 0.05 0.1 --seeds 3 --out noise
+torchrun --nproc-per-node 8 -m timm_zerosnet robustness --model resnet50 vit_base_patch16_224 --data imagenet/val
+  --suite imagenet-c --out noise
+"""
+MERGE_EXAMPLES = """
+timm-zerosnet robustness merge noise-of-one noise-of-another --out noise
 """
 COMPARE_EXAMPLES = """
 timm-zerosnet compare noise zerosnet20 preresnet20
@@ -51,6 +59,8 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
     """
     text = 'Measure models on images, clean and under noise.'
     _robustness_options(command('robustness', _robustness, text, ROBUSTNESS_EXAMPLES))
+    text = 'Join runs that were made apart: of other models, or at other corruptions.'
+    _merge_options(command('robustness merge', _merge, text, MERGE_EXAMPLES))
     _compare_options(command('compare', _compare, 'Compare two models of a run image by image.', COMPARE_EXAMPLES))
     _corrupt_options(command('corrupt', _corrupt, 'Write perturbed images as files.', CORRUPT_EXAMPLES))
 
@@ -89,10 +99,41 @@ def _robustness_options(parser: argparse.ArgumentParser) -> None:
     speed = parser.add_argument_group('machine')
     speed.add_argument('--device', help='such as cpu or cuda:1; default: a GPU if there is one')
     speed.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    speed.add_argument('--amp-dtype', choices=AMP_DTYPES, help="its type, which turns it on; default: the device's own")
+    speed.add_argument(
+        '--channels-last',
+        action=argparse.BooleanOptionalAction,
+        help="memory format of the pixels; default: channels last for models with timm's config",
+    )
+    speed.add_argument(
+        '--torchcompile',
+        nargs='?',
+        const='inductor',
+        metavar='BACKEND',
+        help='compile models, by default with inductor',
+    )
+    speed.add_argument('--tf32', action='store_true', help='let NVIDIA GPUs use TF32')
     speed.add_argument(
         '--batch-size', type=int, metavar='N', help='images at a time; default: 50 on a CPU, 250 elsewhere'
     )
-    speed.add_argument('--workers', type=int, default=2, metavar='N', help='threads that decode and add noise')
+    speed.add_argument(
+        '--models-at-once',
+        type=int,
+        metavar='N',
+        help='models of the same preprocessing that are held together; default: as many as fit',
+    )
+    speed.add_argument(
+        '--workers', type=int, metavar='N', help='that decode and add noise; default: the cores that the model leaves'
+    )
+    speed.add_argument(
+        '--cache', type=Path, metavar='DIR', help="folder for resized pixels; default: in the user's cache folder"
+    )
+    speed.add_argument('--dry-run', action='store_true', help='say what there is to do, and do nothing')
+
+
+def _merge_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('folders', nargs='+', metavar='DIR', help='the --out of a run')
+    parser.add_argument('--out', required=True, metavar='DIR', help='a new folder')
 
 
 def _compare_options(parser: argparse.ArgumentParser) -> None:
@@ -164,7 +205,7 @@ def _robustness(args: argparse.Namespace) -> int:
     try:
         outcome = run(
             _sources(args),
-            functools.partial(_load, args, args.data, args.workers),
+            functools.partial(_load, args, args.data, 2 if args.workers is None else args.workers),
             args.out,
             suite=args.suite,
             corruptions=args.corruption,
@@ -172,20 +213,37 @@ def _robustness(args: argparse.Namespace) -> int:
             seeds=_seeds(args),
             device=args.device,
             amp=args.amp,
+            amp_dtype=args.amp_dtype,
+            channels_last=args.channels_last,
+            torchcompile=args.torchcompile,
+            tf32=args.tf32,
             batch_size=args.batch_size,
+            models_at_once=args.models_at_once,
             workers=args.workers,
             class_map=read_class_map(args.class_map) if args.class_map else None,
             baseline=args.baseline,
             data_name=_data_name(args.data),
+            cache=args.cache,
+            dry_run=args.dry_run,
             progress=True,
         )
     except KeyboardInterrupt:
         print('finished cells are kept: run the same command again, it does what is left', file=sys.stderr)
         raise
+    if args.dry_run:
+        print(outcome.plan)
+        return 0
+    if Rank.current().number:  # the first process says it
+        return 0
     earlier = f', {outcome.kept} from an earlier run' if outcome.kept else ''
     subset = f'; a subset: the {outcome.subset} images' if outcome.subset else ''
     split = f'; of {args.data} the folder {outcome.split}' if outcome.split else ''
     print(f'{outcome.measured} cells measured{earlier}{split}{subset}')
+    return _print_files(outcome)
+
+
+def _print_files(outcome: Outcome) -> int:
+    """Name what was written and the cells that failed; returns the exit code."""
     for path in outcome.files[:5]:
         print(path)
     print(f'{outcome.files[-1].parent} ({len(outcome.files) - 5} files)')
@@ -193,6 +251,14 @@ def _robustness(args: argparse.Namespace) -> int:
         lines = '\n'.join(outcome.failed)
         print(f'timm-zerosnet: {len(outcome.failed)} cells failed:\n{lines}', file=sys.stderr)
     return 1 if outcome.failed else 0
+
+
+def _merge(args: argparse.Namespace) -> int:
+    merged = merge(args.folders, args.out)
+    for note in merged.notes:
+        print(f'timm-zerosnet: {note}', file=sys.stderr)
+    print(f'{merged.outcome.kept} cells')
+    return _print_files(merged.outcome)
 
 
 def _data_name(data: str) -> str:

@@ -286,7 +286,7 @@ class _Answers:
                         'the same command goes on where it stopped'
                     ) from error
                 if len(self._measurements) > 1 and _is_out_of_memory(error):
-                    raise _OutOfMemory(one_line(error)) from error
+                    raise _OutOfMemory(_reason(error)) from error
                 self._errors[key] = _reason(error)
             self._seconds[key] += time.perf_counter() - began + share
 
@@ -357,7 +357,7 @@ def _opened(entry: Entry, part: list[Entry], settings: Settings, stack: ExitStac
         stack.enter_context(ready(net, settings.device))
     except Exception as error:
         if len(part) > 1 and _is_out_of_memory(error):
-            raise _OutOfMemory(one_line(error)) from error
+            raise _OutOfMemory(_reason(error)) from error
         raise
     return settings.precision.compiled(net)
 
@@ -412,7 +412,7 @@ def _same(item: Any) -> Any:
 
 def _reason(error: Exception) -> str:
     text = one_line(error)
-    return text if isinstance(error, ValueError) and text else f'{type(error).__name__}: {text}'
+    return text if isinstance(error, ValueError) and text else f'{type(error).__name__}: {text}'.removesuffix(': ')
 
 
 def _is_out_of_memory(error: Exception) -> bool:

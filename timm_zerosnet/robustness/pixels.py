@@ -1,9 +1,12 @@
 """Minimal stand-in."""
 
 from __future__ import annotations
+
 from pathlib import Path
 from typing import Any, Sequence
+
 from torch import Tensor
+
 from .data import LabelledImages
 from .preprocessing import resize, view
 

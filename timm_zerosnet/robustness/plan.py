@@ -229,7 +229,7 @@ def differences(plan: RunPlan, other: RunPlan) -> list[str]:
     levels, seeds and precision. Their models and corruptions may differ."""
     both = plan.levels.keys() & other.levels.keys()
     values: dict[str, tuple[Any, Any]] = {
-        'data set': tuple(f'{one.data["name"]} ({one.data["sha256"][:12]})' for one in (plan, other)),
+        'data set': (_data_set(plan), _data_set(other)),
         'images': (plan.data['subset'] or 'all', other.data['subset'] or 'all'),
         'suite': (plan.suite, other.suite),
         'seeds': (plan.seeds, other.seeds),
@@ -241,6 +241,10 @@ def differences(plan: RunPlan, other: RunPlan) -> list[str]:
     if not plan.seeds or not other.seeds:
         del values['seeds']  # nothing is random in one of them
     return [f'{what}: {one} and {two}' for what, (one, two) in values.items() if one != two]
+
+
+def _data_set(plan: RunPlan) -> str:
+    return f'{plan.data["name"]} ({plan.data["sha256"][:12]})'
 
 
 def _pixels(suite: str, condition: Condition) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Iterator
+from typing import Any, Iterator
 
 import torch
 from torch import nn
@@ -79,7 +79,7 @@ class Precision:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Set TF32 for the body, for convolutions and products of matrices; the process gets its settings back."""
-        places = (torch.backends.cuda.matmul, torch.backends.cudnn)
+        places: tuple[Any, Any] = (torch.backends.cuda.matmul, torch.backends.cudnn)
         before = [place.allow_tf32 for place in places]
         try:
             for place in places:

@@ -27,7 +27,7 @@ from .machine import usable_cores
 from .measuring import Entry, Progress, Settings, measure_cells
 from .models import ModelError, ModelInfo, Source, class_indices, describe_model, mapped_by, mapping_note
 from .origins import current_versions
-from .pixels import Prepared, prepare
+from .pixels import Prepared, bytes_needed, prepare
 from .plan import CLEAN, Condition, PlannedCell, RunPlan, cell_key, differences, plan_conditions
 from .precision import Precision
 from .preprocessing import view
@@ -51,6 +51,7 @@ class Outcome:
         files: The files it wrote.
         subset: Such as ``'first 100 of 10000'``; empty if all images were measured.
         split: The split that was chosen of the data set, see ``LabelledImages``.
+        plan: What a dry run says that there is to do.
     """
 
     measured: int
@@ -59,6 +60,7 @@ class Outcome:
     files: list[Path]
     subset: str
     split: str = ''
+    plan: str = ''
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ def run(
     baseline: str | None = None,
     data_name: str = '',
     cache: str | Path | None = None,
+    dry_run: bool = False,
     progress: bool = False,
 ) -> Outcome:
     """Measure models under a suite and write the results into a folder; a run that broke off goes on where it stopped.
@@ -152,6 +155,7 @@ def run(
         data_name: What the data set is called in the results.
         cache: Folder for the pixels of image folders that are too large for the memory; default: one in the user's
             cache folder.
+        dry_run: Check everything, say in ``Outcome.plan`` what there is to do, and write nothing.
         progress: Show progress bars.
 
     Raises:
@@ -192,7 +196,7 @@ def run(
     out = Path(out)
     with ExitStack() as stack:
         store = None
-        if rank.number == 0:
+        if rank.number == 0 and not dry_run:
             stack.enter_context(locked_folder(out))
             store = stack.enter_context(closing(Store(out, write=True)))
         _say(settings, f'{count:,} cells are to be measured, each on all images')
@@ -200,6 +204,8 @@ def run(
         with tqdm(sources, desc='checking models', unit='model', disable=not progress, leave=False) as bar:
             described = [_describe(source, images, class_map, conditions, settings) for source in bar]
         configs = {view(one.model.preprocessing): one.model.preprocessing for one in described}
+        if dry_run:
+            return Outcome(0, 0, [], [], images.subset, images.split, _preview(described, images, conditions))
         prepared = prepare(
             images, list(configs.values()), None if cache is None else Path(cache), settings.workers, progress
         )
@@ -223,7 +229,8 @@ def run(
         told = Progress(len(images.labels), len(keys - finished), progress)
         with closing(told.bar):
             measure_cells(entries, prepared.pixels, board, settings, told)
-        files, failed = [], []
+        files: list[Path] = []
+        failed: list[str] = []
         if store is not None:
             pictures = sample_pictures(images.images, entries[0].model.preprocessing, suite, conditions)
             files, failed = export(out, store, pictures)
@@ -233,6 +240,26 @@ def run(
 def _say(settings: Settings, text: str) -> None:
     if settings.progress:
         tqdm.write(text, file=sys.stderr)
+
+
+def _preview(described: Sequence[_Model], images: LabelledImages, conditions: Sequence[Condition]) -> str:
+    """What a run would do, in words."""
+    groups: dict[str, list[ModelInfo]] = {}
+    for one in described:
+        groups.setdefault(view(one.model.preprocessing), []).append(one.model)
+    perturbed = sum(condition.corruption != CLEAN for condition in conditions)
+    needed = bytes_needed(images, [models[0].preprocessing for models in groups.values()])
+    lines = [
+        f'{len(described):,} models x {len(conditions):,} conditions = {len(described) * len(conditions):,} cells, '
+        f'each on {len(images.labels):,} images',
+        f'{len(groups)} kinds of preprocessing: {len(groups) * perturbed * len(images.labels):,} images are perturbed, '
+        f'{needed / 1e9:.2f} GB of pixels kept',
+    ]
+    for models in groups.values():
+        _, height, width = models[0].preprocessing['input_size']
+        size = f'{height}x{width}' if height else 'as they are'
+        lines.append(f'  {size}: {shorten((model.name for model in models), 8)}')
+    return '\n'.join(lines)
 
 
 def _describe(

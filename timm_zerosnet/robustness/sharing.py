@@ -14,7 +14,7 @@ import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Mapping
+from typing import Iterator, Mapping
 
 import numpy as np
 
@@ -119,8 +119,7 @@ class Board:
         if self._store is None or not self._folder.is_dir():
             return 0
         count = 0
-        for path in sorted(self._folder.glob('[!.]*.npz')):
-            cell, stored = _read(path)
+        for path, cell, stored in _files(self._folder):
             if stored.error is None or cell.key not in self._store.finished():
                 self._store.put(cell, stored)
             path.unlink()
@@ -179,13 +178,25 @@ class Board:
             return True
         clock = self._folder / f'.clock-{self.rank.number}'  # the time of the file system, whose clock may be another
         clock.touch()
-        if clock.stat().st_mtime - touched > ABANDONED:
+        now = clock.stat().st_mtime
+        clock.unlink()
+        if now - touched > ABANDONED:
             return True
         try:
             owner = json.loads(text)
         except ValueError:  # it is being written
             return False
         return owner['host'] == socket.gethostname() and not _is_alive(owner['process'])
+
+
+def unfolded(out: Path) -> list[tuple[PlannedCell, Stored]]:
+    """The cells of a run that were left as files: its first process ended before it could take them up."""
+    return [(cell, stored) for _, cell, stored in _files(out / FOLDER)]
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, PlannedCell, Stored]]:
+    for path in sorted(folder.glob('[!.]*.npz')):
+        yield path, *_read(path)
 
 
 def _is_alive(process: int) -> bool:

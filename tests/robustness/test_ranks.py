@@ -1,0 +1,257 @@
+"""Several processes measure one run: as if it had been one, also when some of them are killed."""
+
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+
+import numpy as np
+import pytest
+from places import CIFAR10_SAMPLE
+from processes import FORKS, fork
+from small_runs import DATA, FEW, plain
+
+from timm_zerosnet import cli
+from timm_zerosnet.robustness import sharing
+from timm_zerosnet.robustness.data import load_labelled
+from timm_zerosnet.robustness.plan import PlannedCell
+from timm_zerosnet.robustness.run import run
+from timm_zerosnet.robustness.sharing import Board, Rank
+from timm_zerosnet.robustness.store import Store
+
+SAMPLE = load_labelled(CIFAR10_SAMPLE)
+MODELS = ['zerosnet20', 'preresnet20']
+CONDITIONS = 1 + 3 + 2 * 3
+needs_forks = pytest.mark.skipif(not FORKS, reason='no forkserver here')
+
+
+@pytest.mark.parametrize(
+    'environment, expected',
+    [
+        ({}, Rank()),
+        ({'RANK': '3', 'WORLD_SIZE': '16', 'LOCAL_RANK': '1', 'LOCAL_WORLD_SIZE': '2'}, Rank(3, 16, 1, 2)),
+        (
+            {
+                'SLURM_PROCID': '5',
+                'SLURM_STEP_NUM_TASKS': '8',
+                'SLURM_LOCALID': '1',
+                'SLURM_STEP_TASKS_PER_NODE': '4(x2)',
+                'SLURM_NTASKS': '8',
+            },
+            Rank(5, 8, 1, 4),
+        ),
+        ({'SLURM_NTASKS': '8', 'SLURM_JOB_ID': '7'}, Rank()),  # a shell of salloc
+        ({'SLURM_PROCID': '0', 'SLURM_NTASKS': '8', 'SLURM_LOCALID': '0'}, Rank()),  # the script of sbatch
+    ],
+)
+def test_which_process_it_is(environment, expected):
+    assert Rank.current(environment) == expected
+
+
+def words(folder, out):
+    line = ['robustness', '--model', *MODELS, '--data', folder / 'images.npz', '--out', out, '--device', 'cpu']
+    more = ['--corruption', 'const', 'randn', '--levels', '0.05', '0.1', '0.2', '--seeds', '2', '--batch-size', '20']
+    return [*map(str, line), *more]
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('ranks')
+    np.savez(folder / 'images.npz', x_test=SAMPLE.images[:40], y_test=SAMPLE.labels[:40])
+    return folder
+
+
+@pytest.fixture(scope='module')
+def whole(folder):
+    assert cli.main(words(folder, folder / 'whole')) == 0
+    return files(folder / 'whole')
+
+
+def files(out):
+    return {
+        str(path.relative_to(out)): path.read_bytes()
+        for path in out.rglob('*')
+        if path.is_file() and path.name not in ('timings.csv', 'run.lock') and 'cells.sqlite' not in path.name
+    }
+
+
+def start(folder, out, count, numbers=None):
+    """Processes as torchrun starts them."""
+    started = []
+    for number in range(count) if numbers is None else numbers:
+        ranks = {'RANK': number, 'WORLD_SIZE': count, 'LOCAL_RANK': number, 'LOCAL_WORLD_SIZE': count}
+        env = {**os.environ, **{name: str(value) for name, value in ranks.items()}}
+        started.append(fork(['-m', 'timm_zerosnet', *words(folder, out)], folder / f'log-{number}', env=env))
+    return started
+
+
+def in_store(out):
+    if not (out / 'cells.sqlite').is_file():
+        return 0
+    with closing(sqlite3.connect(out / 'cells.sqlite')) as base:
+        try:
+            return base.execute('SELECT count(*) FROM cells').fetchone()[0]
+        except sqlite3.OperationalError:
+            return 0
+
+
+def left_as_files(out):
+    return len(list((out / 'cells').glob('[!.]*.npz'))) if (out / 'cells').is_dir() else 0
+
+
+def wait_until(condition, processes):
+    end = time.monotonic() + 200
+    while not condition():
+        assert time.monotonic() < end and all(process.is_alive() for process in processes)
+        time.sleep(0.01)
+
+
+@needs_forks
+@pytest.mark.parametrize('count', [2, 3])
+def test_files_are_those_of_one_process(count, folder, whole, tmp_path):
+    out = tmp_path / 'out'
+    processes = start(folder, out, count)
+    for process in processes:
+        process.join(300)
+    logs = [(folder / f'log-{number}').read_text() for number in range(count)]
+    assert [process.exitcode for process in processes] == [0] * count, logs
+    assert 'report.html' in logs[0] and not any(logs[1:]), 'the first one alone speaks'
+    assert files(out) == whole
+    with closing(Store(out)) as store:
+        assert len(store.finished()) == 2 * CONDITIONS
+
+
+@needs_forks
+@pytest.mark.parametrize('killed', [0, 1])
+def test_killed_process(killed, folder, whole, tmp_path):
+    """As torchrun has it, the others end too; the same command then goes on, with any number of processes."""
+    out = tmp_path / 'out'
+    processes = start(folder, out, 2)
+    wait_until(lambda: in_store(out) + left_as_files(out) > 3, processes)
+    processes[killed].kill()
+    processes[killed].join()
+    processes[1 - killed].terminate()
+    processes[1 - killed].join()
+    kept = in_store(out) + left_as_files(out)
+    assert 3 < kept < 2 * CONDITIONS
+    assert cli.main(words(folder, out)) == 0
+    assert files(out) == whole and not (out / 'cells').exists()
+
+
+@needs_forks
+def test_others_take_over(folder, whole, tmp_path):
+    """As under SLURM, where a killed process does not end the others."""
+    out = tmp_path / 'out'
+    first, second = start(folder, out, 2)
+    wait_until(lambda: left_as_files(out) + in_store(out) > 2, [first, second])
+    second.kill()
+    second.join()
+    first.join(300)
+    assert first.exitcode == 0 and files(out) == whole
+
+
+@needs_forks
+def test_first_process_alone_of_a_run_that_lacks_the_others(folder, whole, tmp_path):
+    (first,) = start(folder, tmp_path / 'out', 8, [0])
+    first.join(300)
+    assert first.exitcode == 0 and files(tmp_path / 'out') == whole
+
+
+@pytest.mark.slow
+def test_torchrun(folder, whole, tmp_path):
+    out = tmp_path / 'out'
+    line = [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node', '2', '-m', 'timm_zerosnet']
+    subprocess.run([*line, *words(folder, out)], check=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    assert files(out) == whole
+
+
+@pytest.fixture
+def boards(tmp_path):
+    """The boards of two processes, the first with the store."""
+    with closing(Store(tmp_path, write=True)) as store:
+        yield Board(tmp_path, Rank(0, 2), store), Board(tmp_path, Rank(1, 2), None)
+
+
+def test_a_claim_is_of_one(boards):
+    assert boards[0].claim('x') and not boards[1].claim('x') and boards[1].claim('y')
+    boards[0].release('x')
+    assert boards[1].claim('x') and not boards[0].claim('x')
+    boards[1].release_all()
+    assert boards[0].claim('x') and boards[0].claim('y')
+
+
+@pytest.mark.parametrize(
+    'host, process, age, free',
+    [
+        ('here', 'alive', 0, False),
+        ('here', 'dead', 0, True),
+        ('elsewhere', 'dead', 0, False),
+        ('elsewhere', 'dead', sharing.ABANDONED - 60, False),
+        ('elsewhere', 'dead', sharing.ABANDONED + 60, True),
+        ('here', 'alive', sharing.ABANDONED + 60, True),
+    ],
+)
+def test_when_a_claim_is_free_again(host, process, age, free, boards, tmp_path):
+    dead = subprocess.Popen(['true'])
+    dead.wait()
+    owner = {
+        'host': socket.gethostname() if host == 'here' else 'elsewhere',
+        'process': os.getpid() if process == 'alive' else dead.pid,
+    }
+    path = tmp_path / 'cells' / 'x.claim'
+    path.write_text(json.dumps(owner))
+    os.utime(path, (time.time() - age,) * 2)
+    assert boards[1].claim('x') is free
+
+
+def test_work_keeps_a_claim(boards, tmp_path, monkeypatch):
+    monkeypatch.setattr(sharing, 'HEARTBEAT', -1)
+    assert boards[0].claim('x')
+    path = tmp_path / 'cells' / 'x.claim'
+    old = time.time() - sharing.ABANDONED - 60
+    os.utime(path, (old, old))
+    boards[0].touch()
+    assert path.stat().st_mtime > old + sharing.ABANDONED and not boards[1].claim('x')
+
+
+def test_failures_are_tried_once_a_run_by_all(tmp_path):
+    """A cell that failed elsewhere is done for this run, and tried again by the next one."""
+    broken = [plain('a'), plain('b', lambda logits, x: logits[None])]
+    environment = {'RANK': '0', 'WORLD_SIZE': '2', 'LOCAL_RANK': '0', 'LOCAL_WORLD_SIZE': '2'}
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in environment.items():
+            patched.setenv(name, value)
+        outcome = run(broken, DATA, tmp_path, **FEW)
+    assert len(outcome.failed) == 7
+    other = Board(tmp_path, Rank(1, 2), None)
+    assert len(other.done(refresh=True)) == 14
+    assert run([plain('a'), plain('b')], DATA, tmp_path, **FEW).measured == 7
+
+
+def test_what_was_left_as_files_is_taken_up(tmp_path):
+    """By whoever starts next, one process or several."""
+    run([plain('a')], DATA, tmp_path / 'whole', **FEW)
+    with closing(Store(tmp_path / 'whole')) as whole, closing(Store(tmp_path, write=True)):
+        other = Board(tmp_path, Rank(1, 2), None)
+        for cell in whole.plan().cells:
+            other.put(cell, whole.get(cell.key))
+    (tmp_path / 'cells' / '.half-written.partial').touch()
+    outcome = run([plain('a')], DATA, tmp_path, **FEW)
+    assert (outcome.measured, outcome.kept) == (0, 7) and not (tmp_path / 'cells').exists()
+    assert (tmp_path / 'cells.csv').read_bytes() == (tmp_path / 'whole' / 'cells.csv').read_bytes()
+
+
+def test_a_failure_elsewhere_does_not_replace_a_result(boards, tmp_path):
+    run([plain('a')], DATA, tmp_path / 'whole', **FEW)
+    with closing(Store(tmp_path / 'whole')) as whole:
+        cell: PlannedCell = whole.plan().cells[0]
+        stored = whole.get(cell.key)
+    boards[0].put(cell, stored)
+    boards[1].put(cell, sharing.Stored(None, 'out of memory', 1.0, 'cuda:1'))
+    assert boards[0].fold() == 1
+    with closing(Store(tmp_path)) as store:
+        assert store.get(cell.key).error is None
