@@ -29,8 +29,9 @@ from .data import LabelledImages, map_ahead
 from .evaluation import Evaluation, batch_statistics, batch_statistics_text, default_batch_size, measure, ready
 from .models import ModelError, ModelInfo, Source, class_indices, describe_model, mapped_by, mapping_note
 from .origins import Origin, current_versions, device_name
+from .pixels import Pixels, Prepared, prepare
 from .plan import CLEAN, Condition, PlannedCell, RunPlan, cell_key, plan_conditions, precision
-from .preprocessing import as_floats, resize, view
+from .preprocessing import as_floats, view
 from .report.files import export
 from .report.samples import sample_pictures
 from .store import Store, Stored, locked_folder
@@ -129,6 +130,7 @@ def run(
     class_map: Mapping[str, int] | None = None,
     baseline: str | None = None,
     data_name: str = '',
+    cache: str | Path | None = None,
     progress: bool = False,
 ) -> Outcome:
     """Measure models under a suite and write the results into a folder; a run that broke off goes on where it stopped.
@@ -150,6 +152,7 @@ def run(
         class_map: The model's output for each class of the data set, where names do not tell.
         baseline: What mCE is relative to: one of the models, or one with a packaged error table.
         data_name: What the data set is called in the results.
+        cache: Folder for the pixels of pictures, see ``pixels.prepare``.
         progress: Show progress bars.
 
     Raises:
@@ -181,10 +184,16 @@ def run(
     with locked_folder(out), closing(Store(out, write=True)) as store:
         settings.say(f'{count:,} cells are to be measured, each on all images')
         images = data() if callable(data) else data
-        images_and_labels = images.sha256()
         with tqdm(sources, desc='checking models', unit='model', disable=not progress, leave=False) as bar:
-            entries = [_entry(source, images, images_and_labels, class_map, settings) for source in bar]
-        plan = _plan(entries, images, images_and_labels, settings, data_name, baseline)
+            described = [(source, *_describe(source, settings)) for source in bar]
+        prepared = prepare(images, [model.preprocessing for _, model, _ in described], cache, workers, progress)
+        for note in prepared.data.notes[len(images.notes) :]:
+            settings.say(f'timm-zerosnet: {note}')
+        images = prepared.data
+        entries = [
+            _entry(source, model, how, images, prepared.sha256, class_map, settings) for source, model, how in described
+        ]
+        plan = _plan(entries, prepared, settings, data_name, baseline)
         if baseline is not None:
             check_baseline(plan.names, suite, baseline, plan.data['images_sha256'])
         store.set_plan(plan)
@@ -195,20 +204,15 @@ def run(
             settings.say(
                 f'{len(keys - finished):,} of them are left to do: others are done, or the same for several models'
             )
-        _measure_cells(entries, images, keys - finished, store, settings)
-        pictures = sample_pictures(images.images, entries[0].model.preprocessing, suite, conditions)
+        _measure_cells(entries, prepared, keys - finished, store, settings)
+        preprocessing = entries[0].model.preprocessing
+        pictures = sample_pictures(prepared.first_pixels(preprocessing), preprocessing, suite, conditions)
         files, failed = export(out, store, pictures)
     return Outcome(len(keys - finished), len(keys & finished), failed, files, images.subset, images.split)
 
 
-def _entry(
-    source: Source,
-    images: LabelledImages,
-    images_and_labels: str,
-    class_map: Mapping[str, int] | None,
-    settings: _Settings,
-) -> _Entry:
-    """Open a model once, to know it and the keys of its cells."""
+def _describe(source: Source, settings: _Settings) -> tuple[ModelInfo, str]:
+    """Open a model once, to know it and what it computes in."""
     net = source.open()
     model, how = describe_model(source, net), settings.precision
     with ready(net, 'cpu'):
@@ -216,6 +220,19 @@ def _entry(
             warnings.warn(f'{model.name}: {batch_statistics_text(mixed, settings.batch_size)}', stacklevel=4)
             how = f'{how}, batches of {settings.batch_size}'
     _check_sizes(model, settings.suite, settings.conditions)
+    return model, how
+
+
+def _entry(
+    source: Source,
+    model: ModelInfo,
+    how: str,
+    images: LabelledImages,
+    images_and_labels: str,
+    class_map: Mapping[str, int] | None,
+    settings: _Settings,
+) -> _Entry:
+    """The keys of a model's cells."""
     mapping = class_indices(model, images, class_map)
     if class_map is None and (note := _few_labels(model, images)):
         settings.say(f'timm-zerosnet: {note}')
@@ -231,12 +248,12 @@ def _entry(
 
 def _plan(
     entries: Sequence[_Entry],
-    images: LabelledImages,
-    images_and_labels: str,
+    prepared: Prepared,
     settings: _Settings,
     data_name: str,
     baseline: str | None,
 ) -> RunPlan:
+    images = prepared.data
     levels: dict[str, list[float]] = {}
     for corruption, level, _ in settings.conditions:
         if corruption != CLEAN and level not in levels.setdefault(corruption, []):
@@ -254,11 +271,11 @@ def _plan(
             'images': len(images.labels),
             'total': images.total or len(images.labels),
             'subset': images.subset,
-            'sha256': images_and_labels,
-            'images_sha256': images.images_sha256(),
+            'sha256': prepared.sha256,
+            'images_sha256': prepared.images_sha256,
         },
         models=[entry.document() for entry in entries],
-        image_ids=images.image_ids(),
+        image_ids=prepared.image_ids,
         labels=[images.classes[label] if images.classes else label for label in images.labels.tolist()],
         cells=[cell for entry in entries for cell in entry.cells],
         baseline=baseline,
@@ -266,12 +283,11 @@ def _plan(
 
 
 def _measure_cells(
-    entries: Sequence[_Entry], images: LabelledImages, keys: set[str], store: Store, settings: _Settings
+    entries: Sequence[_Entry], prepared: Prepared, keys: set[str], store: Store, settings: _Settings
 ) -> None:
     """Measure the cells of these keys, models that take the same pixels one after the other."""
-    left = len(keys)
+    left, images = len(keys), prepared.data
     views = [entry.view for entry in entries]
-    pixels_of, pixels = '', torch.empty(0)
     versions, machine = current_versions(), device_name(settings.device)
     first = True
     with tqdm(
@@ -286,9 +302,7 @@ def _measure_cells(
             keys = keys - {cell.key for cell in cells}  # the same network under a second name is measured once
             if not cells:
                 continue
-            if entry.view != pixels_of:
-                pixels = torch.empty(0)  # two sizes at once need not fit
-                pixels, pixels_of = resize(images.images, entry.model.preprocessing, settings.progress), entry.view
+            pixels = prepared.pixels(entry.view)
             targets = torch.from_numpy(_targets(images, entry.mapping))
             net = entry.source.open()
             if describe_model(entry.source, net).weights != entry.model.weights:
@@ -388,7 +402,7 @@ def _targets(data: LabelledImages, mapping: Mapping[str, int]) -> np.ndarray:
     return np.array([mapping[name] for name in names], dtype=np.int64)
 
 
-def _batches(pixels: Tensor, cell: PlannedCell, settings: _Settings, bar: Any, digest: Any) -> Iterator[Tensor]:
+def _batches(pixels: Pixels, cell: PlannedCell, settings: _Settings, bar: Any, digest: Any) -> Iterator[Tensor]:
     """Float pixels as a model is shown them; ``digest`` is fed with those of each image, whatever the batches."""
     (corruption, level, seed), size = cell.condition, settings.batch_size
 
