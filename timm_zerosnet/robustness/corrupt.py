@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any, Sequence
 
@@ -16,8 +17,9 @@ from tqdm import tqdm
 
 from .._files import replacing, writing
 from .data import DataError, LabelledImages
+from .pixels import prepare
 from .plan import Condition, number, plan_conditions
-from .preprocessing import as_floats, resize
+from .preprocessing import as_floats, view
 from .store import locked_folder
 from .suites import SUITES, check_shape, find_perturbation, perturb, unknown_name
 
@@ -37,6 +39,8 @@ def corrupt(
     seed: int = 0,
     interpolation: str = 'bilinear',
     crop_pct: float = 1.0,
+    cache: str | Path | None = None,
+    workers: int = 0,
     progress: bool = False,
 ) -> list[Path]:
     """Write the perturbed images of a data set as 8-bit pictures.
@@ -57,7 +61,9 @@ def corrupt(
         seed: Noise seed of the rows that are random.
         interpolation: How images are resized, a name of timm.
         crop_pct: Share of the resized image that is kept, as in a model's config.
-        progress: Show progress bars.
+        cache: Folder for the resized pictures, see ``pixels.prepare``.
+        workers: Number of processes that decode pictures.
+        progress: Show progress bars, and say what was lost when pictures were decoded.
 
     Returns:
         The files that were written, or for ``'folder'`` the folders of images.
@@ -90,7 +96,11 @@ def corrupt(
         'crop_mode': 'center',
         'mean': IMAGENET_DEFAULT_MEAN,
     }
-    pixels = resize(data.images, config, progress)
+    prepared = prepare(data, [config], cache, workers, progress)
+    if progress:
+        for note in prepared.data.notes[len(data.notes) :]:
+            tqdm.write(f'timm-zerosnet: {note}', file=sys.stderr)
+    data, pixels = prepared.data, prepared.pixels(view(config))
     for row in rows.values():
         check_shape(tuple(pixels.shape), row, suite)
     out = Path(out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import functools
 import hashlib
 import json
@@ -18,7 +19,7 @@ from tqdm import tqdm
 
 from .._errors import nearest, one_line, shorten
 from ..class_folders import DataError, find_pictures, refuse_ties
-from .pictures import ImageError, decode
+from .pictures import ImageError, PictureFiles, Pictures
 
 TORCHVISION = {'torch/cifar10': 'CIFAR10', 'torch/cifar100': 'CIFAR100'}
 
@@ -31,7 +32,8 @@ class LabelledImages:
     """The images of a data set, or its first ones, with their labels.
 
     Args:
-        images: uint8 (N, H, W, 3) or (N, H, W, 1), or PIL images where sizes differ.
+        images: uint8 (N, H, W, 3) or (N, H, W, 1), or PIL images where sizes differ: a list of them, or ``Pictures``
+            that are decoded when they are asked for.
         labels: (N,) class indices.
         classes: Names of the classes 0, 1, ...; None where labels are bare numbers.
         total: Number of images of the whole data set; None if these are all.
@@ -39,7 +41,7 @@ class LabelledImages:
         notes: What was chosen, passed over or lost when the images were read, in words.
     """
 
-    images: np.ndarray | list[Image.Image]
+    images: np.ndarray | Sequence[Image.Image]
     labels: np.ndarray
     classes: tuple[str, ...] | None = None
     total: int | None = None
@@ -57,29 +59,79 @@ class LabelledImages:
         digest = hashlib.sha256()
         for image, label in zip(self.images, self.labels.tolist(), strict=True):
             array = np.ascontiguousarray(image)
-            name = self.classes[label] if self.classes else str(label)
-            digest.update(f'{array.shape} {json.dumps(name)}\n'.encode())
+            digest.update(label_header(array, self.name_of(label)))
             digest.update(array.data)
         return digest.hexdigest()
 
+    def name_of(self, label: int) -> str:
+        """The name of a class, or its number as text where the classes have no names."""
+        return self.classes[label] if self.classes else str(label)
+
+    def label_names(self) -> list[str]:
+        """The class of each image, see ``name_of``."""
+        return [self.name_of(label) for label in self.labels.tolist()]
+
     @functools.cached_property
     def _digests(self) -> list[bytes]:
-        arrays = (np.ascontiguousarray(image) for image in self.images)
-        return [hashlib.sha256(f'{array.shape}\n'.encode() + array.tobytes()).digest() for array in arrays]
+        return [image_digest(np.ascontiguousarray(image)) for image in self.images]
 
     def images_sha256(self) -> str:
         """Hex digest of the images alone, in whatever order and file they come: which test set they are."""
-        return hashlib.sha256(b''.join(sorted(self._digests))).hexdigest()
+        return digest_of_set(self._digests)
 
     def image_ids(self) -> list[str]:
         """An id for each image that is made of its pixels; equal images are numbered."""
-        seen: collections.Counter[str] = collections.Counter()
-        ids = []
-        for digest in self._digests:
-            name = digest[:8].hex()
-            ids.append(f'{name}-{seen[name]}' if seen[name] else name)
-            seen[name] += 1
-        return ids
+        return ids_of_images(self._digests)
+
+
+def label_header(array: np.ndarray, name: str) -> bytes:
+    """What precedes the pixels of an image in ``LabelledImages.sha256``."""
+    return f'{array.shape} {json.dumps(name)}\n'.encode()
+
+
+def image_digest(array: np.ndarray) -> bytes:
+    """The sha256 of one image: its shape and its pixels."""
+    digest = hashlib.sha256(f'{array.shape}\n'.encode())
+    digest.update(array.data)
+    return digest.digest()
+
+
+def digest_of_set(digests: Sequence[bytes]) -> str:
+    """Hex digest of a set of images, from ``image_digest`` of each in any order."""
+    return hashlib.sha256(b''.join(sorted(digests))).hexdigest()
+
+
+def ids_of_images(digests: Sequence[bytes]) -> list[str]:
+    """An id for each image, from ``image_digest`` of each; equal images are numbered."""
+    seen: collections.Counter[str] = collections.Counter()
+    ids = []
+    for digest in digests:
+        name = digest[:8].hex()
+        ids.append(f'{name}-{seen[name]}' if seen[name] else name)
+        seen[name] += 1
+    return ids
+
+
+class Losses:
+    """Which pictures cannot be read and what was lost of the others, gathered while they are read."""
+
+    def __init__(self) -> None:
+        self.broken: list[str] = []
+        self._names: dict[str, list[str]] = {}
+
+    def add(self, name: str, notes: Iterable[str]) -> None:
+        """Record what ``Pictures.read`` says of a picture."""
+        for note in notes:
+            self._names.setdefault(note, []).append(name)
+
+    def refuse_broken(self, count: int) -> None:
+        """Raise ``DataError`` that names all pictures which cannot be read, of ``count`` in all."""
+        if self.broken:
+            raise DataError(f'{len(self.broken)} of {count} images cannot be read:\n' + '\n'.join(self.broken))
+
+    def notes(self) -> tuple[str, ...]:
+        """A sentence for each kind of loss: how many pictures, and the first of them."""
+        return tuple(f'{note}: {len(names)} images ({shorten(names, 3)})' for note, names in self._names.items())
 
 
 def load_data(
@@ -92,12 +144,15 @@ def load_data(
 ) -> LabelledImages:
     """Read a test set, with labels in its own order of classes.
 
+    The pictures of an image folder are not decoded here: their number does not matter, and those that cannot be read
+    are found by ``pixels.prepare``, or when they are asked for.
+
     Args:
         name: What ``load_labelled`` takes, or ``torch/cifar10`` or ``torch/cifar100`` for torchvision's.
         root: Folder of torchvision's data sets.
         download: Fetch torchvision's data set if it is not there.
         limit: Number of images to read, the first ones; default: all.
-        workers: Number of threads that decode images.
+        workers: Number of threads that decode images where they are decoded here.
         progress: Show a progress bar.
 
     Raises:
@@ -107,6 +162,9 @@ def load_data(
         raise DataError(f'limit: expected an integer >= 1, got {limit}')
     if str(name).startswith('torch/'):
         return _load_torchvision(str(name), root, download, limit)
+    path = Path(name)
+    if path.is_dir() and not _holds_npy(path):
+        return _load_class_folders(path, None, limit)
     return load_labelled(name, progress=progress, limit=limit, workers=workers)
 
 
@@ -156,12 +214,11 @@ def load_labelled(
         return _load_npy_pair(path, limit)
     if not path.is_dir():
         raise DataError(f'{path} is neither an npz file nor a folder')
-    return _load_class_folders(path, class_names, progress, limit, workers)
+    data = _load_class_folders(path, class_names, limit)
+    return _decoded(data, data.images, progress, workers) if isinstance(data.images, Pictures) else data
 
 
-def _load_class_folders(
-    path: Path, class_names: Sequence[str] | None, progress: bool, limit: int | None, workers: int
-) -> LabelledImages:
+def _load_class_folders(path: Path, class_names: Sequence[str] | None, limit: int | None) -> LabelledImages:
     found = find_pictures(path)
     labels, notes = list(range(len(found.classes))), list(found.notes)
     if class_names is not None:
@@ -169,26 +226,8 @@ def _load_class_folders(
         if not set(found.classes) <= set(class_names):
             notes.append(order_note(found.classes, [class_names[label] for label in labels]))
     wanted = found.files[:limit]
-    images: list[Image.Image] = []
-    broken: list[str] = []
-    files_by_note: dict[str, list[str]] = {}
-    bar = tqdm(total=len(wanted), disable=not progress, desc='reading images', unit='img', leave=False)
-    with bar, warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # here, as threads share one filter: Pillow's, which notes and errors repeat
-        for (file, _), picture in zip(wanted, map_ahead(_read, (file for file, _ in wanted), workers), strict=True):
-            bar.update()
-            if isinstance(picture, str):
-                broken.append(picture)
-                continue
-            images.append(picture[0])
-            for note in picture[1]:
-                files_by_note.setdefault(note, []).append(file.relative_to(found.root).as_posix())
-    if broken:
-        raise DataError(f'{len(broken)} of {len(wanted)} images cannot be read:\n' + '\n'.join(broken))
-    notes += [f'{note}: {len(files)} images ({shorten(files, 3)})' for note, files in files_by_note.items()]
-    same_size = len({image.size for image in images}) == 1
     return LabelledImages(
-        np.stack([np.asarray(image) for image in images]) if same_size else images,
+        PictureFiles([file for file, _ in wanted], found.root),
         np.array([labels[label] for _, label in wanted], dtype=np.int64),
         found.classes if class_names is None else None,
         len(found.files),
@@ -197,10 +236,31 @@ def _load_class_folders(
     )
 
 
-def _read(file: Path) -> tuple[Image.Image, list[str]] | str:
+def _decoded(data: LabelledImages, pictures: Pictures, progress: bool, workers: int) -> LabelledImages:
+    """The data set with all its pictures in memory, as an array where they are of one size."""
+    images: list[Image.Image] = []
+    losses = Losses()
+    bar = tqdm(total=len(pictures), disable=not progress, desc='reading images', unit='img', leave=False)
+    with bar, warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # here, as threads share one filter: Pillow's, which notes and errors repeat
+        found = map_ahead(functools.partial(_try_to_decode, pictures), range(len(pictures)), workers)
+        for name, picture in zip(pictures.names, found, strict=True):
+            bar.update()
+            if isinstance(picture, str):
+                losses.broken.append(picture)
+            else:
+                images.append(picture[0])
+                losses.add(name, picture[1])
+    losses.refuse_broken(len(pictures))
+    same_size = len({image.size for image in images}) == 1
+    array = np.stack([np.asarray(image) for image in images]) if same_size else images
+    return dataclasses.replace(data, images=array, notes=(*data.notes, *losses.notes()))
+
+
+def _try_to_decode(pictures: Pictures, index: int) -> tuple[Image.Image, list[str]] | str:
     """The picture with the notes about it, or what is wrong with it."""
     try:
-        return decode(file, 3, upright=False)
+        return pictures.decode(index)
     except ImageError as error:
         return str(error)
 

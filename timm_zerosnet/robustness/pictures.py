@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Iterator, Sequence, overload
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -46,19 +47,89 @@ def decode(path: Path, channels: int, upright: bool = True) -> tuple[Image.Image
     if not path.exists():
         raise ImageError(f'{path} does not exist')
     try:
-        with Image.open(path) as image:
-            return _picture(image, channels, upright)
-    except ImageError as error:
-        raise ImageError(f'{path}: {error}') from error
-    except Image.DecompressionBombError as error:
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        raise ImageError(f'{path} is too large: expected at most {limit:,} pixels ({one_line(error)})') from error
-    except UnidentifiedImageError as error:
-        raise ImageError(f'{path} ({path.stat().st_size} bytes) is no image that Pillow reads') from error
+        with open(path, 'rb') as file:
+            return decode_file(file, str(path), channels, upright)
     except PermissionError as error:
         raise ImageError(f'{path} may not be read: {error.strerror}') from error
+
+
+def decode_file(file: BinaryIO, name: str, channels: int, upright: bool = True) -> tuple[Image.Image, list[str]]:
+    """As ``decode``, of an open file, such as a member of a tar file, which errors call ``name``."""
+    try:
+        with Image.open(file) as image:
+            return _picture(image, channels, upright)
+    except ImageError as error:
+        raise ImageError(f'{name}: {error}') from error
+    except Image.DecompressionBombError as error:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise ImageError(f'{name} is too large: expected at most {limit:,} pixels ({one_line(error)})') from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f'{name} ({file.seek(0, 2)} bytes) is no image that Pillow reads') from error
     except Exception as error:  # Pillow's decoders raise many kinds
-        raise ImageError(f'{path} is truncated or damaged: {one_line(error)}') from error
+        raise ImageError(f'{name} is truncated or damaged: {one_line(error)}') from error
+
+
+class Pictures(ABC, Sequence[Image.Image]):
+    """Pictures that are decoded when they are asked for, each time anew.
+
+    Indexing gives a picture in colour, a slice a list of them. What is read is picklable: worker processes read too.
+
+    Args:
+        names: The name of each picture, unique in the data set, as notes give it.
+        identity: Which data set it is: plain values, such as the path of its folder.
+    """
+
+    def __init__(self, names: Sequence[str], identity: Sequence[Any]) -> None:
+        self.names, self.identity = names, identity
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, index: int) -> Image.Image: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Image.Image]: ...
+    def __getitem__(self, index: int | slice) -> Image.Image | list[Image.Image]:
+        indices = range(len(self))[index]
+        if isinstance(indices, int):
+            return self.read(indices)[0]
+        return [self.read(i)[0] for i in indices]
+
+    def read(self, index: int) -> tuple[Image.Image, list[str]]:
+        """The picture in mode RGB and in words what was lost; EXIF orientation is left alone, as timm does.
+
+        Raises:
+            ImageError: if it cannot be read.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            return self.decode(index)
+
+    @abstractmethod
+    def decode(self, index: int) -> tuple[Image.Image, list[str]]:
+        """As ``read``, with Pillow's warnings: for threads, which share one filter of warnings."""
+
+    @abstractmethod
+    def stamp(self, index: int) -> tuple[int, int]:
+        """Size in bytes and time of change in nanoseconds of the picture's file; zeros where there is none."""
+
+
+class PictureFiles(Pictures):
+    """Pictures in files of their own below a folder."""
+
+    def __init__(self, files: Sequence[Path], root: Path) -> None:
+        super().__init__([file.relative_to(root).as_posix() for file in files], [str(root.resolve())])
+        self.root = root
+
+    def decode(self, index: int) -> tuple[Image.Image, list[str]]:
+        return decode(self.root / self.names[index], 3, upright=False)
+
+    def stamp(self, index: int) -> tuple[int, int]:
+        try:
+            found = (self.root / self.names[index]).stat()
+        except OSError:  # named when it is read
+            return 0, 0
+        return found.st_size, found.st_mtime_ns
 
 
 def _picture(image: Image.Image, channels: int, upright: bool) -> tuple[Image.Image, list[str]]:
@@ -114,3 +185,19 @@ def _scaled(image: Image.Image) -> tuple[Image.Image, str]:
         expected = 'floats in [0, 1] or [0, 255]' if image.mode == 'F' else 'integers from 0 to 65535'
         raise ImageError(f'expected {expected}, got values from {low:.9g} to {high:.9g}')
     return Image.fromarray(np.rint(pixels * scale).clip(0, 255).astype(np.uint8)), note
+
+
+class PictureStream(ABC):
+    """Pictures with their labels that one process reads once, in their order, as timm's iterable readers give them.
+
+    Args:
+        identity: Which data set it is and in which state: plain values, such as its name, split and files.
+        count: Number of pictures, as far as it is known before they are read.
+    """
+
+    def __init__(self, identity: Sequence[Any], count: int | None) -> None:
+        self.identity, self.count = identity, count
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[tuple[Image.Image, int]]:
+        """Each picture with its label."""

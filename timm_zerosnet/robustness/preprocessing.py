@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Iterator, Sequence, Union
+from typing import Any, Callable, Iterator, Sequence, Union
 
 import numpy as np
 import torch
@@ -68,6 +68,40 @@ def view(preprocessing: dict[str, Any]) -> str:
     return json.dumps(seen, sort_keys=True, default=str)
 
 
+def picture_channels(config: dict[str, Any]) -> int:
+    """Number of channels that a model takes, 1 or 3.
+
+    Raises:
+        ValueError: for a model of another number, which takes no pictures.
+    """
+    channels = int(config['input_size'][0])
+    if channels not in (1, 3):
+        raise ValueError(f'expected a model of 1 channel, for grey images, or 3, got one of {channels}')
+    return channels
+
+
+def resizer(config: dict[str, Any]) -> Callable[[Any], Tensor]:
+    """A function from a PIL image or uint8 array (H, W, C) to its pixels (C, H, W), uint8, as timm's scripts make them.
+
+    Args:
+        config: Preprocessing of a model, of ``data_config``. Without a size the image keeps its own.
+    """
+    channels, *size = config['input_size']
+    keys = ('interpolation', 'crop_pct', 'crop_mode', 'mean')
+    transform: Any = None
+    if None not in size:
+        transform = create_transform(config['input_size'], **{key: config[key] for key in keys}, normalize=False)
+
+    def resized(image: Any) -> Tensor:
+        image = _to_pil(image, channels)
+        if transform is None or ([image.height, image.width] == size and config['crop_pct'] == 1):
+            return torch.from_numpy(np.array(image).reshape(image.height, image.width, channels)).permute(2, 0, 1)
+        pixels: Tensor = transform(image)
+        return pixels
+
+    return resized
+
+
 def resize(images: np.ndarray | Sequence[Image.Image], config: dict[str, Any], progress: bool = False) -> Tensor:
     """Pixels (N, C, H, W), uint8, at the input size and with the channels of ``config``.
 
@@ -80,22 +114,28 @@ def resize(images: np.ndarray | Sequence[Image.Image], config: dict[str, Any], p
         ValueError: if the images have several sizes and the model takes them as they are, or it takes neither grey
             nor colour images, or they do not fit into the free memory.
     """
-    channels = config['input_size'][0]
-    if channels not in (1, 3):
-        raise ValueError(f'expected a model of 1 channel, for grey images, or 3, got one of {channels}')
-    if isinstance(images, np.ndarray) and images.shape[-1] != channels:
-        images = list(images)  # Pillow converts them
+    picture_channels(config)
     if None not in config['input_size']:
         check_images(len(images), config['input_size'])
-    with tqdm(total=len(images), disable=not progress, desc='resizing', unit='img', leave=False) as bar:
-        out, start = torch.empty(0), 0
-        for pixels in _pixels(images, config, 256):
-            if not start:
-                out = torch.empty(len(images), *pixels.shape[1:], dtype=torch.uint8)
-            out[start : start + len(pixels)] = pixels
-            start += len(pixels)
-            bar.update(len(pixels))
+    out, start = torch.empty(0), 0
+    for pixels in resized_batches(images, config, progress):
+        if not start:
+            out = torch.empty(len(images), *pixels.shape[1:], dtype=torch.uint8)
+        out[start : start + len(pixels)] = pixels
+        start += len(pixels)
     return out
+
+
+def resized_batches(
+    images: np.ndarray | Sequence[Image.Image], config: dict[str, Any], progress: bool = False
+) -> Iterator[Tensor]:
+    """The pixels of ``resize``, 256 images at a time."""
+    if isinstance(images, np.ndarray) and images.shape[-1] != config['input_size'][0]:
+        images = list(images)  # Pillow converts them
+    with tqdm(total=len(images), disable=not progress, desc='resizing', unit='img', leave=False) as bar:
+        for pixels in _pixels(images, config, 256):
+            yield pixels
+            bar.update(len(pixels))
 
 
 def as_floats(pixels: Tensor) -> Tensor:
@@ -121,15 +161,13 @@ def _pixels(images: Images, config: dict[str, Any], batch_size: int) -> Iterator
                 f'{array.shape[1]}x{array.shape[2]}; give uint8 or PIL images to have them resized'
             )
         as_it_is = array.dtype != np.uint8 or as_it_is or (fits and config['crop_pct'] == 1)
-    keys = ('interpolation', 'crop_pct', 'crop_mode', 'mean')
-    if not as_it_is:
-        transform = create_transform(config['input_size'], **{key: config[key] for key in keys}, normalize=False)
+    resized = None if as_it_is else resizer(config)
     for start in range(0, len(array), batch_size):
         chunk = array[start : start + batch_size]
-        if as_it_is:
+        if resized is None:
             yield torch.from_numpy(np.require(np.moveaxis(chunk, -1, 1), requirements=['C', 'W']))
         else:
-            yield torch.stack([transform(_to_pil(image, channels)) for image in chunk])
+            yield torch.stack([resized(image) for image in chunk])
 
 
 def _array(images: Images, channels: int) -> Any:

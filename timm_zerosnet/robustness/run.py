@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import warnings
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
 
@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from .._errors import one_line, shorten
 from .._files import need
+from ..memory import gib
 from .analysis.baselines import check_baseline
 from .analysis.grids import architecture_of, training_of
 from .arguments import integer, selection
@@ -27,7 +28,7 @@ from .machine import usable_cores
 from .measuring import Entry, Progress, Settings, measure_cells
 from .models import ModelError, ModelInfo, Source, class_indices, describe_model, mapped_by, mapping_note
 from .origins import current_versions
-from .pixels import Prepared, bytes_needed, prepare
+from .pixels import Prepared, bytes_needed, cache_folder, prepare
 from .plan import CLEAN, Condition, PlannedCell, RunPlan, cell_key, differences, plan_conditions
 from .precision import Precision
 from .preprocessing import view
@@ -70,16 +71,16 @@ class _Model:
     Args:
         source: Where it comes from.
         model: What is known of it.
+        how: What tells its numbers from those computed in another way.
         mapping: Its output for each class.
         mapped_by: What decided that, see ``models.mapped_by``.
-        how: What tells its numbers from those computed in another way.
     """
 
     source: Source
     model: ModelInfo
-    mapping: dict[str, int]
-    mapped_by: str
     how: str
+    mapping: dict[str, int] = field(default_factory=dict)
+    mapped_by: str = ''
 
     def document(self) -> dict[str, Any]:
         """What the plan of the run records of the model."""
@@ -203,12 +204,14 @@ def run(
         images = data() if callable(data) else data
         with tqdm(sources, desc='checking models', unit='model', disable=not progress, leave=False) as bar:
             described = [_describe(source, images, class_map, conditions, settings) for source in bar]
-        configs = {view(one.model.preprocessing): one.model.preprocessing for one in described}
         if dry_run:
-            return Outcome(0, 0, [], [], images.subset, images.split, _preview(described, images, conditions))
-        prepared = prepare(
-            images, list(configs.values()), None if cache is None else Path(cache), settings.workers, progress
-        )
+            preview = _preview(described, images, conditions, cache)
+            return Outcome(0, 0, [], [], images.subset, images.split, preview)
+        prepared = prepare(images, [one.model.preprocessing for one in described], cache, settings.workers, progress)
+        for note in prepared.data.notes[len(images.notes) :]:
+            _say(settings, f'timm-zerosnet: {note}')
+        images = prepared.data
+        described = [_mapped(one, images, class_map, settings) for one in described]
         entries = [_entry(one, images, prepared, conditions, settings) for one in described]
         board = Board(out, rank, store)
         keys = {cell.key for entry in entries for cell in entry.cells}
@@ -232,7 +235,8 @@ def run(
         files: list[Path] = []
         failed: list[str] = []
         if store is not None:
-            pictures = sample_pictures(images.images, entries[0].model.preprocessing, suite, conditions)
+            preprocessing = entries[0].model.preprocessing
+            pictures = sample_pictures(prepared.first_pixels(preprocessing), preprocessing, suite, conditions)
             files, failed = export(out, store, pictures)
     return Outcome(len(keys - finished), len(finished), failed, files, images.subset, images.split)
 
@@ -242,18 +246,23 @@ def _say(settings: Settings, text: str) -> None:
         tqdm.write(text, file=sys.stderr)
 
 
-def _preview(described: Sequence[_Model], images: LabelledImages, conditions: Sequence[Condition]) -> str:
+def _preview(
+    described: Sequence[_Model],
+    images: LabelledImages,
+    conditions: Sequence[Condition],
+    cache: str | Path | None,
+) -> str:
     """What a run would do, in words."""
     groups: dict[str, list[ModelInfo]] = {}
     for one in described:
         groups.setdefault(view(one.model.preprocessing), []).append(one.model)
     perturbed = sum(condition.corruption != CLEAN for condition in conditions)
-    needed = bytes_needed(images, [models[0].preprocessing for models in groups.values()])
+    needed = bytes_needed(images, [one.model.preprocessing for one in described], cache)
     lines = [
         f'{len(described):,} models x {len(conditions):,} conditions = {len(described) * len(conditions):,} cells, '
         f'each on {len(images.labels):,} images',
         f'{len(groups)} kinds of preprocessing: {len(groups) * perturbed * len(images.labels):,} images are perturbed, '
-        f'{needed / 1e9:.2f} GB of pixels kept',
+        f'{gib(needed)} of pixels are to be written into {cache or cache_folder()}',
     ]
     for models in groups.values():
         _, height, width = models[0].preprocessing['input_size']
@@ -277,14 +286,25 @@ def _describe(
             warnings.warn(f'{model.name}: {batch_statistics_text(mixed, settings.batch_size)}', stacklevel=4)
             how = f'{how}, batches of {settings.batch_size}'
     _check_sizes(model, settings.suite, conditions)
-    described = _Model(source, model, class_indices(model, images, class_map), mapped_by(model, images, class_map), how)
-    for note in (
-        _few_labels(model, images) if class_map is None else None,
-        mapping_note(described.document()),
-    ):
+    if len(images.labels):  # those of a stream are known when it was read
+        class_indices(model, images, class_map)
+    return _Model(source, model, how)
+
+
+def _mapped(
+    described: _Model, images: LabelledImages, class_map: Mapping[str, int] | None, settings: Settings
+) -> _Model:
+    """The model with its output for each class."""
+    model = described.model
+    found = replace(
+        described,
+        mapping=class_indices(model, images, class_map),
+        mapped_by=mapped_by(model, images, class_map),
+    )
+    for note in (_few_labels(model, images) if class_map is None else None, mapping_note(found.document())):
         if note:
             _say(settings, f'timm-zerosnet: {note}')
-    return described
+    return found
 
 
 def _entry(

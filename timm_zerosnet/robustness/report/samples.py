@@ -37,7 +37,7 @@ class Samples:
 
 
 def sample_pictures(
-    images: np.ndarray | Sequence[Image.Image],
+    images: np.ndarray | Sequence[Image.Image] | Tensor,
     preprocessing: dict[str, Any],
     suite: str,
     conditions: Sequence[Condition],
@@ -45,13 +45,14 @@ def sample_pictures(
     """Perturb the first image of a data set under the conditions of a run.
 
     Args:
-        images: uint8 (N, H, W, 1 or 3), or PIL images.
+        images: uint8 (N, H, W, 1 or 3), or PIL images; or a tensor of pixels (N, C, H, W), uint8, as the model takes
+            them.
         preprocessing: The preprocessing of the model whose input is shown.
         suite: Name of the suite.
         conditions: The conditions of the run. The pictures show the first noise seed and at most seven levels of each
             corruption, evenly spaced.
     """
-    pixels = as_floats(resize(images[:1], preprocessing))
+    pixels = as_floats(images[:1] if isinstance(images, Tensor) else resize(images[:1], preprocessing))
     chosen: dict[str, dict[float, Condition]] = {}
     for condition in conditions:
         if condition.corruption != CLEAN and condition.level:
