@@ -161,7 +161,9 @@ def test_processes_draw_the_same(workers, tmp_path):
     torch.manual_seed(0)
     torch.nn.init.normal_(net[2].weight)
     source = Source('own', net, mean=(0.5,) * 3, std=(0.25,) * 3)
+    before = torch.get_rng_state()
     run([source], images, tmp_path / 'out', suite='imagenet-c', corruptions=['shot_noise', 'pixelate'], workers=workers)
+    assert torch.equal(torch.get_rng_state(), before)
     for cell in read_run(tmp_path / 'out').cells[1:]:
         alone = evaluate(
             net,

@@ -169,9 +169,10 @@ def _data_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _load(args: argparse.Namespace, name: str, workers: int) -> LabelledImages:
-    images = load_data(name, args.data_dir, args.download, args.limit, workers, progress=True)
+    first = Rank.current().number == 0
+    images = load_data(name, args.data_dir, args.download, args.limit, workers, progress=first)
     for note in (*images.notes, describe_subset(images)):
-        if note:
+        if note and first:
             print(f'timm-zerosnet: {note}', file=sys.stderr)
     return images
 

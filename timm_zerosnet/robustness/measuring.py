@@ -230,13 +230,16 @@ def _parts(group: list[Entry], settings: Settings) -> list[list[Entry]]:
 
 def _claims(part: list[Entry], board: Board) -> Iterator[_Claim]:
     """What is left to do for these models and that no other process is at, condition by condition."""
-    for condition in dict.fromkeys(cell.condition for entry in part for cell in entry.cells):
+    planned: dict[Condition, list[tuple[Entry, PlannedCell]]] = {}
+    for entry in part:
+        for cell in entry.cells:
+            planned.setdefault(cell.condition, []).append((entry, cell))
+    for condition, cells in planned.items():
         done = board.done()
         left: dict[str, tuple[Entry, PlannedCell]] = {}  # the same network under two names is measured once
-        for entry in part:
-            for cell in entry.cells:
-                if cell.condition == condition and cell.key not in done:
-                    left.setdefault(cell.key, (entry, cell))
+        for entry, cell in cells:
+            if cell.key not in done:
+                left.setdefault(cell.key, (entry, cell))
         name = sha256_of([part[0].view, condition, [entry.model.name for entry in part]])
         if left and board.claim(name):
             if not left.keys() & board.done():
@@ -403,6 +406,7 @@ def _ahead(dataset: _Perturbed, tasks: Iterator[tuple[Condition, int]], settings
             num_workers=settings.workers,
             collate_fn=_same,
             pin_memory=torch.device(settings.device).type == 'cuda',
+            generator=torch.Generator(),  # it draws a seed for its workers, otherwise from the user's
         )
 
 
