@@ -112,6 +112,7 @@ def _corrupt_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--size', type=int, metavar='N', help="resize to N x N pixels; default: the images' own")
     parser.add_argument('--interpolation', choices=INTERPOLATIONS, default='bilinear', help='as in a config of timm')
     parser.add_argument('--crop-pct', type=float, default=1.0, help='as in a config of timm')
+    parser.add_argument('--frost-pictures', metavar='DIR', help='pictures of frost for the corruption frost')
     _data_options(parser)
 
 
@@ -226,6 +227,7 @@ def _corrupt(args: argparse.Namespace) -> None:
         interpolation=args.interpolation,
         crop_pct=args.crop_pct,
         progress=True,
+        frost_pictures=args.frost_pictures,
     )
     for path in written:
         print(path)

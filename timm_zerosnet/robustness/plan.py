@@ -15,7 +15,7 @@ from .corruptions import MAX_UINT64
 from .data import LabelledImages
 from .evaluation import Evaluation
 from .models import ModelInfo
-from .suites import SUITES, find_perturbation, unknown_name
+from .suites import SUITES, find_perturbation, suite_rows, unknown_name
 
 CLEAN = 'clean'
 FORMAT = 1
@@ -180,7 +180,7 @@ def plan_conditions(
     if suite not in SUITES:
         raise ValueError(unknown_name('suite', suite, SUITES))
     chosen = (
-        list(SUITES[suite])
+        suite_rows(suite)
         if corruptions is None
         else selection('corruptions', corruptions, 'at least one name, or None for all')
     )
@@ -237,9 +237,7 @@ def _pixels(suite: str, condition: Condition) -> dict[str, Any]:
     if condition.corruption == CLEAN:
         return {'corruption': CLEAN}
     row = find_perturbation(suite, condition.corruption)
-    strength = row.strength(condition.level) if condition.level else 0
-    how = {'function': row.function.__qualname__, 'strength': strength, '8 bits': bool(row.severities)}
-    return {'suite': suite, **condition._asdict(), **how}
+    return {'suite': suite, **condition._asdict(), **row.identity(condition.level)}
 
 
 def sha256_of(document: Any) -> str:
