@@ -3,9 +3,10 @@
     python benchmarks/perturbations.py                 writes results/agreement.csv
     python benchmarks/perturbations.py --timings       writes results/perturbations.csv as well
 
-Needs the extra ``dev``. Differences are in steps of 1/255. Corruptions without randomness are compared pixel by pixel,
-noise by the mean and standard deviation of what it adds. Both packages corrupt the same squares of scikit-learn's two
-photographs.
+Needs the extra ``dev``. Differences are in steps of 1/255. Both packages corrupt the same squares of scikit-learn's two
+photographs. Corruptions without randomness are compared pixel by pixel, and so are those of ``DRAWN``, for which our
+function is given the random numbers that the other package draws; noise is compared by the mean and standard deviation
+of what it adds. The other package has snow, frost and the elastic transform in another form than the official scripts.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ from timm_zerosnet.robustness.data import load_labelled
 
 HERE = Path(__file__).parent
 SIZES = (64, 224)
+DRAWN = ('glass_blur', 'motion_blur', 'fog', 'spatter')
+OTHER_FORM = ('snow', 'frost', 'frost_like', 'elastic_transform')
+COMPARED = [name for name in SUITES['imagenet-c'] if name not in OTHER_FORM]
 AGAINST = ('imagecorruptions-imaug', 'scikit-image', 'opencv-python', 'pillow', 'numpy')
 
 
@@ -59,14 +63,14 @@ def theirs(images: np.ndarray, name: str, severity: int, seed: int = 0) -> np.nd
         corruptions.SK_VERSION['minor'] = 99
     state = np.random.get_state()
     np.random.seed(seed)
-    own = name == 'impulse_noise'  # the only one that ignores numpy's global generator
+    own = name in ('impulse_noise', 'glass_blur')  # they ignore numpy's global generator
+    found = []
     try:
-        return np.stack(
-            [
-                imagecorruptions.corrupt(image, severity, name, **({'seed': seed + i} if own else {}))
-                for i, image in enumerate(images)
-            ]
-        )
+        for i, image in enumerate(images):
+            if name in DRAWN:
+                np.random.seed(seed + i)
+            found.append(imagecorruptions.corrupt(image, severity, name, **({'seed': seed + i} if own else {})))
+        return np.stack(found)
     finally:
         np.random.set_state(state)
 
@@ -78,6 +82,66 @@ def ours(images: np.ndarray, name: str, severity: int, seed: int = 0) -> np.ndar
     return found.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
+class GivenDraws:
+    """Stands in for ``Draws``: gives the numbers it was made of, whatever they are drawn for.
+
+    Args:
+        uniform: Numbers in [0, 1), as many as a row takes.
+        normal: Numbers of N(0, 1), as many as a row takes.
+    """
+
+    def __init__(self, uniform: Any = (), normal: Any = ()) -> None:
+        self._uniform, self._normal = (torch.as_tensor(np.asarray(v), dtype=torch.float64) for v in (uniform, normal))
+
+    def uniform(self, like: Tensor) -> Tensor:
+        return self._uniform.reshape(like.shape)
+
+    def normal(self, like: Tensor) -> Tensor:
+        return self._normal.reshape(like.shape)
+
+    def named(self, purpose: str) -> GivenDraws:
+        return self
+
+
+def corrupt_with(
+    draws: GivenDraws, image: np.ndarray, name: str, severity: int, suite: str = 'imagenet-c', **more: Any
+) -> np.ndarray:
+    """uint8 (H, W, 3) of one image as a seeded row corrupts it with these numbers."""
+    row = SUITES[suite][name]
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].double() / 255
+    found = 255 * row.function(pixels, row.strength(severity), draws, **more).clamp(0, 1)
+    return found[0].floor().to(torch.uint8).permute(1, 2, 0).numpy()
+
+
+def their_draws(name: str, severity: int, size: int, seed: int) -> GivenDraws:
+    """The numbers that imagecorruptions-imaug draws for a square image in a row of ``DRAWN``."""
+    state = np.random.RandomState(seed)
+    if name == 'spatter':
+        return GivenDraws(normal=state.normal(size=(size, size)))
+    if name == 'glass_blur':
+        _, reach, passes = SUITES['imagenet-c'][name].strength(severity)
+        steps = _glass_steps()(seed, passes * (size - 2 * reach) ** 2, reach)
+        return GivenDraws((steps + reach + 0.5) / (2 * reach))
+    side = 1 << (size - 1).bit_length()
+    return GivenDraws(state.random_sample(side**2 - 1 if name == 'fog' else 1))
+
+
+@functools.cache
+def _glass_steps() -> Callable[[int, int, int], np.ndarray]:
+    """A function that draws steps from numba's own generator, as the glass blur of the other package does."""
+    from numba import njit
+
+    @njit  # type: ignore[untyped-decorator]
+    def draw(seed: int, count: int, reach: int) -> np.ndarray:
+        np.random.seed(seed)
+        steps = np.empty((count, 2), np.int64)
+        for i in range(count):
+            steps[i] = np.random.randint(-reach, reach, size=(2,))
+        return steps
+
+    return draw  # type: ignore[no-any-return]
+
+
 def agreement(name: str, severity: int, size: int) -> dict[str, Any]:
     """Compare both packages on one corruption; returns a row of agreement.csv.
 
@@ -86,9 +150,15 @@ def agreement(name: str, severity: int, size: int) -> dict[str, Any]:
     two in standard errors (``z``).
     """
     images = photographs(size)
-    found, expected = (corrupt(images, name, severity).astype(np.int16) for corrupt in (ours, theirs))
+    expected = theirs(images, name, severity).astype(np.int16)
+    if name in DRAWN:
+        drawn = [their_draws(name, severity, size, i) for i in range(len(images))]
+        found = np.stack([corrupt_with(*pair, name, severity) for pair in zip(drawn, images, strict=True)])
+    else:
+        found = ours(images, name, severity)
+    found = found.astype(np.int16)
     line: dict[str, Any] = dict(corruption=name, severity=severity, size=size, images=len(images))
-    if not SUITES['imagenet-c'][name].seeded:
+    if name in DRAWN or not SUITES['imagenet-c'][name].seeded:
         difference = np.abs(found - expected)
         return line | dict(mean_abs=difference.mean(), max_abs=difference.max(), share=(difference > 0).mean())
     added = [(values - images.astype(np.int16)).astype(float).ravel() for values in (found, expected)]
@@ -162,7 +232,7 @@ def main() -> None:
     args = parser.parse_args()
     args.results.mkdir(parents=True, exist_ok=True)
     against = ', '.join(f'{name} {version(name)}' for name in AGAINST)
-    cells = [(name, severity, size) for name in SUITES['imagenet-c'] for size in SIZES for severity in range(1, 6)]
+    cells = [(name, severity, size) for name in COMPARED for size in SIZES for severity in range(1, 6)]
     write(args.results / 'agreement.csv', [agreement(*cell) | dict(against=against) for cell in tqdm(cells)])
     if args.timings:
         write(args.results / 'perturbations.csv', list(timings(args.data, args.runs, args.note)))

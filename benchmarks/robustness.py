@@ -57,7 +57,8 @@ class Part:
 
     @property
     def corruptions(self) -> list[str]:
-        return [name for name, row in SUITES[self.suite].items() if row.seeded or not self.noise_only]
+        """All rows, also both of those for frost; or the noise of the suite."""
+        return [name for name in SUITES[self.suite] if not self.noise_only or name.endswith('_noise')]
 
 
 PARTS = (

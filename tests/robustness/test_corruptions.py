@@ -10,38 +10,94 @@ from PIL import Image
 from places import CIFAR10_SAMPLE
 from torch.nn.functional import avg_pool2d, interpolate
 
-from timm_zerosnet.robustness import SUITES, perturb
+from timm_zerosnet.robustness import SUITES, distortions, perturb, weather
 from timm_zerosnet.robustness import corruptions as do
 from timm_zerosnet.robustness.corruptions import Draws
 from timm_zerosnet.robustness.data import load_labelled
 
 SAMPLE = load_labelled(CIFAR10_SAMPLE).images
+CIFAR_FROST = [(1, 0.2, 5), (1, 0.3, 5), (0.9, 0.4, 5), (0.85, 0.4, 5), (0.75, 0.45, 5)]
+IMAGENET_FROST = [(1, 0.4, 1), (0.8, 0.6, 1), (0.7, 0.7, 1), (0.65, 0.7, 1), (0.6, 0.75, 1)]
 CONSTANTS = {
     'cifar-c': {
         'gaussian_noise': [0.04, 0.06, 0.08, 0.09, 0.10],
         'shot_noise': [500, 250, 100, 75, 50],
         'impulse_noise': [0.01, 0.02, 0.03, 0.05, 0.07],
-        'speckle_noise': [0.06, 0.1, 0.12, 0.16, 0.2],
-        'gaussian_blur': [0.4, 0.6, 0.7, 0.8, 1],
         'defocus_blur': [(0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)],
+        'glass_blur': [(0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)],
+        'motion_blur': [(6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)],
+        'zoom_blur': [(1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)],
+        'snow': [
+            (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
+            (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
+            (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
+            (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
+            (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
+        ],
+        'frost': CIFAR_FROST,
+        'fog': [(0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)],
         'brightness': [0.05, 0.1, 0.15, 0.2, 0.3],
         'contrast': [0.75, 0.5, 0.4, 0.3, 0.15],
-        'saturate': [(0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)],
-        'jpeg_compression': [80, 65, 58, 50, 40],
+        'elastic_transform': [
+            (0, 0, 2.56),
+            (32 * 0.05, 32 * 0.2, 32 * 0.07),
+            (32 * 0.08, 32 * 0.06, 32 * 0.06),
+            (32 * 0.1, 32 * 0.04, 32 * 0.05),
+            (32 * 0.1, 32 * 0.03, 32 * 0.03),
+        ],
         'pixelate': [0.95, 0.9, 0.85, 0.75, 0.65],
+        'jpeg_compression': [80, 65, 58, 50, 40],
+        'speckle_noise': [0.06, 0.1, 0.12, 0.16, 0.2],
+        'gaussian_blur': [0.4, 0.6, 0.7, 0.8, 1],
+        'spatter': [
+            (0.62, 0.1, 0.7, 0.7, 0.5, 0),
+            (0.65, 0.1, 0.8, 0.7, 0.5, 0),
+            (0.65, 0.3, 1, 0.69, 0.5, 0),
+            (0.65, 0.1, 0.7, 0.69, 0.6, 1),
+            (0.65, 0.1, 0.5, 0.68, 0.6, 1),
+        ],
+        'saturate': [(0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)],
+        'frost_like': CIFAR_FROST,
     },
     'imagenet-c': {
         'gaussian_noise': [0.08, 0.12, 0.18, 0.26, 0.38],
         'shot_noise': [60, 25, 12, 5, 3],
         'impulse_noise': [0.03, 0.06, 0.09, 0.17, 0.27],
-        'speckle_noise': [0.15, 0.2, 0.35, 0.45, 0.6],
-        'gaussian_blur': [1, 2, 3, 4, 6],
         'defocus_blur': [(3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)],
+        'glass_blur': [(0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)],
+        'motion_blur': [(10, 3), (15, 5), (15, 8), (15, 12), (20, 15)],
+        'zoom_blur': [(1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)],
+        'snow': [
+            (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
+            (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
+            (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
+            (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
+            (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
+        ],
+        'frost': IMAGENET_FROST,
+        'fog': [(1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)],
         'brightness': [0.1, 0.2, 0.3, 0.4, 0.5],
         'contrast': [0.4, 0.3, 0.2, 0.1, 0.05],
-        'saturate': [(0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)],
-        'jpeg_compression': [25, 18, 15, 10, 7],
+        'elastic_transform': [
+            (488, 244 * 0.7, 244 * 0.1),
+            (488, 244 * 0.08, 244 * 0.2),
+            (244 * 0.05, 244 * 0.01, 244 * 0.02),
+            (244 * 0.07, 244 * 0.01, 244 * 0.02),
+            (244 * 0.12, 244 * 0.01, 244 * 0.02),
+        ],
         'pixelate': [0.6, 0.5, 0.4, 0.3, 0.25],
+        'jpeg_compression': [25, 18, 15, 10, 7],
+        'speckle_noise': [0.15, 0.2, 0.35, 0.45, 0.6],
+        'gaussian_blur': [1, 2, 3, 4, 6],
+        'spatter': [
+            (0.65, 0.3, 4, 0.69, 0.6, 0),
+            (0.65, 0.3, 3, 0.68, 0.6, 0),
+            (0.65, 0.3, 2, 0.68, 0.5, 0),
+            (0.65, 0.3, 1, 0.65, 1.5, 1),
+            (0.67, 0.4, 1, 0.65, 1.5, 1),
+        ],
+        'saturate': [(0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)],
+        'frost_like': IMAGENET_FROST,
     },
 }
 DRAWS = Draws(1, 'test', range(16))
@@ -91,7 +147,9 @@ def test_constants_are_those_of_the_official_scripts(suite):
     """Severities made for 224 pixels destroy images of 32."""
     rows = SUITES[suite]
     assert {name: list(row.severities) for name, row in rows.items()} == CONSTANTS[suite]
-    assert all(row.function is getattr(do, name) for name, row in rows.items())
+    modules = (do, distortions, weather)
+    assert all(row.function in [getattr(module, name, None) for module in modules] for name, row in rows.items())
+    assert all(row.severities == rows['frost'].severities for name, row in rows.items() if name == 'frost_like')
 
 
 @strengths('gaussian_noise')
@@ -264,6 +322,8 @@ def test_draws():
     """Images and names have streams of their own; a second call begins them anew; parts are those of the whole."""
     like = torch.zeros(3, 1, 8, 8)
     draws = Draws(2**64 - 1, 'one', [0, 2**64 - 1, 7])
+    assert not (draws.named('part').uniform(like) == draws.uniform(like)).any()
+    assert torch.equal(draws.named('part').uniform(like), Draws(2**64 - 1, 'one part', [0, 2**64 - 1, 7]).uniform(like))
     for kind in ('normal', 'uniform'):
         found = getattr(draws, kind)(like)
         assert torch.equal(getattr(draws, kind)(like), found) and len(found.unique()) > 150

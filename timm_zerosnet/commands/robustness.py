@@ -159,6 +159,7 @@ def _corrupt_options(parser: argparse.ArgumentParser) -> None:
 def _plan_options(parser: argparse.ArgumentParser, suite: str) -> None:
     parser.add_argument('--suite', default=suite, help=', '.join(SUITES))
     parser.add_argument('--corruption', nargs='+', metavar='NAME', help='corruptions of the suite; default: all')
+    parser.add_argument('--frost-pictures', metavar='DIR', help='pictures of frost for the corruption frost')
     parser.add_argument('--levels', nargs='+', type=float, metavar='LEVEL', help="default: each corruption's own")
 
 
@@ -225,6 +226,7 @@ def _robustness(args: argparse.Namespace) -> int:
             baseline=args.baseline,
             data_name=_data_name(args.data),
             cache=args.cache,
+            frost_pictures=args.frost_pictures,
             dry_run=args.dry_run,
             progress=True,
         )
@@ -293,6 +295,7 @@ def _corrupt(args: argparse.Namespace) -> None:
         interpolation=args.interpolation,
         crop_pct=args.crop_pct,
         progress=True,
+        frost_pictures=args.frost_pictures,
     )
     for path in written:
         print(path)

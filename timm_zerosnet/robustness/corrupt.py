@@ -21,7 +21,8 @@ from .pixels import prepare
 from .plan import Condition, number, plan_conditions
 from .preprocessing import as_floats, view
 from .store import locked_folder
-from .suites import SUITES, check_shape, find_perturbation, perturb, unknown_name
+from .suites import SUITES, check_shape, find_perturbation, perturb, suite_rows, unknown_name
+from .weather import load_frost
 
 LAYOUTS = ('folder', 'npz', 'cifar-c')
 BATCH = 250
@@ -42,6 +43,7 @@ def corrupt(
     cache: str | Path | None = None,
     workers: int = 0,
     progress: bool = False,
+    frost_pictures: str | Path | None = None,
 ) -> list[Path]:
     """Write the perturbed images of a data set as 8-bit pictures.
 
@@ -56,7 +58,8 @@ def corrupt(
         layout: ``'folder'``: ``CORRUPTION/LEVEL/CLASS/INDEX.png``; ``'npz'``: ``CORRUPTION-LEVEL.npz`` with ``x_test``
             and ``y_test``; ``'cifar-c'``: as CIFAR-10-C is distributed, ``CORRUPTION.npy`` with all severities in a row
             and ``labels.npy``.
-        corruptions: Some rows of the suite; default: all.
+        corruptions: Some rows of the suite; default: all, with ``frost`` if there are pictures of it and
+            ``frost_like`` if not.
         levels: Levels of each of them; default: the row's own.
         seed: Noise seed of the rows that are random.
         interpolation: How images are resized, a name of timm.
@@ -64,6 +67,7 @@ def corrupt(
         cache: Folder for the resized pictures, see ``pixels.prepare``.
         workers: Number of processes that decode pictures.
         progress: Show progress bars, and say what was lost when pictures were decoded.
+        frost_pictures: Folder of pictures of frost, see ``perturb``.
 
     Returns:
         The files that were written, or for ``'folder'`` the folders of images.
@@ -79,6 +83,8 @@ def corrupt(
         raise ValueError(f'expected size >= 1 and 0 < crop_pct <= 1, got size={size} and crop_pct={crop_pct}')
     if size is None and crop_pct != 1:
         raise ValueError(f'expected a size beside crop_pct={crop_pct}, got none')
+    if corruptions is None and suite in SUITES:
+        corruptions = suite_rows(suite, frost_pictures)
     conditions = plan_conditions(suite, corruptions, levels, [seed], clean=False)
     rows = {condition.corruption: find_perturbation(suite, condition.corruption) for condition in conditions}
     if layout == 'cifar-c':
@@ -96,6 +102,8 @@ def corrupt(
         'crop_mode': 'center',
         'mean': IMAGENET_DEFAULT_MEAN,
     }
+    if any(row.pictures for row in rows.values()):
+        load_frost(frost_pictures)
     prepared = prepare(data, [config], cache, workers, progress)
     if progress:
         for note in prepared.data.notes[len(data.notes) :]:
@@ -111,16 +119,20 @@ def corrupt(
                 bar.set_description(str(condition), refresh=False)
                 for start in range(0, len(pixels), BATCH):
                     batch = pixels[start : start + BATCH]
-                    writer.add(condition, start, _perturbed(batch, suite, condition, seed, start))
+                    writer.add(condition, start, _perturbed(batch, suite, condition, seed, start, frost_pictures))
                     bar.update(len(batch))
                 writer.finish(condition)
     return writer.written
 
 
-def _perturbed(pixels: Tensor, suite: str, condition: Condition, seed: int, start: int) -> np.ndarray:
+def _perturbed(
+    pixels: Tensor, suite: str, condition: Condition, seed: int, start: int, frost_pictures: str | Path | None
+) -> np.ndarray:
     """(n, H, W, C), uint8."""
     indices = range(start, start + len(pixels))
-    images = perturb(as_floats(pixels), condition.corruption, condition.level, seed, indices, suite)
+    images = perturb(
+        as_floats(pixels), condition.corruption, condition.level, seed, indices, suite, frost_pictures=frost_pictures
+    )
     return images.mul(255).round_().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 

@@ -1,5 +1,7 @@
 """What the perturbations do to pixels: functions of (N, C, H, W) floats in [0, 1] and a strength.
 
+Here are noise, plain blurs, colours and compression; ``distortions`` and ``weather`` have the others.
+
 Random ones take ``Draws`` as well. The results may leave [0, 1]. None looks beyond its own image, and sums are taken in
 a fixed order or over integers, so that an image is the same to the last bit in any batch: the official sets cut off to
 8 bits, where the last bit can make a step of 1/255. The corruptions follow the equations of Hendrycks and Dietterich,
@@ -46,7 +48,7 @@ class Draws:
     """
 
     def __init__(self, seed: int, name: str, indices: Iterable[int]) -> None:
-        self._key = np.array([integer('seed', seed, most=MAX_UINT64), zlib.crc32(name.encode())], dtype=np.uint64)
+        self._seed, self._name = integer('seed', seed, most=MAX_UINT64), name
         self._indices = [integer('index', index, most=MAX_UINT64) for index in indices]
 
     def part(self, start: int, stop: int) -> Draws:
@@ -54,6 +56,12 @@ class Draws:
         part = copy.copy(self)
         part._indices = self._indices[start:stop]
         return part
+
+    def named(self, purpose: str) -> Draws:
+        """Independent streams for the same images, for a row that draws more than one thing."""
+        other = copy.copy(self)
+        other._name = f'{self._name} {purpose}'
+        return other
 
     def normal(self, like: Tensor) -> Tensor:
         """N(0, 1) of 24 bits in the shape (N, ...), type and device of ``like``."""
@@ -69,7 +77,8 @@ class Draws:
         return self._fill(mean, lambda generator, i, out: np.copyto(out, generator.poisson(means[i]), 'unsafe'))
 
     def _fill(self, like: Tensor, draw: Callable[[np.random.Generator, int, np.ndarray], object]) -> Tensor:
-        bits = np.random.Philox(key=self._key)
+        key = np.array([self._seed, zlib.crc32(self._name.encode())], dtype=np.uint64)
+        bits = np.random.Philox(key=key)
         generator, state = np.random.Generator(bits), bits.state
         noise = np.empty(tuple(like.shape), dtype=np.float32)
         for i, (index, out) in enumerate(zip(self._indices, noise, strict=True)):
@@ -123,8 +132,10 @@ def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
     for axis, margins in ((-2, (0, 0, radius, radius)), (-1, (radius, radius, 0, 0))):
         size, padded = x.shape[axis], pad(x, margins, mode='replicate')
         x = padded.narrow(axis, radius, size) * half[0]
+        pair = torch.empty_like(x)
         for k in range(radius, 0, -1):  # scipy's order, which decides what a plain area is cut off to
-            x += (padded.narrow(axis, radius - k, size) + padded.narrow(axis, radius + k, size)) * half[k]
+            torch.add(padded.narrow(axis, radius - k, size), padded.narrow(axis, radius + k, size), out=pair)
+            x += pair.mul_(half[k])
     return x
 
 

@@ -14,6 +14,7 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator, NamedTuple, Sequence
 
 import torch
@@ -75,6 +76,7 @@ class Settings:
         batch_size: Number of images at a time.
         workers: Number of threads or processes that prepare batches ahead.
         models_at_once: At most how many models are held in memory together; None: as many as fit.
+        frost_pictures: Folder of pictures of frost, see ``suites.perturb``.
         progress: Say how far the run is.
     """
 
@@ -84,6 +86,7 @@ class Settings:
     batch_size: int = 50
     workers: int = 0
     models_at_once: int | None = None
+    frost_pictures: Path | None = None
     progress: bool = False
 
 
@@ -374,7 +377,7 @@ class _Perturbed:
     """
 
     def __init__(self, pixels: Any, settings: Settings) -> None:
-        self._pixels, self._suite, self._size = pixels, settings.suite, settings.batch_size
+        self._pixels, self._settings = pixels, settings
 
     @property
     def is_small(self) -> bool:
@@ -385,10 +388,12 @@ class _Perturbed:
     def __getitem__(self, task: tuple[Condition, int]) -> tuple[tuple[Condition, int], Tensor | None, Any]:
         """The task, float pixels in [0, 1], and the digests of its images; None and the reason if it cannot be had."""
         (corruption, level, seed), start = task
+        suite, pictures = self._settings.suite, self._settings.frost_pictures
         try:
-            batch = as_floats(self._pixels[start : start + self._size])
+            batch = as_floats(self._pixels[start : start + self._settings.batch_size])
             if corruption != CLEAN:
-                batch = perturb(batch, corruption, level, seed or 0, range(start, start + len(batch)), self._suite)
+                indices = range(start, start + len(batch))
+                batch = perturb(batch, corruption, level, seed or 0, indices, suite, pictures)
         except Exception as error:
             return task, None, _reason(error)
         return task, batch, b''.join(hashlib.sha256(image.tobytes()).digest() for image in batch.numpy())

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, NamedTuple, Sequence
 
 from .arguments import integer, selection
@@ -13,7 +14,7 @@ from .corruptions import MAX_UINT64
 from .data import LabelledImages
 from .evaluation import Evaluation
 from .models import ModelInfo
-from .suites import SUITES, find_perturbation, unknown_name
+from .suites import SUITES, find_perturbation, suite_rows, unknown_name
 
 CLEAN = 'clean'
 FORMAT = 1
@@ -161,6 +162,7 @@ def plan_conditions(
     levels: Sequence[float] | None = None,
     seeds: Sequence[int] = (0,),
     clean: bool = True,
+    frost_pictures: str | Path | None = None,
 ) -> list[Condition]:
     """What to measure, clean first, then in the order of the suite; what is named twice is measured once.
 
@@ -170,6 +172,7 @@ def plan_conditions(
         levels: Levels of each of them; default: the row's own.
         seeds: Noise seeds of the rows that are random.
         clean: Measure clean images, too.
+        frost_pictures: Folder of pictures of frost, which decides between the rows ``frost`` and ``frost_like``.
 
     Raises:
         TypeError: for a selection that is no sequence, a level or seed that is no number.
@@ -178,7 +181,7 @@ def plan_conditions(
     if suite not in SUITES:
         raise ValueError(unknown_name('suite', suite, SUITES))
     chosen = (
-        list(SUITES[suite])
+        suite_rows(suite, frost_pictures)
         if corruptions is None
         else selection('corruptions', corruptions, 'at least one name, or None for all')
     )
@@ -208,6 +211,7 @@ def cell_key(
     how: str,
     suite: str,
     condition: Condition,
+    frost_pictures: str | Path | None = None,
 ) -> str:
     """The key of a cell.
 
@@ -219,9 +223,10 @@ def cell_key(
         how: What the network computes in, of ``Precision.text``.
         suite: Name of the suite.
         condition: What is done to the images.
+        frost_pictures: Folder of pictures of frost, see ``suites.perturb``.
     """
     subset = [len(data.labels), data.total or len(data.labels)]
-    return sha256_of([model.identity(), data_sha256, subset, mapping, how, _pixels(suite, condition)])
+    return sha256_of([model.identity(), data_sha256, subset, mapping, how, _pixels(suite, condition, frost_pictures)])
 
 
 def differences(plan: RunPlan, other: RunPlan) -> list[str]:
@@ -247,14 +252,12 @@ def _data_set(plan: RunPlan) -> str:
     return f'{plan.data["name"]} ({plan.data["sha256"][:12]})'
 
 
-def _pixels(suite: str, condition: Condition) -> dict[str, Any]:
+def _pixels(suite: str, condition: Condition, frost_pictures: str | Path | None) -> dict[str, Any]:
     """What makes the pixels: clean ones are the same in all suites, an edited row is another."""
     if condition.corruption == CLEAN:
         return {'corruption': CLEAN}
     row = find_perturbation(suite, condition.corruption)
-    strength = row.strength(condition.level) if condition.level else 0
-    how = {'function': row.function.__qualname__, 'strength': strength, '8 bits': bool(row.severities)}
-    return {'suite': suite, **condition._asdict(), **how}
+    return {'suite': suite, **condition._asdict(), **row.identity(condition.level, frost_pictures)}
 
 
 def sha256_of(document: Any) -> str:

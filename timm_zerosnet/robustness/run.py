@@ -37,6 +37,7 @@ from .report.samples import sample_pictures
 from .sharing import Board, Rank
 from .store import Store, StoreError, locked_folder
 from .suites import check_shape, find_perturbation
+from .weather import load_frost
 
 MOST_CELLS = 1_000_000  # the document of more outgrows the store
 
@@ -121,6 +122,7 @@ def run(
     baseline: str | None = None,
     data_name: str = '',
     cache: str | Path | None = None,
+    frost_pictures: str | Path | None = None,
     dry_run: bool = False,
     progress: bool = False,
 ) -> Outcome:
@@ -156,6 +158,8 @@ def run(
         data_name: What the data set is called in the results.
         cache: Folder for the pixels of image folders that are too large for the memory; default: one in the user's
             cache folder.
+        frost_pictures: Folder of pictures of frost for the row ``frost``; default: those of an installed
+            imagecorruptions-imaug, without which ``frost_like`` takes its place.
         dry_run: Check everything, say in ``Outcome.plan`` what there is to do, and write nothing.
         progress: Show progress bars.
 
@@ -173,12 +177,14 @@ def run(
     rank = Rank.current()
     progress = progress and rank.number == 0
     sources = _sources(selection('models', models, 'at least one name or source'))
-    count = len(sources) * count_conditions(suite, corruptions, levels, seeds)
+    count = len(sources) * count_conditions(suite, corruptions, levels, seeds, frost_pictures)
     if count > MOST_CELLS:
         raise ValueError(
             f'expected at most {MOST_CELLS:,} cells in a run, got {count:,}: name fewer seeds, levels or models'
         )
-    conditions = plan_conditions(suite, corruptions, levels, seeds)
+    conditions = plan_conditions(suite, corruptions, levels, seeds, frost_pictures=frost_pictures)
+    if any(name != CLEAN and find_perturbation(suite, name).pictures for name, _, _ in conditions):
+        load_frost(frost_pictures)
     device = _device(device, rank)
     settings = Settings(
         suite=suite,
@@ -187,6 +193,7 @@ def run(
         batch_size=default_batch_size(device) if batch_size is None else integer('batch_size', batch_size, least=1),
         workers=_spare_cores(device, rank) if workers is None else integer('workers', workers),
         models_at_once=None if models_at_once is None else integer('models_at_once', models_at_once, least=1),
+        frost_pictures=None if frost_pictures is None else Path(frost_pictures),
         progress=progress,
     )
     for source in sources:
@@ -236,7 +243,8 @@ def run(
         failed: list[str] = []
         if store is not None:
             preprocessing = entries[0].model.preprocessing
-            pictures = sample_pictures(prepared.first_pixels(preprocessing), preprocessing, suite, conditions)
+            first = prepared.first_pixels(preprocessing)
+            pictures = sample_pictures(first, preprocessing, suite, conditions, frost_pictures)
             files, failed = export(out, store, pictures)
     return Outcome(len(keys - finished), len(finished), failed, files, images.subset, images.split)
 
@@ -317,7 +325,9 @@ def _entry(
     model, mapping, suite = described.model, described.mapping, settings.suite
     cells = []
     for condition in conditions:
-        key = cell_key(model, images, prepared.sha256, mapping, described.how, suite, condition)
+        key = cell_key(
+            model, images, prepared.sha256, mapping, described.how, suite, condition, settings.frost_pictures
+        )
         cells.append(PlannedCell(model.name, suite, condition, key))
     return Entry(described.source, model, torch.from_numpy(_targets(images, mapping)), cells)
 
@@ -379,13 +389,19 @@ def _with_earlier_models(plan: RunPlan, store: Store) -> RunPlan:
 
 
 def count_conditions(
-    suite: str, corruptions: Sequence[str] | None, levels: Sequence[float] | None, seeds: Sequence[int]
+    suite: str,
+    corruptions: Sequence[str] | None,
+    levels: Sequence[float] | None,
+    seeds: Sequence[int],
+    frost_pictures: str | Path | None = None,
 ) -> int:
     """How many conditions ``plan.plan_conditions`` gives, without making those of all seeds."""
     if not isinstance(seeds, range):
         seeds = selection('seeds', seeds, 'at least one integer >= 0')
     different = len(seeds if isinstance(seeds, range) else set(seeds))
-    one, two = (len(plan_conditions(suite, corruptions, levels, some)) for some in ([0], [0, 1]))
+    one, two = (
+        len(plan_conditions(suite, corruptions, levels, some, frost_pictures=frost_pictures)) for some in ([0], [0, 1])
+    )
     return one + (different - 1) * (two - one)
 
 

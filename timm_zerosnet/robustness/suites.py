@@ -6,11 +6,17 @@ draws or the model. For additive noise the level scales one draw, so levels shar
 Suite ``zerosnet`` works in floats, as its paper does; its levels are strengths. In ``cifar-c`` and ``imagenet-c`` the
 level is a severity, 1 to 5, and images are 8-bit pictures, as in the official sets: pixels are rounded to the nearest
 step of 1/255 before, and cut off to the next lower one after, which is what the scripts of those sets do.
+
+These two suites have the nineteen corruptions of the official sets. mCE and other means over corruptions are those of
+the fifteen ``STANDARD`` ones. Row ``frost`` needs pictures of frost, which are not packaged; where there are none,
+``frost_like`` takes its place, whose frost is made from the seed and which no mean counts.
 """
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Callable, Iterable, Sequence, TypeVar
 
 import numpy as np
@@ -19,6 +25,7 @@ from torch import Tensor
 
 from .._errors import nearest
 from . import corruptions as do
+from . import distortions, weather
 from .arguments import real
 from .corruptions import Draws
 from .pictures import ROUNDING
@@ -28,6 +35,18 @@ Pixels = TypeVar('Pixels', Tensor, np.ndarray)
 AUTHORS = 'robustness_eval.py of Chen, Jin, Shang 2022; the levels are ours'
 CIFAR_C = 'make_cifar_c.py of Hendrycks and Dietterich 2019'
 IMAGENET_C = 'make_imagenet_c.py of Hendrycks and Dietterich 2019'
+OURS = 'ours, in place of frost; its shares are those of frost'
+CIFAR_FROST = (1, 0.2, 5), (1, 0.3, 5), (0.9, 0.4, 5), (0.85, 0.4, 5), (0.75, 0.45, 5)
+IMAGENET_FROST = (1, 0.4, 1), (0.8, 0.6, 1), (0.7, 0.7, 1), (0.65, 0.7, 1), (0.6, 0.75, 1)
+STANDARD_GROUPS = {
+    'noise': ('gaussian_noise', 'shot_noise', 'impulse_noise'),
+    'blur': ('defocus_blur', 'glass_blur', 'motion_blur', 'zoom_blur'),
+    'weather': ('snow', 'frost', 'fog', 'brightness'),
+    'digital': ('contrast', 'elastic_transform', 'pixelate', 'jpeg_compression'),
+}
+STANDARD = tuple(name for group in STANDARD_GROUPS.values() for name in group)
+EXTRA = ('speckle_noise', 'gaussian_blur', 'spatter', 'saturate')
+FROST, FROST_LIKE = 'frost', 'frost_like'
 VALUES_AT_ONCE = 2**18  # values worked on at once: a batch of any size fits the memory, and the part the cache
 
 
@@ -46,6 +65,8 @@ class Perturbation:
         severities: Strength at severity 1, 2, ..., where the level is a severity and images are 8-bit pictures; empty
             where the level is the strength.
         min_size: Shortest side of images that the row makes sense for, px.
+        version: Raised whenever the pixels of the row change.
+        pictures: Whether ``function`` takes pictures of frost as well, see ``weather.load_frost``.
     """
 
     name: str
@@ -56,6 +77,8 @@ class Perturbation:
     seeded: bool = True
     severities: tuple[Any, ...] = ()
     min_size: int = 1
+    version: int = 1
+    pictures: bool = False
 
     def check(self, level: float) -> float:
         """The level as a float.
@@ -78,6 +101,21 @@ class Perturbation:
         """What ``function`` takes for a level other than 0."""
         return self.severities[int(level) - 1] if self.severities else level
 
+    def identity(self, level: float, frost_pictures: str | Path | None = None) -> dict[str, Any]:
+        """What tells the pixels of this row at a level from those of an edited row, as plain values.
+
+        Args:
+            level: A level of the row.
+            frost_pictures: Folder of the pictures that ``frost`` takes, see ``perturb``.
+        """
+        strength = self.strength(level) if level else 0
+        found = {'function': self.function.__qualname__, 'strength': strength, '8 bits': bool(self.severities)}
+        if self.version > 1:  # not in the keys of cells that were measured before rows had versions
+            found['version'] = self.version
+        if self.pictures:
+            found['pictures'] = weather.load_frost(frost_pictures)[1]
+        return found
+
 
 def _both_signs(*levels: float) -> tuple[float, ...]:
     return tuple(sorted({sign * level for sign in (-1, 1) for level in levels}))
@@ -88,7 +126,12 @@ def _suite(*rows: Perturbation) -> dict[str, Perturbation]:
 
 
 def _graded(
-    function: Callable[..., Tensor], severities: Sequence[Any], source: str, seeded: bool = True, min_size: int = 1
+    function: Callable[..., Tensor],
+    severities: Sequence[Any],
+    source: str,
+    seeded: bool = True,
+    pictures: bool = False,
+    min_size: int = 1,
 ) -> Perturbation:
     return Perturbation(
         function.__name__,
@@ -98,15 +141,18 @@ def _graded(
         seeded=seeded,
         severities=tuple(severities),
         min_size=min_size,
+        pictures=pictures,
     )
 
 
-def _cifar_c(function: Callable[..., Tensor], *severities: Any, seeded: bool = True) -> Perturbation:
-    return _graded(function, severities, CIFAR_C, seeded)
+def _cifar_c(function: Callable[..., Tensor], *severities: Any, source: str = CIFAR_C, **options: Any) -> Perturbation:
+    return _graded(function, severities, source, **options)
 
 
-def _imagenet_c(function: Callable[..., Tensor], *severities: Any, seeded: bool = True) -> Perturbation:
-    return _graded(function, severities, IMAGENET_C, seeded, min_size=64)
+def _imagenet_c(
+    function: Callable[..., Tensor], *severities: Any, source: str = IMAGENET_C, **options: Any
+) -> Perturbation:
+    return _graded(function, severities, source, min_size=64, **options)
 
 
 SUITES: dict[str, dict[str, Perturbation]] = {
@@ -135,29 +181,119 @@ SUITES: dict[str, dict[str, Perturbation]] = {
         _cifar_c(do.gaussian_noise, 0.04, 0.06, 0.08, 0.09, 0.1),
         _cifar_c(do.shot_noise, 500, 250, 100, 75, 50),
         _cifar_c(do.impulse_noise, 0.01, 0.02, 0.03, 0.05, 0.07),
-        _cifar_c(do.speckle_noise, 0.06, 0.1, 0.12, 0.16, 0.2),
-        _cifar_c(do.gaussian_blur, 0.4, 0.6, 0.7, 0.8, 1, seeded=False),
         _cifar_c(do.defocus_blur, (0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1), seeded=False),
+        _cifar_c(distortions.glass_blur, (0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
+        _cifar_c(distortions.motion_blur, (6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
+        _cifar_c(
+            distortions.zoom_blur, (1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01), seeded=False
+        ),
+        _cifar_c(
+            weather.snow,
+            (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
+            (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
+            (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
+            (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
+            (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
+        ),
+        _cifar_c(weather.frost, *CIFAR_FROST, pictures=True),
+        _cifar_c(weather.fog, (0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
         _cifar_c(do.brightness, 0.05, 0.1, 0.15, 0.2, 0.3, seeded=False),
         _cifar_c(do.contrast, 0.75, 0.5, 0.4, 0.3, 0.15, seeded=False),
-        _cifar_c(do.saturate, (0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2), seeded=False),
-        _cifar_c(do.jpeg_compression, 80, 65, 58, 50, 40, seeded=False),
+        _cifar_c(
+            distortions.elastic_transform,
+            (0, 0, 32 * 0.08),
+            (32 * 0.05, 32 * 0.2, 32 * 0.07),
+            (32 * 0.08, 32 * 0.06, 32 * 0.06),
+            (32 * 0.1, 32 * 0.04, 32 * 0.05),
+            (32 * 0.1, 32 * 0.03, 32 * 0.03),
+        ),
         _cifar_c(do.pixelate, 0.95, 0.9, 0.85, 0.75, 0.65, seeded=False),
+        _cifar_c(do.jpeg_compression, 80, 65, 58, 50, 40, seeded=False),
+        _cifar_c(do.speckle_noise, 0.06, 0.1, 0.12, 0.16, 0.2),
+        _cifar_c(do.gaussian_blur, 0.4, 0.6, 0.7, 0.8, 1, seeded=False),
+        _cifar_c(
+            weather.spatter,
+            (0.62, 0.1, 0.7, 0.7, 0.5, 0),
+            (0.65, 0.1, 0.8, 0.7, 0.5, 0),
+            (0.65, 0.3, 1, 0.69, 0.5, 0),
+            (0.65, 0.1, 0.7, 0.69, 0.6, 1),
+            (0.65, 0.1, 0.5, 0.68, 0.6, 1),
+        ),
+        _cifar_c(do.saturate, (0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2), seeded=False),
+        _cifar_c(weather.frost_like, *CIFAR_FROST, source=OURS),
     ),
     'imagenet-c': _suite(
         _imagenet_c(do.gaussian_noise, 0.08, 0.12, 0.18, 0.26, 0.38),
         _imagenet_c(do.shot_noise, 60, 25, 12, 5, 3),
         _imagenet_c(do.impulse_noise, 0.03, 0.06, 0.09, 0.17, 0.27),
-        _imagenet_c(do.speckle_noise, 0.15, 0.2, 0.35, 0.45, 0.6),
-        _imagenet_c(do.gaussian_blur, 1, 2, 3, 4, 6, seeded=False),
         _imagenet_c(do.defocus_blur, (3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5), seeded=False),
+        _imagenet_c(distortions.glass_blur, (0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
+        _imagenet_c(distortions.motion_blur, (10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
+        _imagenet_c(
+            distortions.zoom_blur, (1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03), seeded=False
+        ),
+        _imagenet_c(
+            weather.snow,
+            (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
+            (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
+            (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
+            (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
+            (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
+        ),
+        _imagenet_c(weather.frost, *IMAGENET_FROST, pictures=True),
+        _imagenet_c(weather.fog, (1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),
         _imagenet_c(do.brightness, 0.1, 0.2, 0.3, 0.4, 0.5, seeded=False),
         _imagenet_c(do.contrast, 0.4, 0.3, 0.2, 0.1, 0.05, seeded=False),
-        _imagenet_c(do.saturate, (0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2), seeded=False),
-        _imagenet_c(do.jpeg_compression, 25, 18, 15, 10, 7, seeded=False),
+        _imagenet_c(
+            distortions.elastic_transform,
+            (244 * 2, 244 * 0.7, 244 * 0.1),
+            (244 * 2, 244 * 0.08, 244 * 0.2),
+            (244 * 0.05, 244 * 0.01, 244 * 0.02),
+            (244 * 0.07, 244 * 0.01, 244 * 0.02),
+            (244 * 0.12, 244 * 0.01, 244 * 0.02),
+        ),
         _imagenet_c(do.pixelate, 0.6, 0.5, 0.4, 0.3, 0.25, seeded=False),
+        _imagenet_c(do.jpeg_compression, 25, 18, 15, 10, 7, seeded=False),
+        _imagenet_c(do.speckle_noise, 0.15, 0.2, 0.35, 0.45, 0.6),
+        _imagenet_c(do.gaussian_blur, 1, 2, 3, 4, 6, seeded=False),
+        _imagenet_c(
+            weather.spatter,
+            (0.65, 0.3, 4, 0.69, 0.6, 0),
+            (0.65, 0.3, 3, 0.68, 0.6, 0),
+            (0.65, 0.3, 2, 0.68, 0.5, 0),
+            (0.65, 0.3, 1, 0.65, 1.5, 1),
+            (0.67, 0.4, 1, 0.65, 1.5, 1),
+        ),
+        _imagenet_c(do.saturate, (0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2), seeded=False),
+        _imagenet_c(weather.frost_like, *IMAGENET_FROST, source=OURS),
     ),
 }
+
+
+def suite_rows(suite: str, frost_pictures: str | Path | None = None) -> list[str]:
+    """The rows that a whole run of a suite measures: ``frost`` if there are pictures of it, else ``frost_like``.
+
+    Args:
+        suite: A name of ``SUITES``.
+        frost_pictures: Folder of pictures of frost, see ``perturb``.
+    """
+    pictures = frost_pictures is not None or weather.frost_folder() is not None
+    return [name for name in SUITES[suite] if name != (FROST_LIKE if pictures else FROST)]
+
+
+def has_whole_suite(suite: str, names: Iterable[str]) -> bool:
+    """Whether these corruptions are those of a whole run of a suite, with either of the two rows for frost."""
+    names = set(names)
+    return any(names >= SUITES[suite].keys() - {left_out} for left_out in (FROST, FROST_LIKE))
+
+
+def averaged_rows(names: Iterable[str]) -> list[str]:
+    """The corruptions that a mean over corruptions counts: all but the extra ones, unless there are no others.
+
+    The four extra corruptions of the official sets are outside of the published means, and so is ``frost_like``.
+    """
+    names = list(names)
+    return [name for name in names if name not in (*EXTRA, FROST_LIKE)] or names
 
 
 def find_perturbation(suite: str, name: str) -> Perturbation:
@@ -190,6 +326,7 @@ def perturb(
     seed: int = 0,
     indices: Sequence[int] | None = None,
     suite: str = 'zerosnet',
+    frost_pictures: str | Path | None = None,
 ) -> Pixels:
     """Perturbed images, clamped to [0, 1] once.
 
@@ -201,6 +338,8 @@ def perturb(
         seed: An integer from 0 to 2**64 - 1; ignored by rows that are not ``seeded``.
         indices: Index of each image in its data set, on which its noise depends; default 0..N-1.
         suite: A name of ``SUITES``.
+        frost_pictures: Folder of pictures of frost for ``frost``, which takes the first five by name; default: those of
+            an installed imagecorruptions-imaug.
 
     Returns:
         Floats in the shape, type and place of ``images``, which stay as they are; float32 in [0, 1] of uint8.
@@ -208,24 +347,25 @@ def perturb(
     Raises:
         TypeError: for images that are neither a tensor nor an array, a level or seed that is no number.
         ValueError: for an unknown name, a level, seed, index or pixels out of range, images smaller than the suite is
-            for, another number of indices than of images.
+            for, another number of indices than of images, no pictures of frost.
     """
     row = find_perturbation(suite, name)
     level = row.check(level)
     if isinstance(images, np.ndarray):
-        return perturb(_tensor(images), name, level, seed, indices, suite).numpy()
+        return perturb(_tensor(images), name, level, seed, indices, suite, frost_pictures).numpy()
     if not isinstance(images, Tensor):
         raise TypeError(f'images: expected a tensor or an array (N, C, H, W), got a {type(images).__name__}')
     if images.dtype == torch.uint8:
         images = images.float() / 255
     if images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
-        return perturb(images.permute(0, 3, 1, 2), name, level, seed, indices, suite).permute(0, 2, 3, 1)
+        channels_first = images.permute(0, 3, 1, 2)
+        return perturb(channels_first, name, level, seed, indices, suite, frost_pictures).permute(0, 2, 3, 1)
     pixels = check_pixels(images)
     check_shape(tuple(pixels.shape), row, suite)
     indices = range(len(pixels)) if indices is None else indices
     if len(indices) != len(pixels):
         raise ValueError(f'indices: expected one for each of {len(pixels)} images, got {len(indices)}')
-    return _perturbed(row, pixels, level, Draws(seed, name, indices))
+    return _perturbed(row, pixels, level, Draws(seed, name, indices), frost_pictures)
 
 
 def _tensor(images: np.ndarray) -> Tensor:
@@ -237,26 +377,31 @@ def _tensor(images: np.ndarray) -> Tensor:
     return torch.from_numpy(np.require(images, kind, ['C', 'W']))  # torch warns of an array that is not writable
 
 
-def _perturbed(row: Perturbation, images: Tensor, level: float, draws: Draws) -> Tensor:
+def _perturbed(
+    row: Perturbation, images: Tensor, level: float, draws: Draws, frost_pictures: str | Path | None
+) -> Tensor:
     if level == 0 or not images.numel():
         return images.clone()
+    function = row.function
+    if row.pictures:
+        function = functools.partial(function, pictures=weather.load_frost(frost_pictures)[0])
     work = _in_8_bits if row.severities else _in_floats
     step = max(1, VALUES_AT_ONCE // images[0].numel())
-    parts = [
-        work(row, images[i : i + step], row.strength(level), draws.part(i, i + step))
-        for i in range(0, len(images), step)
-    ]
+    parts = []
+    for i in range(0, len(images), step):
+        own_draws = [draws.part(i, i + step)] if row.seeded else []
+        parts.append(work(function, images[i : i + step], row.strength(level), *own_draws))
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _in_floats(row: Perturbation, images: Tensor, strength: float, draws: Draws) -> Tensor:
-    return row.function(images, strength, *([draws] if row.seeded else [])).clamp_(0, 1)
+def _in_floats(function: Callable[..., Tensor], images: Tensor, *arguments: Any) -> Tensor:
+    return function(images, *arguments).clamp_(0, 1)
 
 
-def _in_8_bits(row: Perturbation, images: Tensor, strength: Any, draws: Draws) -> Tensor:
+def _in_8_bits(function: Callable[..., Tensor], images: Tensor, *arguments: Any) -> Tensor:
     # doubles on the CPU, as in the scripts: another device or type may cut a value off to the step below
     pictures = images.detach().cpu().double().mul(255).round_().div_(255)
-    return _in_floats(row, pictures, strength, draws).mul_(255).floor_().to(images) / 255
+    return _in_floats(function, pictures, *arguments).mul_(255).floor_().to(images) / 255
 
 
 def check_shape(shape: tuple[int, ...], row: Perturbation, suite: str) -> None:

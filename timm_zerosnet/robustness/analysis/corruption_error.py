@@ -2,7 +2,8 @@
 
 For each corruption, the errors of the model are summed over its levels and divided by the same sum of the baseline; mCE
 is the mean of these ratios over corruptions, in percent. For relative mCE the clean error is subtracted from each error
-of both sums first.
+of both sums first. The four extra corruptions of the official sets, and ``frost_like``, have ratios but are not in the
+means.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from ..._errors import shorten
 from ..plan import CLEAN, Condition
+from ..suites import averaged_rows
 from .baselines import Baseline, mean_errors
 from .grids import Grid, missing_conditions
 from .statistics import BOOTSTRAP_IMAGES, bootstrap_means, percentiles
@@ -79,10 +81,12 @@ class CorruptionError:
 
     def mean(self, relative: bool = False) -> tuple[Estimate, tuple[str, ...]]:
         """mCE or relative mCE, and the corruptions that it averages; these are none if the model lacks cells."""
-        lost = [condition for condition in self.missing if relative or condition.corruption != CLEAN]
+        counted = averaged_rows(self.levels)
+        needed = {*counted, *([CLEAN] if relative else [])}
+        lost = [condition for condition in self.missing if condition.corruption in needed]
         if lost:
             return Estimate(None, reason=f'missing: {shorten(lost, 8)}'), ()
-        obstacles = {name: self._obstacle(name, relative) for name in self.levels}
+        obstacles = {name: self._obstacle(name, relative) for name in counted}
         names = tuple(name for name, reason in obstacles.items() if not reason)
         if not names:
             return Estimate(None, reason=next(iter(obstacles.values()), 'no corruption')), ()

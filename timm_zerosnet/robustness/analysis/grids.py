@@ -12,7 +12,7 @@ import timm
 from ..._errors import nearest
 from ..evaluation import Evaluation
 from ..plan import CLEAN, Cell, Condition
-from ..suites import SUITES
+from ..suites import FROST, FROST_LIKE, SUITES, averaged_rows
 
 Level = tuple[str, float]  # a corruption and its level
 
@@ -171,12 +171,17 @@ def expected_conditions(
 
 
 def suite_conditions(grids: Sequence[Grid]) -> list[Condition]:
-    """Every row and level of the suite with the noise seeds that any model has, and every further cell of a model."""
+    """Every row and level of the suite with the noise seeds that any model has, and every further cell of a model.
+
+    ``frost_like`` is no row of its own: it is expected in place of ``frost`` if a model has it.
+    """
     found = [condition for grid in grids for condition in grid.conditions]
+    left_out = FROST if any(condition.corruption == FROST_LIKE for condition in found) else FROST_LIKE
     seeds: list[int | None] = [*sorted({c.seed for c in found if c.seed is not None})] or [None]
     whole = [
         Condition(row.name, float(level), seed)
         for row in SUITES.get(grids[0].suite, {}).values()
+        if row.name != left_out
         for level in row.levels
         for seed in (seeds if row.seeded else [None])
     ]
@@ -190,10 +195,13 @@ def missing_conditions(grid: Grid, expected: Iterable[Condition]) -> tuple[Condi
 
 
 def mean_weights(levels: Iterable[Level]) -> dict[Level, float]:
-    """The weight of each level in the mean over corruptions of the mean over levels; clean and level 0 have none."""
+    """The weight of each level in the mean over corruptions of the mean over levels; clean and level 0 have none.
+
+    Nor have those of corruptions that no mean counts, see ``suites.averaged_rows``.
+    """
     chosen = [(name, level) for name, level in levels if name != CLEAN and level != 0]
-    names = [name for name, _ in chosen]
-    return {(name, level): 1 / len(set(names)) / names.count(name) for name, level in chosen}
+    names = averaged_rows(name for name, _ in chosen)
+    return {(name, level): 1 / len(set(names)) / names.count(name) for name, level in chosen if name in names}
 
 
 def common_seeds(levels: Iterable[Collection[int | None]]) -> list[int]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..._errors import shorten
 from ..plan import CLEAN, Cell, Condition
+from ..suites import averaged_rows
 from .baselines import BASELINES, Baseline, load_baseline
 from .corruption_error import CorruptionError, Estimate
 from .grids import (
@@ -69,7 +70,8 @@ class ModelSummary:
         cells, expected: Number of cells that there are, and that a finished run has.
         missing: Conditions without a cell; figures that need them are None.
         clean: Accuracy on clean images.
-        mean_error: Mean over corruptions of the mean error over levels, the unnormalised mCE of CIFAR papers.
+        mean_error: Mean over corruptions of the mean error over levels, the unnormalised mCE of CIFAR papers. Here and
+            below, the corruptions are those of ``suites.averaged_rows``.
         area: Mean over corruptions of their area under accuracy against level.
         worst_corruption, worst_level, worst_accuracy: The condition with the lowest accuracy. As the minimum of many
             estimates, this accuracy is biased slightly downwards.
@@ -216,7 +218,8 @@ class _Summary:
         grid, names = self.grid, list(self.levels)
         clean = self.rows.get((CLEAN, 0.0))
         mean = mean_weights((name, level) for name in names for level in self.levels[name])
-        whole = bool(mean) and not self.incomplete & set(names)
+        counted = averaged_rows(names)
+        whole = bool(mean) and not self.incomplete & set(counted)
         worst = self._worst(names)
         mce, over = self.ce.mean() if self.ce else (NO_BASELINE, ())
         relative, relative_over = self.ce.mean(relative=True) if self.ce else (NO_BASELINE, ())
@@ -230,8 +233,8 @@ class _Summary:
             expected=len(self.expected),
             missing=self.missing,
             clean=self._accuracy(clean, [CLEAN]),
-            mean_error=self._share(mean, names, error=True),
-            area=self._share(self._areas(names), [*names, CLEAN]),
+            mean_error=self._share(mean, counted, error=True),
+            area=self._share(self._areas(counted), [*counted, CLEAN]),
             worst_corruption=worst.corruption if worst else None,
             worst_level=worst.level if worst else None,
             worst_accuracy=self._accuracy(worst, names),

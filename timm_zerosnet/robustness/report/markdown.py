@@ -9,7 +9,7 @@ from ..analysis.corruption_error import Estimate
 from ..analysis.run import Analysis
 from ..models import mapping_note
 from ..plan import RunPlan
-from ..suites import SUITES
+from ..suites import has_whole_suite, suite_rows
 from .comparison_markdown import ALPHA, count_significant, p_text
 
 SUMMARY_COLUMNS = ('model', 'clean', 'mean error', 'area', 'worst level', 'ECE clean', 'ECE mean', 'flips', 'noise sd')
@@ -51,12 +51,12 @@ def data_notes(plan: RunPlan) -> list[str]:
 
 def suite_text(plan: RunPlan) -> str:
     """The suite of a run, with the chosen corruptions if they are not all."""
-    chosen, every = list(plan.levels), SUITES[plan.suite]
-    if len(chosen) == len(every):
+    chosen = list(plan.levels)
+    if has_whole_suite(plan.suite, chosen):
         return plan.suite
     if not chosen:
         return f'{plan.suite}, only clean images'
-    return f'{plan.suite}, {len(chosen)} of its {len(every)} corruptions ({shorten(chosen, 6)})'
+    return f'{plan.suite}, {len(chosen)} of its {len(suite_rows(plan.suite))} corruptions ({shorten(chosen, 6)})'
 
 
 def mce_legend(plan: RunPlan, analysis: Analysis) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 from typing import Any, Sequence
 
 import numpy as np
@@ -41,6 +42,7 @@ def sample_pictures(
     preprocessing: dict[str, Any],
     suite: str,
     conditions: Sequence[Condition],
+    frost_pictures: str | Path | None = None,
 ) -> Samples:
     """Perturb the first image of a data set under the conditions of a run.
 
@@ -51,6 +53,7 @@ def sample_pictures(
         suite: Name of the suite.
         conditions: The conditions of the run. The pictures show the first noise seed and at most seven levels of each
             corruption, evenly spaced.
+        frost_pictures: Folder of pictures of frost, see ``suites.perturb``.
     """
     pixels = as_floats(images[:1] if isinstance(images, Tensor) else resize(images[:1], preprocessing))
     chosen: dict[str, dict[float, Condition]] = {}
@@ -61,7 +64,7 @@ def sample_pictures(
     for name, at in chosen.items():
         for level in evenly_spaced(list(at)):
             try:
-                picture = perturb(pixels, name, level, at[level].seed or 0, [0], suite)
+                picture = perturb(pixels, name, level, at[level].seed or 0, [0], suite, frost_pictures)
             except ValueError:  # the image is too small for the suite; the cells fail with this reason
                 continue
             perturbed.setdefault(name, {})[level] = _png(picture)
