@@ -186,7 +186,9 @@ def run(
             entries = [_entry(source, images, images_and_labels, class_map, settings) for source in bar]
         plan = _plan(entries, images, images_and_labels, settings, data_name, baseline)
         if baseline is not None:
-            check_baseline(plan.names, suite, baseline, plan.data['images_sha256'])
+            check_baseline(
+                plan.names, suite, baseline, plan.data['images_sha256'], image_count=plan.data['images']
+            )
         store.set_plan(plan)
         keys, finished = {cell.key for cell in plan.cells}, store.finished()
         if not keys - finished:
