@@ -9,6 +9,7 @@ All values are shares in [0, 1] or differences of shares; the tables of a run ar
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, Sequence
 
@@ -41,6 +42,7 @@ EXACT_SUM = 30_000  # up to this sum of absolute differences the sign-flip distr
 DRAWS_IN_MEMORY = 2**20
 
 
+@functools.cache  # looking for the extra takes milliseconds, and a run has thousands of tests
 def scipy_stats() -> Any:
     """Import ``scipy.stats``, or raise a one-line error that says how to install it."""
     need('robustness')
@@ -49,6 +51,7 @@ def scipy_stats() -> Any:
     return stats
 
 
+@functools.lru_cache(maxsize=2**16)  # summaries and tables of levels ask for the same intervals
 def wilson(successes: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Wilson's score interval of a share (Wilson 1927). Its width is positive even at shares of 0 and 1.
 
