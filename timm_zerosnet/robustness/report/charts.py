@@ -95,10 +95,10 @@ def curves(
     row = SUITES.get(suite, {}).get(corruption)
     severities = bool(row and row.severities) or all(level in range(6) for level in levels)
     points = sorted({0.0, *levels})
-    x = Axis(points[0], points[-1] if points[-1] > points[0] else points[0] + 1, 46, 392)
+    x = Axis(points[0], points[-1] if points[-1] > points[0] else points[0] + 1, 46, 382)
     y = Axis(bottom, 100, 222, 10)
     parts = _grid(x, y, points if severities else x.ticks(), y.ticks(5))
-    parts.append(_text(219, 264, 'severity, 0 is clean' if severities else 'level, 0 is clean', 'middle'))
+    parts.append(_text(214, 264, 'severity, 0 is clean' if severities else 'level, 0 is clean', 'middle'))
     parts.append(_text(13, 118, 'top-1, %', 'middle', ' transform="rotate(-90 13 118)"'))
     lines, texts = {}, []
     for name, rows in models.items():

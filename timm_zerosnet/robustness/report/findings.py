@@ -117,10 +117,10 @@ def _against_reference(analysis: Analysis) -> list[Finding]:
     better, worse = (
         [name for name, row in rows if row.p_holm <= ALPHA and (row.difference > 0) == more] for more in (True, False)
     )
+    alike = len(rows) - len(better) - len(worse)
     text = (
-        f'{len(better)} of {len(rows)} models are more accurate over all corruptions, {len(worse)} are less accurate, '
-        f"and {len(rows) - len(better) - len(worse)} show no difference (p at most {ALPHA} after Holm's correction for "
-        'the rows of each pair).'
+        f'{len(better)} of {len(rows)} models are more accurate over all corruptions and {len(worse)} are less accurate; '
+        f"no difference is shown for {alike} (p at most {ALPHA} after Holm's correction for the rows of each pair)."
     )
     return [Finding(f'Against {analysis.reference}', text)]
 
