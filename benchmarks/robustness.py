@@ -31,7 +31,7 @@ from timm_zerosnet.robustness import SUITES
 from timm_zerosnet.robustness.analysis.baselines import write_baseline
 from timm_zerosnet.robustness.analysis.comparison import Comparison, Trainings, compare_trainings
 from timm_zerosnet.robustness.analysis.grids import architecture_of
-from timm_zerosnet.robustness.analysis.run import analyse, compare_run
+from timm_zerosnet.robustness.analysis.run_analysis import analyse, compare_run
 from timm_zerosnet.robustness.analysis.summary import ModelSummary
 from timm_zerosnet.robustness.data import load_data
 from timm_zerosnet.robustness.report.comparison_markdown import count_significant

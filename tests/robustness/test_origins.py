@@ -13,7 +13,7 @@ from small_runs import DATA, IMAGES, LABELS, plain, rows
 
 from timm_zerosnet.robustness import SUITES, corruptions, perturb
 from timm_zerosnet.robustness import origins as origins_module
-from timm_zerosnet.robustness.analysis.run import compare_run
+from timm_zerosnet.robustness.analysis.run_analysis import compare_run
 from timm_zerosnet.robustness.data import LabelledImages
 from timm_zerosnet.robustness.origins import UNKNOWN, current_versions
 from timm_zerosnet.robustness.report.html import report_html

@@ -15,7 +15,7 @@ from timm_zerosnet import cli
 from timm_zerosnet.cifar import CIFAR10_LABELS
 from timm_zerosnet.robustness import Evaluation, compare
 from timm_zerosnet.robustness.analysis.baselines import write_baseline
-from timm_zerosnet.robustness.analysis.run import compare_run, plain_values
+from timm_zerosnet.robustness.analysis.run_analysis import compare_run, plain_values
 from timm_zerosnet.robustness.analysis.summary import summarise
 from timm_zerosnet.robustness.data import LabelledImages
 from timm_zerosnet.robustness.models import Source

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
-ELEMENTS_WITHOUT_END = {'meta', 'link', 'img', 'br', 'input'}
+ELEMENTS_WITHOUT_END = {'meta', 'link', 'img', 'br', 'input', 'wbr'}
 
 
 class Page(HTMLParser):
@@ -36,7 +36,7 @@ class Page(HTMLParser):
         assert self.open and self.open.pop() == tag, tag
 
     def handle_data(self, data):
-        if 'style' in self.open:
+        if {'style', 'script'} & set(self.open):
             return
         self.texts[self.section] = self.texts.get(self.section, '') + data
         if self.open and {'td', 'th'} & set(self.open):
@@ -47,7 +47,7 @@ class Page(HTMLParser):
         return [attributes for found, attributes in self.elements if found == tag]
 
     def charts(self, prefix):
-        """Keys of the charts with this prefix: ``c`` curves, ``f`` forests, ``r`` reliability, ``k`` legend."""
+        """Keys of the charts with this prefix: ``c`` curves, ``f`` forests, ``r`` reliability."""
         return {m[1] for _, a in self.elements if (m := re.match(rf'({prefix}\d+)-', a.get('id', '') or ''))}
 
     @property

@@ -13,7 +13,7 @@ from typing import Any, Callable
 from .._errors import shorten
 from .._files import check_folder
 from ..class_folders import SPLITS
-from ..robustness.analysis.run import compare_run, plain_values
+from ..robustness.analysis.run_analysis import compare_run, plain_values
 from ..robustness.corrupt import LAYOUTS, corrupt
 from ..robustness.data import TORCHVISION, LabelledImages, load_data
 from ..robustness.merge import merge

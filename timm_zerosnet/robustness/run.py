@@ -227,7 +227,7 @@ def run(
             plan = _plan(described, entries, images, prepared, settings, data_name, baseline)
             plan = _with_earlier_models(plan, store)
             if baseline is not None:
-                check_baseline(plan.names, suite, baseline, plan.data['images_sha256'])
+                check_baseline(plan.names, suite, baseline, plan.data['images_sha256'], image_count=plan.data['images'])
             store.set_plan(plan)
         if not keys - finished:
             _say(settings, 'all of them are measured already')

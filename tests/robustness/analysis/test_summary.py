@@ -266,7 +266,10 @@ def test_a_packaged_baseline_is_for_its_own_images(tmp_path):
     assert check_baseline(['m', 'base'], 'zerosnet', 'base', 'f' * 64, tmp_path) == 'base'
 
 
-@pytest.mark.parametrize('path', sorted(BASELINES.glob('*.csv')), ids=lambda path: path.name)
+MEASURED = [path for path in sorted(BASELINES.glob('*.csv')) if path.stem.rpartition('.')[2] in SUITES]
+
+
+@pytest.mark.parametrize('path', MEASURED, ids=lambda path: path.name)
 def test_packaged_baselines_are_whole(path):
     suite = path.stem.rpartition('.')[2]
     rows = {(name, level) for name, row in SUITES[suite].items() for level in row.levels}

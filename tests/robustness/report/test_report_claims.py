@@ -14,7 +14,7 @@ from timm_zerosnet.robustness.models import Source
 from timm_zerosnet.robustness.plan import CLEAN
 from timm_zerosnet.robustness.report.files import table_md
 from timm_zerosnet.robustness.report.html import report_html
-from timm_zerosnet.robustness.report.markdown import summary_lines
+from timm_zerosnet.robustness.report.summary_markdown import summary_lines
 from timm_zerosnet.robustness.run import run
 
 PLAN = [(CLEAN, 0.0, None), ('const', 0.1, None), ('randn', 0.1, 0)]

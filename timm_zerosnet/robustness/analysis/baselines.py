@@ -1,8 +1,12 @@
 """Error tables of baselines, by which mCE is normalised.
 
-The table of a model is ``baselines/MODEL.SUITE.csv``. Its first line names the images it was measured on. The rows
-after it have the columns corruption, level and error (percent, mean over noise seeds); the row ``clean,0`` has the
-clean error.
+A measured table is ``error_tables/MODEL.SUITE.csv``. Its first line names the images it was measured on. The rows after
+it have the columns corruption, level and error (percent, mean over noise seeds); the row ``clean,0`` has the clean
+error.
+
+A published table has one error for each corruption, the mean over its five severities, because that is what papers
+print. Its first line names the number of images and the source; its columns are corruption and error. It applies to the
+official files of exactly that many images: other draws of the same corruptions are other pictures.
 """
 
 from __future__ import annotations
@@ -10,17 +14,21 @@ from __future__ import annotations
 import csv
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Iterable, Sequence
+from typing import Iterable, Iterator, Mapping, Sequence
 
 from ..._errors import shorten
 from ..plan import CLEAN, Cell
 from .grids import Grid, Level, find_model, grids_by_model, missing_conditions, suite_conditions
 
-BASELINES = Path(__file__).parent / 'baselines'
+BASELINES = Path(__file__).parent / 'error_tables'
+OFFICIAL = 'official'  # the suite of runs on the files that the authors of a benchmark distribute
+SEVERITIES = (1.0, 2.0, 3.0, 4.0, 5.0)
 COLUMNS = ['corruption', 'level', 'error']
+PUBLISHED_COLUMNS = ['corruption', 'error']
 FIRST_LINE = '# images '  # and the hash of the images
+PUBLISHED = re.compile(r'# published, (?P<count>[0-9]+) official images, (?P<source>.+)')
 
 
 @dataclass(frozen=True)
@@ -32,17 +40,70 @@ class Baseline:
         errors: Error in percent for each corruption and level, and for clean images.
         grid: The cells of the model if it is in the run; it is then resampled along with the other models.
         images: Hash of the images that it was measured on, see ``LabelledImages.images_sha256``; None for a model of
-            the run.
+            the run and for published errors.
+        means: Mean error in percent over severities 1 to 5, for corruptions whose error at each level is not known.
+        image_count: Number of official images that ``means`` were measured on.
+        source: Where ``means`` were published.
     """
 
     name: str
     errors: dict[Level, float]
     grid: Grid | None = None
     images: str | None = None
+    means: dict[str, float] = field(default_factory=dict)
+    image_count: int | None = None
+    source: str = ''
+
+    def for_levels(self, levels: Mapping[str, Sequence[float]]) -> Baseline:
+        """The baseline with an error at each level of a run, as corruption errors need it.
+
+        A corruption error divides by the sum over the levels. The mean of five severities, put in place of each of
+        them, has that sum; of fewer severities it says nothing.
+
+        Args:
+            levels: The levels of each corruption that are summed over.
+        """
+        known = {
+            (name, level): mean
+            for name, mean in self.means.items()
+            if tuple(sorted(levels.get(name, ()))) == SEVERITIES
+            for level in SEVERITIES
+        }
+        return replace(self, errors={**self.errors, **known}) if known else self
+
+    def check_run(self, suite: str, image_count: int | None = None, images: str | None = None) -> None:
+        """Refuse a run that the packaged errors do not apply to.
+
+        Args:
+            suite: Name of the suite of the run.
+            image_count: Number of its images; None does not compare it.
+            images: Hash of its images; None does not compare it.
+
+        Raises:
+            ValueError: if the run is on other images; the message says which are expected.
+        """
+        if self.means:
+            if suite != OFFICIAL or image_count not in (None, self.image_count):
+                count = '' if image_count is None else f' on {image_count:,} images'
+                raise ValueError(
+                    f'baseline {self.name}: expected a run of suite {OFFICIAL} on all {self.image_count:,} images of '
+                    f'the official files ({self.source}), got suite {suite}{count}; to compare with {self.name} here, '
+                    'name it with --model, too'
+                )
+        elif images not in (None, self.images):
+            raise ValueError(
+                f'the packaged errors of baseline {self.name} are of other images than those of this run: name it with '
+                '--model, too, to measure it on these'
+            )
 
 
 def check_baseline(
-    models: Iterable[str], suite: str, name: str, images: str | None = None, folder: Path = BASELINES
+    models: Iterable[str],
+    suite: str,
+    name: str,
+    images: str | None = None,
+    folder: Path = BASELINES,
+    image_count: int | None = None,
 ) -> str | Baseline:
     """Find a baseline: the full name if it is a model of the run, otherwise the packaged table.
 
@@ -52,24 +113,23 @@ def check_baseline(
         name: Name of the baseline; its tag may be left out if that leaves no doubt.
         images: Hash of the images of the run, see ``LabelledImages.images_sha256``; None does not compare it.
         folder: Folder of the packaged tables.
+        image_count: Number of images of the run; None does not compare it.
 
     Raises:
         ValueError: if the baseline is neither, or if its table was measured on other images.
     """
     tables = {path.name[: -len(f'.{suite}.csv')]: path for path in sorted(folder.glob(f'*.{suite}.csv'))}
+    official = {path.name[: -len(f'.{OFFICIAL}.csv')]: path for path in sorted(folder.glob(f'*.{OFFICIAL}.csv'))}
+    known = {**official, **tables}  # published errors are refused for other suites, with a message that says why
     try:
         return find_model(models, name)
     except ValueError as error:
-        found = [table for table in tables if table == name] or [t for t in tables if t.partition('.')[0] == name]
+        found = [table for table in known if table == name] or [t for t in known if t.partition('.')[0] == name]
         if len(found) != 1:
             packaged = f'packaged for suite {suite}: {", ".join(tables) or "none"}'
             raise ValueError(f'baseline {name!r}: {error}; {packaged}') from None
-    table = read_baseline(tables[found[0]])
-    if images not in (None, table.images):
-        raise ValueError(
-            f'the packaged errors of baseline {table.name} are of other images than those of this run: name it with '
-            '--model, too, to measure it on these'
-        )
+    table = read_baseline(known[found[0]])
+    table.check_run(suite, image_count, images)
     return table
 
 
@@ -82,39 +142,54 @@ def load_baseline(models: dict[str, Grid], suite: str, name: str, folder: Path =
         name: Name of the baseline.
         folder: Folder of the packaged tables.
     """
-    found = check_baseline(models, suite, name, folder=folder)
+    count = next((grid.images for grid in models.values()), None)
+    found = check_baseline(models, suite, name, folder=folder, image_count=count)
     return found if isinstance(found, Baseline) else Baseline(found, mean_errors(models[found]), models[found])
 
 
 def read_baseline(path: str | Path) -> Baseline:
-    """Read a packaged table.
+    """Read a packaged table, measured or published.
 
     Raises:
-        ValueError: if the first line does not name the images, if the columns are others, if a corruption and level are
-            there twice, if a level or an error is no number, if an error is outside 0 to 100, if there is no clean row.
-            The message names the file and line.
+        ValueError: if the first line names neither images nor a source, if the columns are others, if a corruption and
+            level are there twice, if a level or an error is no number, if an error is outside 0 to 100, if there is no
+            clean row. The message names the file and line.
     """
     path = Path(path)
-    errors: dict[Level, float] = {}
+    name = path.name.removesuffix('.csv').rpartition('.')[0]
     with path.open(newline='', encoding='utf-8') as lines:
         first = lines.readline().strip()
-        if not re.fullmatch(f'{FIRST_LINE}[0-9a-f]{{64}}', first):
+        published = PUBLISHED.fullmatch(first)
+        if not published and not re.fullmatch(f'{FIRST_LINE}[0-9a-f]{{64}}', first):
             raise ValueError(f'{path}: expected {FIRST_LINE!r} and the sha256 of the images, got {first[:40]!r}')
-        reader = csv.DictReader(lines)
-        if reader.fieldnames != COLUMNS:
-            raise ValueError(f'{path}: expected columns {", ".join(COLUMNS)}, got {reader.fieldnames}')
-        for row in reader:
-            where = f'{path} line {reader.line_num + 1}'
-            try:
-                key, error = (row['corruption'], float(row['level'])), float(row['error'])
-            except (TypeError, ValueError):
-                raise ValueError(f'{where}: expected a name and two numbers, got {list(row.values())}') from None
-            if not math.isfinite(key[1]) or not 0 <= error <= 100 or key in errors:
-                raise ValueError(f'{where}: expected each level once, with an error from 0 to 100, got {key} {error}')
-            errors[key] = error
+        errors = dict(_read_errors(path, lines, PUBLISHED_COLUMNS if published else COLUMNS))
     if (CLEAN, 0.0) not in errors:
-        raise ValueError(f'{path}: expected a row {CLEAN},0,ERROR, got none')
-    return Baseline(path.name.removesuffix('.csv').rpartition('.')[0], errors, images=first.removeprefix(FIRST_LINE))
+        raise ValueError(f'{path}: expected a row {CLEAN},{"" if published else "0,"}ERROR, got none')
+    if not published:
+        return Baseline(name, errors, images=first.removeprefix(FIRST_LINE))
+    clean = errors.pop((CLEAN, 0.0))
+    means = {corruption: error for (corruption, _), error in errors.items()}
+    return Baseline(
+        name, {(CLEAN, 0.0): clean}, means=means, image_count=int(published['count']), source=published['source']
+    )
+
+
+def _read_errors(path: Path, lines: Iterable[str], columns: Sequence[str]) -> Iterator[tuple[Level, float]]:
+    """The errors of a table whose first line has been read; a published one has no levels, which count as 0."""
+    reader = csv.DictReader(lines)
+    if reader.fieldnames != columns:
+        raise ValueError(f'{path}: expected columns {", ".join(columns)}, got {reader.fieldnames}')
+    seen = set()
+    for row in reader:
+        where = f'{path} line {reader.line_num + 1}'
+        try:
+            key, error = (row['corruption'], float(row.get('level', 0.0))), float(row['error'])
+        except (TypeError, ValueError):
+            raise ValueError(f'{where}: expected a name and two numbers, got {list(row.values())}') from None
+        if not math.isfinite(key[1]) or not 0 <= error <= 100 or key in seen:
+            raise ValueError(f'{where}: expected each level once, with an error from 0 to 100, got {key} {error}')
+        seen.add(key)
+        yield key, error
 
 
 def write_baseline(cells: Sequence[Cell], model: str, suite: str, images: str, folder: str | Path = BASELINES) -> Path:

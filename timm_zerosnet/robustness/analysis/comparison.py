@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from dataclasses import dataclass, replace
 from typing import Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from .grids import (
     expected_conditions,
     find_model,
     grids_by_model,
+    integer_weights,
     mean_weights,
     training_of,
 )
@@ -329,10 +329,8 @@ def _difference(
         )
         for s in seeds
     ]
-    # each weight is 1 / (corruptions * levels * seeds): over their common denominator the differences are integers
-    parts = {key: round(1 / weight) * len(pairs[key]) for key, weight in weights.items()}
-    denominator = math.lcm(*parts.values())
-    total = np.sum([denominator // parts[key] * values.sum(1) for key, values in less.items()], axis=0)
+    factors, _ = integer_weights(weights, {key: len(pairs[key]) for key in weights})
+    total = np.sum([factors[key] * values.sum(1) for key, values in less.items()], axis=0)
     p, test = paired_test(total, outcomes=sum(len(pairs[key]) for key in weights), seed=seed)
     accuracies = [float(100 * sum(w * outcomes[key][i].mean() for key, w in weights.items())) for i in (0, 1)]
     low, high, interval = difference_interval(column, samples)

@@ -56,6 +56,7 @@ class CorruptionError:
         resamples: int,
         seed: int,
     ) -> None:
+        baseline = baseline.for_levels(levels)
         self.grid, self.expected, self.baseline = grid, expected, baseline
         self.missing = missing_conditions(grid, expected)
         self.levels = {name: [(name, level) for level in own] for name, own in levels.items()}

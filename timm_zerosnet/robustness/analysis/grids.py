@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
-from typing import Collection, Iterable, Sequence
+from typing import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import timm
@@ -202,6 +203,21 @@ def mean_weights(levels: Iterable[Level]) -> dict[Level, float]:
     chosen = [(name, level) for name, level in levels if name != CLEAN and level != 0]
     names = averaged_rows(name for name, _ in chosen)
     return {(name, level): 1 / len(set(names)) / names.count(name) for name, level in chosen if name in names}
+
+
+def integer_weights(weights: Mapping[Level, float], seeds: Mapping[Level, int]) -> tuple[dict[Level, int], int]:
+    """The weights of ``mean_weights`` as integers, so that sums over images are exact.
+
+    Args:
+        weights: Weight of each level, the inverse of an integer.
+        seeds: Number of noise seeds of each level, which share its weight.
+
+    Returns:
+        The weight of one outcome at each level, and their common denominator.
+    """
+    parts = {level: round(1 / weight) * seeds[level] for level, weight in weights.items()}
+    denominator = math.lcm(*parts.values())
+    return {level: denominator // part for level, part in parts.items()}, denominator
 
 
 def common_seeds(levels: Iterable[Collection[int | None]]) -> list[int]:

@@ -9,6 +9,7 @@ All values are shares in [0, 1] or differences of shares; the tables of a run ar
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, Sequence
 
@@ -24,6 +25,7 @@ __all__ = [
     'flip_rate',
     'holm',
     'paired_test',
+    'pairwise_tests',
     'percentiles',
     'reliability',
     'share_interval',
@@ -31,6 +33,7 @@ __all__ = [
     'wilson',
 ]
 
+ALPHA = 0.05  # a difference with a corrected p value of at most this is significant
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 FLIPS = 9999
@@ -39,6 +42,7 @@ EXACT_SUM = 30_000  # up to this sum of absolute differences the sign-flip distr
 DRAWS_IN_MEMORY = 2**20
 
 
+@functools.cache  # looking for the extra takes milliseconds, and a run has thousands of tests
 def scipy_stats() -> Any:
     """Import ``scipy.stats``, or raise a one-line error that says how to install it."""
     need('robustness')
@@ -47,6 +51,7 @@ def scipy_stats() -> Any:
     return stats
 
 
+@functools.lru_cache(maxsize=2**16)  # summaries and tables of levels ask for the same intervals
 def wilson(successes: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Wilson's score interval of a share (Wilson 1927). Its width is positive even at shares of 0 and 1.
 
@@ -217,6 +222,38 @@ def _flipped_at_random(sizes: np.ndarray, total: int, flips: int, seed: int) -> 
         heads = generator.integers(0, 2, (min(step, flips - start), len(sizes)), dtype=np.int8)
         reached += int(np.count_nonzero(np.abs(2 * (heads.astype(np.float64) @ weights) - weights.sum()) >= total))
     return (1 + reached) / (1 + flips)
+
+
+def pairwise_tests(values: np.ndarray, flips: int = FLIPS, seed: int = 0) -> np.ndarray:
+    """(M, M) p values of all pairs of models, each as ``paired_test`` samples it.
+
+    The pairs share their random signs, so one matrix product serves all of them: the flipped sum of a pair's
+    differences is the difference of the flipped sums of both models.
+
+    Args:
+        values: (N, M) integers: the points of each model on each image.
+        flips: Number of random sign flips.
+        seed: Seed of the sign flips.
+    """
+    array = np.asarray(values)
+    if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f'values: expected (N, M) integers, got {array.dtype} {array.shape}')
+    points = array.astype(np.float64)  # integers below 2**53, so sums are exact
+    totals = points.sum(0)
+    least = np.abs(totals[:, None] - totals)
+    generator = np.random.default_rng(seed)
+    step = max(1, DRAWS_IN_MEMORY // len(points))
+    reached = np.zeros(least.shape, dtype=np.int64)
+    for start in range(0, flips, step):
+        heads = generator.integers(0, 2, (min(step, flips - start), len(points)), dtype=np.int8)
+        sums = (2.0 * heads - 1.0) @ points
+        for own in sums:
+            reached += np.abs(own[:, None] - own) >= least
+    products = points.T @ points
+    squares = np.diag(products)[:, None] + np.diag(products) - 2 * products
+    with np.errstate(divide='ignore', invalid='ignore'):
+        bound = np.where(least > 0, 2 * np.exp(-(least**2) / (2 * squares)), 1.0)
+    return np.minimum(bound, (1 + reached) / (1 + flips))
 
 
 def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -1,78 +1,69 @@
-"""The charts of the HTML report, as SVG elements of the page. Equal numbers give equal bytes.
+"""The charts of the HTML report, written as SVG elements. Equal numbers give equal bytes.
 
-The page chooses the colours: a chart refers to them by CSS variables, so that it can be read on light and on dark
-ground. To that end it is drawn in placeholder colours, which ``_svg`` replaces. Names of models appear only in the page
-and in tooltips; the text in a chart comes from the suite.
+A page with twenty models has some 400 lines in its curves and 2,000 rows in its pairs, and the reader chooses which
+models have a colour. So a chart says what an element is, by its class and the number of its model, and the style sheet
+of the page says how it looks: an element takes about a tenth of the text that a plotting library writes for it.
+
+Names of models appear only in tooltips; the text in a chart comes from the suite.
 """
 
 from __future__ import annotations
 
-import re
-from contextlib import contextmanager
-from io import StringIO
-from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from ..analysis.comparison import Comparison, Difference
 from ..analysis.grids import Level
 from ..analysis.levels import LevelRow
+from ..analysis.statistics import ALPHA
 from ..plan import CLEAN
 from ..suites import SUITES
-from .comparison_markdown import ALPHA, interval_and_p, signed
+from .comparison_markdown import interval_and_p, signed
 
 if TYPE_CHECKING:
     from markupsafe import Markup
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-COLOURS = 6
-MARKERS = 'osD^vPX'  # 7 have no common factor with 6 colours, so 42 models differ in style
-DASHES = ('-', (0, (4, 1.5)), (0, (1, 1)))
-# placeholders for the colours of the page
-INK, GRID, BETTER, WORSE = (f'#0000{i:02x}' for i in range(1, 5))
-SERIES = [f'#0000{i:02x}' for i in range(16, 16 + COLOURS)]
-VARIABLES = {INK: '--ink', GRID: '--grid', BETTER: '--better', WORSE: '--worse'} | {
-    colour: f'--s{i}' for i, colour in enumerate(SERIES)
-}
-STYLE: Any = {
-    'svg.fonttype': 'none',
-    'svg.hashsalt': 'timm-zerosnet',
-    'font.sans-serif': ['DejaVu Sans'],
-    'font.size': 9,
-    'text.color': INK,
-    'axes.labelcolor': INK,
-    'axes.edgecolor': GRID,
-    'axes.facecolor': 'none',
-    'axes.spines.top': False,
-    'axes.spines.right': False,
-    'axes.grid': True,
-    'axes.axisbelow': True,
-    'grid.color': GRID,
-    'grid.linewidth': 0.6,
-    'xtick.color': GRID,
-    'ytick.color': GRID,
-    'xtick.labelcolor': INK,
-    'ytick.labelcolor': INK,
-    'xtick.labelsize': 8,
-    'ytick.labelsize': 8,
-}
+CURVES = 8  # at a time: more colours and markers cannot be told apart
+BANDS = 4  # with more, bands cover one another
+MARKERS = (  # one for each colour, in a square from -5 to 5
+    'M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0Z',
+    'M-3.5 -3.5H3.5V3.5H-3.5Z',
+    'M0 -5L4.5 3.5H-4.5Z',
+    'M0 -5L5 0L0 5L-5 0Z',
+    'M0 5L4.5 -3.5H-4.5Z',
+    'M-1.5 -4.5H1.5V-1.5H4.5V1.5H1.5V4.5H-1.5V1.5H-4.5V-1.5H-1.5Z',
+    'M-4.5 -2.5L-2.5 -4.5L0 -2L2.5 -4.5L4.5 -2.5L2 0L4.5 2.5L2.5 4.5L0 2L-2.5 4.5L-4.5 2.5L-2 0Z',
+    'M0 -5L1.4 -1.5L5 -1.5L2.2 .8L3.1 4.5L0 2.4L-3.1 4.5L-2.2 .8L-5 -1.5L-1.4 -1.5Z',
+)
 
 
-def line_style(i: int) -> dict[str, Any]:
-    """Colour, marker and dashes of the line of the i-th model."""
-    return dict(
-        color=SERIES[i % COLOURS], marker=MARKERS[i % len(MARKERS)], linestyle=DASHES[i // COLOURS % len(DASHES)]
-    )
+@dataclass(frozen=True)
+class Axis:
+    """Maps numbers to places on a chart.
 
+    Args:
+        low, high: The numbers at both ends.
+        start, end: Their places, in units of the chart.
+    """
 
-def legend_line(i: int) -> Markup:
-    """A piece of the line of the i-th model, for a legend."""
-    with _style():
-        figure, (axes,) = _figure(0.5, 0.18, (0, 0, 0.5, 0.18))
-        axes.set_axis_off()
-        axes.plot([0, 1, 2], [0, 0, 0], markevery=[1], markersize=5, linewidth=1.6, **line_style(i))
-        return _svg(figure, f'k{i}', '')
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> str:
+        return _place(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start))
+
+    def ticks(self, most: int = 6) -> list[float]:
+        """At most about ``most`` round numbers in the range, equally far apart."""
+        rough = (self.high - self.low) / most
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * (1 - 1e-9))
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        return [round(i * step, 10) for i in range(first, last + 1)]
 
 
 def row_at(rows: Mapping[Level, LevelRow], corruption: str, level: float) -> LevelRow | None:
@@ -97,35 +88,38 @@ def curves(
         corruption: Name of the corruption.
         levels: Levels that were measured.
         models: The rows of each model, as ``Analysis.levels`` has them.
-        order: Names of all models of the run; their order decides the line styles.
+        order: Names of all models of the run. The place of a model in it is its number; the first ``CURVES`` of them
+            have a colour until the reader chooses others.
         bottom: Lower end of the accuracy axis, in percent.
     """
     row = SUITES.get(suite, {}).get(corruption)
+    severities = bool(row and row.severities) or all(level in range(6) for level in levels)
     points = sorted({0.0, *levels})
-    with _style():
-        figure, (axes,) = _figure(4.0, 2.7, (0.48, 0.42, 3.42, 2.18))
-        titles = {}
-        alpha = min(0.18, 0.6 / max(len(models), 1))
-        for name, rows in models.items():
-            look = line_style(i := order.index(name))
-            found = [row_at(rows, corruption, level) for level in points]
-            values = np.array([(r.accuracy, r.low, r.high) if r else (np.nan,) * 3 for r in found]).T
-            axes.fill_between(points, values[1], values[2], color=look['color'], alpha=alpha, linewidth=0)
-            known = np.pad(np.isfinite(values[0]), 1)
-            lone = known[1:-1] & ~known[:-2] & ~known[2:]  # points without a neighbour, which have no band
-            axes.vlines(np.array(points)[lone], *values[1:, lone], color=look['color'], linewidth=1)
-            (line,) = axes.plot(points, values[0], markersize=3.2, linewidth=1.4, **look)
-            line.set_gid(f'line{i}')
-            titles[f'line{i}'] = name
-        axes.set_ylim(bottom, 101)
-        if row and row.severities:
-            axes.set_xticks(points)
-        else:
-            axes.locator_params(axis='x', nbins=6)
-        axes.set_xlabel('severity, 0 is clean' if row and row.severities else 'level, 0 is clean', labelpad=2)
-        axes.set_ylabel('top-1, %', labelpad=2)
-        text = '; '.join(f'{name} {accuracy_range(rows, corruption, points)}' for name, rows in models.items())
-        return _svg(figure, key, f'Accuracy against level of {corruption}. {text}', titles)
+    x = Axis(points[0], points[-1] if points[-1] > points[0] else points[0] + 1, 46, 382)
+    y = Axis(bottom, 100, 222, 10)
+    parts = _grid(x, y, points if severities else x.ticks(), y.ticks(5))
+    parts.append(_text(214, 264, 'severity, 0 is clean' if severities else 'level, 0 is clean', 'middle'))
+    parts.append(_text(13, 118, 'top-1, %', 'middle', ' transform="rotate(-90 13 118)"'))
+    lines, texts = {}, []
+    for name, rows in models.items():
+        found = [(level, row_at(rows, corruption, level)) for level in points]
+        runs = _runs(found)
+        band, line = '', ''
+        for run in runs:
+            ends = [(x(level), y(max(r.low, bottom)), y(r.high)) for level, r in run]
+            upper, lower = [f'{at} {high}' for at, _, high in ends], [f'{at} {low}' for at, low, _ in ends]
+            band += f'M{"L".join([*upper, *reversed(lower)])}Z'
+            line += (
+                'M' + 'L'.join(f'{x(level)} {y(max(r.accuracy, bottom))}' for level, r in run) + 'h0' * (len(run) == 1)
+            )
+        i = order.index(name)
+        slot = f' data-s="{i}"' if i < CURVES else ''
+        title = f'<title>{_escape(name)}</title>'
+        drawn = f'<path class="band" d="{band}"/><path class="line" d="{line}"/>' if runs else ''
+        lines[i] = f'<g id="{key}-line{i}" data-m="{i}"{slot}>{title}{drawn}</g>'
+        texts.append(f'{name} {accuracy_range(rows, corruption, points)}')
+    parts += [f'<g>{"".join(lines[i] for i in sorted(lines, reverse=True))}</g>']  # the best ones on top
+    return _svg('curve', key, 400, 270, f'Accuracy against level of {corruption}. {"; ".join(texts)}', parts)
 
 
 def accuracy_range(rows: Mapping[Level, LevelRow], corruption: str, levels: Sequence[float]) -> str:
@@ -146,39 +140,27 @@ def forest(key: str, found: Comparison, limits: tuple[float, float]) -> Markup:
         limits: Both ends of the axis, in percentage points.
     """
     rows = [*([found.overall] if found.overall else []), *found.rows]
-    height = 0.165 * len(rows) + 0.1
-    left = 0.15 + 0.07 * max(len(level_text(row)) for row in rows)
-    with _style():
-        figure, (axes,) = _figure(4.6, height + 0.55, (left, 0.45, 4.5 - left, height))
-        axes.grid(axis='y', visible=False)
-        axes.axvline(0, color=INK, linewidth=0.8)
-        titles = {}
-        for i, row in enumerate(rows):
-            significant = row.p_holm <= ALPHA
-            colour = (BETTER if row.difference > 0 else WORSE) if significant else INK
-            overall = row is found.overall
-            axes.plot([row.low, row.high], [i, i], color=colour, linewidth=2 if overall else 1.2, gid=f'interval{i}')
-            axes.plot(
-                [row.difference],
-                [i],
-                marker='D' if overall else 'o',
-                markersize=6 if overall else 4.5,
-                color=colour,
-                markerfacecolor=colour if significant else 'none',
-                gid=f'point{i}',
-            )
-            titles[f'interval{i}'] = titles[f'point{i}'] = difference_text(row)
-            if i and row.corruption != rows[i - 1].corruption:
-                axes.axhline(i - 0.5, color=GRID, linewidth=0.6)
-        axes.set_yticks(range(len(rows)), [level_text(row) for row in rows])
-        axes.tick_params(axis='y', length=0)
-        axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.set_xlim(*limits)
-        axes.locator_params(axis='x', nbins=7)
-        axes.set_xlabel('difference of top-1, percentage points', labelpad=2)
-        count = sum(row.p_holm <= ALPHA for row in rows)
-        label = f'Differences in {len(rows)} rows, {count} of them significant. {difference_text(rows[0])}'
-        return _svg(figure, key, label, titles)
+    left = 14 + 6.2 * max(len(level_text(row)) for row in rows)
+    height = 16 * len(rows) + 12
+    x = Axis(*limits, left, 448)
+    parts = [f'<path class="grid" d="{"".join(f"M{x(tick)} 4V{height}" for tick in x.ticks(7))}"/>']
+    parts += [_text(x(tick), height + 15, _tick(tick), 'middle') for tick in x.ticks(7)]
+    parts += [f'<path class="zero" d="M{x(0)} 4V{height}"/>']
+    parts += [_text((left + 448) / 2, height + 34, 'difference of top-1, percentage points', 'middle')]
+    for i, row in enumerate(rows):
+        at = 16 * i + 14
+        side = ('better' if row.difference > 0 else 'worse') if row.p_holm <= ALPHA else 'same'
+        kind = f'{side} overall' if row is found.overall else side
+        if i and row.corruption != rows[i - 1].corruption:
+            parts.append(f'<path class="grid" d="M0 {at - 8}H448"/>')
+        parts.append(
+            f'<g class="{kind}"><title>{_escape(difference_text(row))}</title>'
+            f'{_text(left - 8, at + 4, level_text(row), "end")}'
+            f'<path d="M{x(row.low)} {at}H{x(row.high)}"/><circle cx="{x(row.difference)}" cy="{at}" r="4"/></g>'
+        )
+    count = sum(row.p_holm <= ALPHA for row in rows)
+    label = f'Differences in {len(rows)} rows, {count} of them significant. {difference_text(rows[0])}'
+    return _svg('forest', key, 460, height + 42, label, parts)
 
 
 def level_text(row: Difference) -> str:
@@ -200,90 +182,91 @@ def reliability_diagram(key: str, name: str, clean: np.ndarray | None, noisy: np
         clean: The table of ``statistics.reliability`` for clean images; None without a clean cell.
         noisy: The table for all other cells together.
     """
-    with _style():
-        figure, (axes, counts) = _figure(3.2, 3.5, (0.48, 1.02, 2.62, 2.4), (0.48, 0.4, 2.62, 0.5))
-        axes.plot([0, 100], [0, 100], color=INK, linewidth=0.8, linestyle=(0, (2, 2)))
-        texts = []
-        for what, table, colour, marker in (('clean', clean, SERIES[0], 'o'), ('under noise', noisy, SERIES[1], 'D')):
-            if table is None or not table[:, 0].sum():
-                continue
-            used = table[:, 0] > 0
-            share, confidence, right = 100 * table.T
-            number = table[used, 0]
-            axes.plot(confidence[used] / number, right[used] / number, color=colour, linewidth=1.2, alpha=0.5)
-            axes.scatter(
-                confidence[used] / number,
-                right[used] / number,
-                s=3 + 80 * (number / number.sum()) ** 0.5,
-                color=colour,
-                marker=marker,
-                linewidths=0,
-                clip_on=False,
-            )
-            edges = np.linspace(0, 100, len(table) + 1)
-            counts.stairs(share / table[:, 0].sum(), edges, color=colour, linewidth=1.2, fill=False)
-            texts.append(
-                f'{what}: mean confidence {confidence.sum() / table[:, 0].sum():.1f} %, '
-                f'right {right.sum() / table[:, 0].sum():.1f} %'
-            )
-        axes.set(xlim=(0, 100), ylim=(0, 101), ylabel='right, %')
-        axes.tick_params(labelbottom=False)
-        counts.set(xlim=(0, 100), ylim=(0, None), xlabel='confidence, %', ylabel='share, %')
-        for each in (axes, counts):
-            each.xaxis.labelpad = each.yaxis.labelpad = 2
-        return _svg(figure, key, f'Reliability of {name}. {"; ".join(texts)}')
+    both = {'clean': clean, 'under noise': noisy}
+    tables = {what: table for what, table in both.items() if table is not None and table[:, 0].sum()}
+    shares = {what: 100 * table[:, 0] / table[:, 0].sum() for what, table in tables.items()}
+    x, y = Axis(0, 100, 46, 302), Axis(0, 100, 236, 10)
+    most = max((float(share.max()) for share in shares.values()), default=1.0)
+    counts = Axis(0, most, 312, 262)
+    parts = _grid(x, y, [], y.ticks(5)) + _grid(x, counts, x.ticks(5), counts.ticks(2))
+    parts.append(f'<path class="ideal" d="M{x(0)} {y(0)}L{x(100)} {y(100)}"/>')
+    texts = []
+    for what, table in tables.items():
+        kind = 'clean' if what == 'clean' else 'noisy'
+        number, confidence, right = table[table[:, 0] > 0].T
+        places = [(x(c), y(r)) for c, r in zip(100 * confidence / number, 100 * right / number, strict=True)]
+        marks = ''.join(
+            f'<circle cx="{at}" cy="{up}" r="{_place(1.5 + 6 * math.sqrt(n / number.sum()))}"/>'
+            for (at, up), n in zip(places, number, strict=True)
+        )
+        edges = np.linspace(0, 100, len(table) + 1)
+        steps = ''.join(f'V{counts(share)}H{x(edge)}' for share, edge in zip(shares[what], edges[1:], strict=True))
+        line = 'L'.join(f'{at} {up}' for at, up in places)
+        parts.append(
+            f'<g class="{kind}"><path class="faint" d="M{line}"/>{marks}'
+            f'<path d="M{x(0)} {counts(0)}{steps}V{counts(0)}"/></g>'
+        )
+        texts.append(
+            f'{what}: mean confidence {100 * confidence.sum() / number.sum():.1f} %, '
+            f'right {100 * right.sum() / number.sum():.1f} %'
+        )
+    parts += [_text(174, 348, 'confidence, %', 'middle')]
+    parts += [
+        _text(13, up, text, 'middle', f' transform="rotate(-90 13 {up})"')
+        for up, text in ((123, 'right, %'), (287, 'share'))
+    ]
+    return _svg('dial', key, 320, 352, f'Reliability of {name}. {"; ".join(texts)}', parts)
 
 
-@contextmanager
-def _style() -> Iterator[None]:
-    """Use matplotlib's defaults and ``STYLE`` instead of the user's settings, which are restored afterwards."""
-    import matplotlib
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
-        yield
-
-
-def _figure(width: float, height: float, *boxes: tuple[float, float, float, float]) -> tuple[Figure, list[Axes]]:
-    """Make a figure with axes in boxes of (left, bottom, width, height), all in inches."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), facecolor='none')
-    scale = np.array([width, height, width, height])
-    return figure, [figure.add_axes(tuple(np.array(box) / scale)) for box in boxes]
+def _runs(found: Iterable[tuple[float, LevelRow | None]]) -> list[list[tuple[float, LevelRow]]]:
+    """The points that follow one another without a gap."""
+    runs: list[list[tuple[float, LevelRow]]] = [[]]
+    for level, row in found:
+        if row is None:
+            runs.append([])
+        else:
+            runs[-1].append((level, row))
+    return [run for run in runs if run]
 
 
-def _svg(figure: Figure, key: str, label: str, titles: Mapping[str, str] | None = None) -> Markup:
-    """Convert a figure to an SVG element of a page.
+def _grid(x: Axis, y: Axis, columns: Sequence[float], lines: Sequence[float]) -> list[str]:
+    """Grid lines with their numbers."""
+    path = ''.join(f'M{_place(x.start)} {y(tick)}H{_place(x.end)}' for tick in lines)
+    path += ''.join(f'M{x(tick)} {_place(y.end)}V{_place(y.start)}' for tick in columns)
+    texts = [_text(x.start - 6, float(y(tick)) + 4, _tick(tick), 'end') for tick in lines]
+    texts += [_text(x(tick), y.start + 18, _tick(tick), 'middle') for tick in columns]
+    return [f'<path class="grid" d="{path}"/>', *texts]
+
+
+def _text(x: float | str, y: float, text: str, anchor: str, more: str = '') -> str:
+    return f'<text x="{_place(float(x))}" y="{_place(y)}" class="{anchor}"{more}>{_escape(text)}</text>'
+
+
+def _tick(value: float) -> str:
+    return f'{value:g}'.replace('-', '\u2212')
+
+
+def _place(value: float) -> str:
+    return f'{round(float(value), 1):g}'
+
+
+def _escape(text: str) -> str:
+    from markupsafe import escape
+
+    return str(escape(text))
+
+
+def _svg(kind: str, key: str, width: float, height: float, label: str, parts: Iterable[str]) -> Markup:
+    """An SVG element.
 
     Args:
-        figure: The figure.
-        key: Prefix of all ids.
-        label: Text for screen readers; empty for a decoration.
-        titles: Tooltips by the gid of the artist.
+        kind: Name of the kind of chart, for the style sheet.
+        key: Prefix of the ids in it.
+        width, height: Size of its coordinate system.
+        label: Text for screen readers.
+        parts: The elements in it.
     """
-    from markupsafe import Markup, escape
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from markupsafe import Markup
 
-    file = StringIO()
-    FigureCanvasSVG(figure).print_svg(file, metadata=dict.fromkeys(('Creator', 'Date', 'Format', 'Type')))
-    text = file.getvalue()
-    text = re.sub(r'<!--.*?-->|<metadata>.*?</metadata>', '', text[text.index('<svg') :], flags=re.DOTALL)
-    view = re.search(r'viewBox="[^"]*"', text)
-    assert view
-    role = f'role="img" aria-label="{escape(label)}"' if label else 'aria-hidden="true"'
-    body = text[text.index('>') + 1 :]
-    body = re.sub(r'<[^>]*>', lambda tag: _adapt_tag(tag[0], key), re.sub(r'\n\s*', '\n', body))
-    for gid, title in (titles or {}).items():
-        body = body.replace(f'<g id="{key}-{gid}">', f'<g id="{key}-{gid}"><title>{escape(title)}</title>')
-    return Markup(f'<svg {view.group()} {role}>{body}')
-
-
-def _adapt_tag(tag: str, key: str) -> str:
-    """Give a tag the prefix of its ids and the colours of the page, and drop digits that depend on the machine."""
-    tag = re.sub(r'(\.\d\d)\d+', r'\1', tag)
-    tag = re.sub(r'(\bid="|href="#|url\(#)', rf'\g<1>{key}-', tag)
-    for colour, variable in VARIABLES.items():
-        tag = tag.replace(colour, f'var({variable})')
-    return tag
+    head = f'<svg id="{key}-chart" class="chart {kind}" viewBox="0 0 {width:g} {height:g}"'
+    return Markup(f'{head} role="img" aria-label="{_escape(label)}">\n{"".join(parts)}</svg>')

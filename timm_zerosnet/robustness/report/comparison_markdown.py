@@ -7,9 +7,9 @@ from typing import Sequence
 from ..._markdown import markdown_table
 from ..analysis.comparison import Comparison, Difference, Trainings, missing_text
 from ..analysis.grids import training_of
+from ..analysis.statistics import ALPHA
 from ..analysis.summary import ONE_TRAINING
 
-ALPHA = 0.05
 COLUMNS = (
     'corruption',
     'level',

@@ -17,15 +17,16 @@ from typing import Any, Iterable
 from ..._files import make_folder, replacing
 from ..._markdown import escape, markdown_table
 from ..analysis.grids import Level
-from ..analysis.run import Analysis, analyse
+from ..analysis.run_analysis import Analysis, analyse
 from ..corruptions import GENERATOR
 from ..origins import PACKAGES, measured_with, versions_of
 from ..plan import CLEAN, RunPlan, number
 from ..store import FIGURES, Row, Store, mixture_notes, origins_of, read_rows
 from ..suites import SUITES
-from .html import report_html
-from .markdown import data_notes, suite_text, summary_lines
+from .findings import findings, sorted_models
+from .html import cells_without_result, report_html
 from .samples import Samples
+from .summary_markdown import MANY_MODELS, data_notes, suite_text, summary_lines
 
 RESULTS = 'results'
 CELLS = ('model', 'suite', 'corruption', 'level', 'seed')
@@ -131,7 +132,7 @@ def summary_json(plan: RunPlan, rows: list[Row], analysis: Analysis) -> str:
     document['measured_with'] = measured_with(origins)
     document['notes'] = mixture_notes(plan, rows)
     document['noise'] = GENERATOR
-    document['sources'] = {name: SUITES[plan.suite][name].source for name in plan.levels}
+    document['sources'] = {name: row.source for name, row in SUITES.get(plan.suite, {}).items() if name in plan.levels}
     document['cells'] = {'planned': len(rows), **count}
     document['failed'] = [{**row.cell.document(), 'error': row.error} for row in rows if row.status == 'failed']
     document['statistics'] = analysis.document()
@@ -139,11 +140,16 @@ def summary_json(plan: RunPlan, rows: list[Row], analysis: Analysis) -> str:
 
 
 def table_md(plan: RunPlan, rows: list[Row], analysis: Analysis) -> str:
-    """The summary of each model, the pairs, and top-1 at each level averaged over noise seeds, as Markdown."""
-    names = plan.names
+    """The summary of each model, the pairs, and top-1 at each level averaged over noise seeds, as Markdown.
+
+    A table with a column for each of many models cannot be read. More than ``MANY_MODELS`` are sorted by result, have a
+    table for each corruption, and are summed up at the top.
+    """
     data, seeds = plan.data, ', '.join(map(str, plan.seeds))
     subset = f' **A subset: the {data["subset"]} images.**' if data['subset'] else ''
     notes = data_notes(plan)
+    many = len(plan.names) > MANY_MODELS
+    found = findings(plan.names, analysis) if many else []
     lines = [
         f'Top-1 in percent on {data["images"]} images of {escape(data["name"]) or "a data set"}, suite '
         f'{suite_text(plan)}{f", mean over the seeds {seeds}" if seeds else ""}.{subset}',
@@ -151,21 +157,47 @@ def table_md(plan: RunPlan, rows: list[Row], analysis: Analysis) -> str:
         *(f'- {escape(note)}' for note in notes),
         *[''] * bool(notes),
         *(line for note in mixture_notes(plan, rows) for line in (f'**{escape(note[:1].upper() + note[1:])}.**', '')),
+        *(f'- **{escape(subject)}**: {escape(text)}' for subject, text in found),
+        *[''] * bool(found),
         *summary_lines(plan, analysis),
-        markdown_table(
-            ['corruption', 'level', *map(escape, names)],
-            (
-                [corruption, number(level), *(_mean_top1(found[name]) for name in names)]
-                for (corruption, level), found in _by_level(rows).items()
-            ),
-            '--' + 'r' * len(names),
-        ),
     ]
+    if many:
+        lines += _corruption_tables(sorted_models(plan.names, analysis), _by_level(rows))
+    else:
+        lines.append(_level_table(plan.names, _by_level(rows)))
     failed = [row for row in rows if row.status == 'failed']
     if failed:
         lines += ['', f'{len(failed)} of {len(rows)} cells failed:', '']
-        lines += [f'- {escape(f"{row.cell}: {row.error}")}' for row in failed]
+        reasons = cells_without_result(failed).items() if many else ()
+        lines += [f'- {escape(f"{model}, {which}: {reason}")}' for (model, _, reason), (_, which) in reasons]
+        lines += [f'- {escape(f"{row.cell}: {row.error}")}' for row in failed if not many]
     return '\n'.join(lines) + '\n'
+
+
+def _level_table(names: list[str], found: dict[Level, dict[str, list[Row]]]) -> str:
+    """A row for each corruption and level, a column for each model."""
+    return markdown_table(
+        ['corruption', 'level', *map(escape, names)],
+        (
+            [corruption, number(level), *(_mean_top1(cells[name]) for name in names)]
+            for (corruption, level), cells in found.items()
+        ),
+        '--' + 'r' * len(names),
+    )
+
+
+def _corruption_tables(names: list[str], found: dict[Level, dict[str, list[Row]]]) -> list[str]:
+    """For each corruption a table with a row for each model and a column for each level."""
+    lines: list[str] = []
+    for corruption in dict.fromkeys(name for name, _ in found):
+        levels = [level for name, level in found if name == corruption]
+        table = markdown_table(
+            [corruption, *map(number, levels)],
+            ([escape(name), *(_mean_top1(found[corruption, level][name]) for level in levels)] for name in names),
+            '-' + 'r' * len(levels),
+        )
+        lines += [*[''] * bool(lines), table]
+    return lines
 
 
 def results_csvs(plan: RunPlan, rows: list[Row]) -> dict[str, str]:

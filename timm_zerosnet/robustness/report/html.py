@@ -1,26 +1,48 @@
-"""A run as one HTML page without scripts or references to other files or addresses."""
+"""A run as one HTML page that refers to no other file or address.
+
+Its only script lets the reader choose the curves that have a colour. The page's policy allows this script by its hash,
+and no other; all text in the page is escaped.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from pathlib import Path
-from typing import Iterable, Sequence
+from typing import TYPE_CHECKING, Iterable, Sequence
 
 from ..._errors import shorten
 from ..analysis.comparison import Difference
-from ..analysis.corruption_error import Estimate
-from ..analysis.run import Analysis
+from ..analysis.run_analysis import Analysis
+from ..analysis.statistics import ALPHA
 from ..corruptions import GENERATOR
 from ..origins import versions_of
 from ..plan import CLEAN, Condition, RunPlan, number
 from ..store import Row, mixture_notes, origins_of
 from ..suites import SUITES
-from .charts import curves, forest, legend_line, reliability_diagram, row_at
-from .comparison_markdown import ALPHA, count_significant, interval_and_p, p_text, signed, trainings_verdict
-from .markdown import SUMMARY_COLUMNS, SUMMARY_LEGEND, baseline_name, caveats, data_notes, mce_legend, suite_text
+from .charts import BANDS, CURVES, MARKERS, curves, forest, reliability_diagram, row_at
+from .comparison_markdown import count_significant, p_text, signed
+from .findings import findings, sorted_models
 from .samples import Samples
+from .summary_markdown import (
+    FIGURE_COLUMNS,
+    SUMMARY_LEGEND,
+    baseline_name,
+    caveats,
+    data_notes,
+    group_letters,
+    groups_legend,
+    mce_legend,
+    suite_text,
+)
 
-TEMPLATE = Path(__file__).with_name('report.html.jinja')
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+FOLDER = Path(__file__).parent
 MAX_NAMED_CELLS = 40  # for each reason
+OPEN_PAIRS = 3  # more charts of pairs than this are folded up
 
 
 def report_html(plan: RunPlan, rows: Sequence[Row], analysis: Analysis, samples: Samples | None = None) -> str:
@@ -32,20 +54,31 @@ def report_html(plan: RunPlan, rows: Sequence[Row], analysis: Analysis, samples:
         analysis: The statistics of the run.
         samples: Pictures of the perturbations; without them the page has none.
     """
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(number=number, signed=signed, p=p_text)
-    names = plan.names
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=number, signed=signed, p=p_text, breakable=breakable)
+    names = sorted_models(plan.names, analysis)
+    known = [name for name in names if name in analysis.summaries]
     bottom = _axis_bottom(analysis)
-    limits = _axis_limits([row for found in analysis.comparisons for row in (found.overall, *found.rows) if row])
+    pairs = sorted(analysis.comparisons, key=lambda found: names.index(found.a))
+    limits = _axis_limits([row for found in pairs for row in (found.overall, *found.rows) if row])
+    overall = [found.overall for found in pairs if found.overall]
     origins = origins_of(rows)
-    chosen = [row for name, row in SUITES[plan.suite].items() if name in plan.levels]
-    return environment.from_string(TEMPLATE.read_text(encoding='utf-8')).render(
+    chosen = [row for name, row in SUITES.get(plan.suite, {}).items() if name in plan.levels]
+    script = (FOLDER / 'report.js').read_text(encoding='utf-8')
+    return environment.get_template('report.html.jinja').render(
         plan=plan,
         analysis=analysis,
         samples=samples,
         names=names,
+        known=known,
         suite=suite_text(plan),
         data_notes=data_notes(plan),
         versions=versions_of(origins) if origins else plan.versions,
@@ -56,79 +89,46 @@ def report_html(plan: RunPlan, rows: Sequence[Row], analysis: Analysis, samples:
         seeded=any(row.seeded for row in chosen),
         without_result=cells_without_result(rows),
         count={status: sum(row.status == status for row in rows) for status in ('ok', 'failed', 'missing')},
-        findings={name: finding(name, analysis) for name in names},
-        training_findings=training_findings(analysis),
+        findings=findings(plan.names, analysis),
         baseline=baseline_name(analysis),
         mce_legend=mce_legend(plan, analysis),
-        summary_columns=SUMMARY_COLUMNS,
+        figure_columns=FIGURE_COLUMNS,
         summary_legend=SUMMARY_LEGEND,
-        legend_lines={name: legend_line(i) for i, name in enumerate(names)},
+        ranks=analysis.ranking.ranks,
+        letters=group_letters(analysis.ranking),
+        groups_legend=groups_legend(analysis.ranking),
+        accuracy_scale=_accuracy_scale(analysis),
+        most_curves=CURVES,
+        few_bands=BANDS,
+        markers=MARKERS,
         curves={
-            corruption: curves(f'c{i}', plan.suite, corruption, levels, analysis.levels, names, bottom)
+            corruption: curves(f'c{i}', plan.suite, corruption, levels, analysis.levels, known, bottom)
             for i, (corruption, levels) in enumerate(plan.levels.items())
             if analysis.summaries
         },
         levels={CLEAN: [0.0], **plan.levels},
         row_at=row_at,
         bottom=bottom,
-        forests={found.a: forest(f'f{i}', found, limits) for i, found in enumerate(analysis.comparisons)},
-        significant={found.a: count_significant(found) for found in analysis.comparisons},
+        pairs=pairs,
+        pair_scale=_axis_limits(overall),
+        forests={found.a: forest(f'f{i}', found, limits) for i, found in enumerate(pairs)},
+        open_pairs=len(pairs) <= OPEN_PAIRS,
+        significant={found.a: count_significant(found) for found in pairs},
         reliability={
-            name: reliability_diagram(f'r{i}', name, *tables)
-            for i, (name, tables) in enumerate(analysis.reliability.items())
+            name: reliability_diagram(f'r{i}', name, *analysis.reliability[name]) for i, name in enumerate(known)
         },
         alpha=ALPHA,
         caveats=caveats,
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 
-def finding(name: str, analysis: Analysis) -> str:
-    """The main figures of a model in a sentence, which claims no more than their intervals allow."""
-    found = analysis.summaries.get(name)
-    if found is None:
-        return 'no cell has a result.'
-    parts = []
-    if found.clean.value is not None:
-        parts.append(f'{found.clean.value:.2f} % on clean images')
-    if found.mean_error.value is not None:
-        parts.append(f'{_accuracy_text(found.mean_error)} on average over all corruptions')
-    if found.worst_corruption is not None and found.worst_accuracy.value is not None:
-        parts.append(f'{found.worst_accuracy.value:.2f} % at worst ({found.worst_corruption} {found.worst_level:g})')
-    text = f'accuracy {", ".join(parts)}' if parts else 'incomplete'
-    if found.missing:
-        text += f'; only {found.cells} of {found.expected} cells have a result'
-    return f'{text}{_comparison_text(name, analysis)}.'
+def breakable(name: str) -> Markup:
+    """A name, escaped, that may be broken after its underscores, dots and slashes."""
+    from markupsafe import Markup, escape
 
-
-def _comparison_text(name: str, analysis: Analysis) -> str:
-    pair = next((found for found in analysis.comparisons if found.a == name), None)
-    if pair is None or pair.overall is None:
-        return ''
-    row, where = pair.overall, 'where both have results' if pair.missing else 'over all corruptions'
-    if row.p_holm > ALPHA:
-        return f'; no difference from {pair.b} is shown {where} ({signed(row.difference)}; {interval_and_p(row)})'
-    word = 'more' if row.difference > 0 else 'less'
-    return f'; {abs(row.difference):.2f} points {word} accurate than {pair.b} {where} ({interval_and_p(row)})'
-
-
-def training_findings(analysis: Analysis) -> list[str]:
-    """Sentences on what the pairs show about architectures, which is nothing unless both were trained several times."""
-    verdicts = {
-        found.trainings.architectures: trainings_verdict(found.trainings)
-        for found in analysis.comparisons
-        if found.trainings and found.trainings.p is not None
-    }
-    lines = list(verdicts.values())
-    single = [spread.architecture for spread in analysis.trainings.values() if len(spread.models) == 1]
-    if single:
-        which = f'{shorten(single, 4)} {"has" if len(single) == 1 else "have"}'
-        if len(single) == len(analysis.trainings) > 1:
-            which = 'each has'
-        lines.append(
-            f'{"The rest compares" if lines else "These figures compare"} sets of weights. One training seed shows '
-            f'nothing about an architecture, and {which} only one.'
-        )
-    return lines
+    return Markup(re.sub(r'([_./])(?=.)', r'\1<wbr>', str(escape(name))))
 
 
 def cells_without_result(rows: Sequence[Row]) -> dict[tuple[str, str, str], tuple[int, str]]:
@@ -138,13 +138,6 @@ def cells_without_result(rows: Sequence[Row]) -> dict[tuple[str, str, str], tupl
         if row.status != 'ok':
             found.setdefault((row.cell.model, row.status, row.error), []).append(row.cell.condition)
     return {key: (len(conditions), shorten(conditions, MAX_NAMED_CELLS)) for key, conditions in found.items()}
-
-
-def _accuracy_text(error: Estimate) -> str:
-    """The accuracy, with its interval, that belongs to an error."""
-    assert error.value is not None
-    interval = '' if error.low is None or error.high is None else f' ({100 - error.high:.2f} to {100 - error.low:.2f})'
-    return f'{100 - error.value:.2f} %{interval}'
 
 
 def _axis_bottom(analysis: Analysis) -> float:
@@ -157,4 +150,14 @@ def _axis_limits(rows: Iterable[Difference]) -> tuple[float, float]:
     """The ends of an axis that includes 0 and all differences with their intervals."""
     ends = [0.0, *(end for row in rows for end in (row.low, row.high))]
     margin = 0.05 * (max(ends) - min(ends)) or 1.0
+    return min(ends) - margin, max(ends) + margin
+
+
+def _accuracy_scale(analysis: Analysis) -> tuple[float, float]:
+    """The ends of a scale that includes the accuracies of all models over all corruptions with their intervals."""
+    found = [summary.mean_error for summary in analysis.summaries.values()]
+    ends = [100 - end for error in found for end in (error.value, error.low, error.high) if end is not None]
+    if not ends:
+        return 0.0, 100.0
+    margin = 0.04 * (max(ends) - min(ends)) or 1.0
     return min(ends) - margin, max(ends) + margin

@@ -17,7 +17,9 @@ from ..preprocessing import as_floats, resize
 from ..suites import perturb
 
 MAX_SIDE = 80  # pixels; 55 noisy pictures of 224 pixels would take 10 MB
-MAX_LEVELS = 7
+MAX_LEVELS = 7  # of a corruption
+MIN_LEVELS = 3
+MAX_PICTURES = 60  # with more, each corruption shows fewer levels
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def sample_pictures(
         preprocessing: The preprocessing of the model whose input is shown.
         suite: Name of the suite.
         conditions: The conditions of the run. The pictures show the first noise seed and at most seven levels of each
-            corruption, evenly spaced.
+            corruption, evenly spaced; fewer if there are many corruptions.
         frost_pictures: Folder of pictures of frost, see ``suites.perturb``.
     """
     pixels = as_floats(images[:1] if isinstance(images, Tensor) else resize(images[:1], preprocessing))
@@ -61,8 +63,9 @@ def sample_pictures(
         if condition.corruption != CLEAN and condition.level:
             chosen.setdefault(condition.corruption, {}).setdefault(condition.level, condition)
     perturbed: dict[str, dict[float, str]] = {}
+    most = max(MIN_LEVELS, min(MAX_LEVELS, MAX_PICTURES // max(len(chosen), 1)))
     for name, at in chosen.items():
-        for level in evenly_spaced(list(at)):
+        for level in evenly_spaced(list(at), most):
             try:
                 picture = perturb(pixels, name, level, at[level].seed or 0, [0], suite, frost_pictures)
             except ValueError:  # the image is too small for the suite; the cells fail with this reason

@@ -6,13 +6,17 @@ from ..._errors import shorten
 from ..._markdown import escape, markdown_table
 from ..analysis.comparison import Comparison
 from ..analysis.corruption_error import Estimate
-from ..analysis.run import Analysis
+from ..analysis.ranking import Ranking
+from ..analysis.run_analysis import Analysis
+from ..analysis.statistics import ALPHA
 from ..models import mapping_note
 from ..plan import RunPlan
-from ..suites import has_whole_suite, suite_rows
-from .comparison_markdown import ALPHA, count_significant, p_text
+from ..suites import SUITES, has_whole_suite, suite_rows
+from .comparison_markdown import count_significant, p_text
 
-SUMMARY_COLUMNS = ('model', 'clean', 'mean error', 'area', 'worst level', 'ECE clean', 'ECE mean', 'flips', 'noise sd')
+FIGURE_COLUMNS = ('mean error', 'area', 'worst level', 'ECE clean', 'ECE mean', 'flips', 'noise sd')
+SUMMARY_COLUMNS = ('model', 'clean', *FIGURE_COLUMNS)
+MANY_MODELS = 12  # with more, the tables are sorted, and that of the levels is split
 SUMMARY_LEGEND = (
     'All figures are in percent, with 95 % intervals by image. Mean error is the mean over corruptions of the mean '
     'over levels. Area is the area under accuracy against level, clean included. ECE is the expected calibration '
@@ -22,21 +26,61 @@ SUMMARY_LEGEND = (
 
 
 def summary_lines(plan: RunPlan, analysis: Analysis) -> list[str]:
-    """The table of models and the table of pairs, each with its legend, as lines; none if no cell has a result."""
+    """The table of models and the table of pairs, each with its legend, as lines; none if no cell has a result.
+
+    Up to ``MANY_MODELS`` models are in the order of the run. More are sorted by result, with their ranks and groups.
+    """
     if not analysis.summaries:
         return []
+    many = len(plan.names) > MANY_MODELS
     baseline = baseline_name(analysis)
+    letters = group_letters(analysis.ranking)
     header = [*SUMMARY_COLUMNS, *(['mCE', 'relative mCE'] if baseline else [])]
     rows = []
-    for name, found in analysis.summaries.items():
+    for name in analysis.ranking.order if many else analysis.summaries:
+        found = analysis.summaries[name]
         worst = '' if found.worst_corruption is None else f' ({found.worst_corruption} {found.worst_level:g})'
         figures = [found.clean_ece, found.mean_ece, found.mean_flip_rate, found.noise_sd]
         row = [escape(name), _estimate_text(found.clean), _estimate_text(found.mean_error), _estimate_text(found.area)]
         row += [_estimate_text(found.worst_accuracy) + worst, *('' if f is None else f'{f:.2f}' for f in figures)]
-        rows.append([*row, *([_estimate_text(found.mce), _estimate_text(found.relative_mce)] if baseline else [])])
+        row += [_estimate_text(found.mce), _estimate_text(found.relative_mce)] if baseline else []
+        ranked = [str(analysis.ranking.ranks.get(name, '')), ' '.join(filter(None, letters.get(name, [])))]
+        rows.append([*ranked, *row] if many else row)
     note = mce_legend(plan, analysis)
     legend = SUMMARY_LEGEND + (f' {escape(note)}' if note else '')
-    return [markdown_table(header, rows, '-' + 'r' * (len(header) - 1)), '', legend, '', *_pair_lines(analysis)]
+    align = '-' + 'r' * (len(header) - 1)
+    if many:
+        header, align = ['rank', 'not told apart', *header], f'r-{align}'
+        legend += f' {groups_legend(analysis.ranking)}'
+    return [markdown_table(header, rows, align), '', legend.rstrip(), '', *_pair_lines(analysis, many)]
+
+
+def group_letters(ranking: Ranking) -> dict[str, list[str]]:
+    """For each ranked model, a letter for each group of two or more, and '' in the place of a group it is not in."""
+    groups = [group for group in ranking.groups if len(group) > 1]
+    letters = [_letter(i) for i in range(len(groups))]
+    return {
+        name: [letter if name in group else '' for letter, group in zip(letters, groups, strict=True)]
+        for name in ranking.ranks
+    }
+
+
+def _letter(i: int) -> str:
+    """a to z, then aa to az and so on."""
+    return (_letter(i // 26 - 1) if i >= 26 else '') + chr(ord('a') + i % 26)
+
+
+def groups_legend(ranking: Ranking) -> str:
+    """What a group means."""
+    if ranking.pairs == 0:
+        return ''
+    tested = 'the one pair' if ranking.pairs == 1 else f'all {ranking.pairs} pairs'
+    return (
+        'Models that share a letter are not told apart: a sign-flip test of their accuracy over all corruptions, '
+        f"paired by image, has a p value above {ALPHA} after Holm's correction for {tested}. That does not mean that "
+        'they are equally good; more images may tell them apart. A model may be in several groups; one without a '
+        'letter is told apart from all others. The groups compare sets of weights, not architectures.'
+    )
 
 
 def baseline_name(analysis: Analysis) -> str | None:
@@ -52,7 +96,7 @@ def data_notes(plan: RunPlan) -> list[str]:
 def suite_text(plan: RunPlan) -> str:
     """The suite of a run, with the chosen corruptions if they are not all."""
     chosen = list(plan.levels)
-    if has_whole_suite(plan.suite, chosen):
+    if plan.suite not in SUITES or has_whole_suite(plan.suite, chosen):
         return plan.suite
     if not chosen:
         return f'{plan.suite}, only clean images'
@@ -78,8 +122,10 @@ def mce_legend(plan: RunPlan, analysis: Analysis) -> str:
     return f'mCE: {baseline} is 100; over {over}. Relative mCE: over {relative}.'
 
 
-def _pair_lines(analysis: Analysis) -> list[str]:
+def _pair_lines(analysis: Analysis, many: bool) -> list[str]:
     pairs = [(found, found.overall) for found in analysis.comparisons if found.overall]
+    if many:
+        pairs.sort(key=lambda pair: analysis.ranking.order.index(pair[0].a))
     if not pairs:
         return []
     title = f'against {escape(analysis.reference)}, paired by image'
@@ -99,7 +145,7 @@ def _pair_lines(analysis: Analysis) -> list[str]:
         "has Holm's correction for the rows of a pair. Needed is the smallest difference that these images and seeds "
         'can show with 80 % power, if it were the only comparison. Rows are clean and each level, counted if p (Holm) '
         f'is at most {ALPHA}. The pairs compare sets of weights; what they show about architectures depends on the '
-        f'number of training seeds: {escape(", ".join(seeds))}.'
+        f'number of training seeds: {escape(shorten(seeds, MANY_MODELS))}.'
     )
     for found, _ in pairs:
         lost = [f'{found.cells} of {found.expected} cells'] * bool(found.missing)

@@ -16,9 +16,10 @@ from ..preprocessing import view
 from ..store import Store, read_cells
 from .baselines import Baseline, check_baseline
 from .comparison import Comparison, compare
-from .grids import Level, architecture_of, find_model
+from .grids import Level, architecture_of, find_model, grids_by_model
 from .levels import LevelRow, accuracy_table
 from .pairing import pair_images
+from .ranking import Ranking, image_points, rank_models
 from .statistics import reliability
 from .summary import ModelSummary, TrainingSpread, summarise, training_spread
 
@@ -38,6 +39,7 @@ class Analysis:
         comparisons: The comparison of every other model with ``reference``, paired by image.
         reference: The baseline if it is a model of the run with a result, otherwise the first model with one.
         trainings: The spread over the trainings of each architecture.
+        ranking: The models by their mean error. It is shown in the reports only; ``document`` leaves it out.
     """
 
     summaries: dict[str, ModelSummary]
@@ -46,6 +48,7 @@ class Analysis:
     comparisons: tuple[Comparison, ...]
     reference: str | None
     trainings: dict[str, TrainingSpread]
+    ranking: Ranking
 
     def document(self) -> dict[str, Any]:
         """The statistics as plain values, for JSON."""
@@ -90,7 +93,7 @@ def analyse_cells(names: Sequence[str], read: Callable[[str], list[Cell]], plan:
     baseline_cells = read(baseline_model) if baseline_model else []
     if baseline_model and not baseline_cells:
         baseline = None
-    summaries, levels, tables = {}, {}, {}
+    summaries, levels, tables, points = {}, {}, {}, {}
     for name in names:
         own = baseline_cells if name == baseline_model else read(name)
         if not own:
@@ -99,6 +102,7 @@ def analyse_cells(names: Sequence[str], read: Callable[[str], list[Cell]], plan:
         summaries[name] = summarise(cells, baseline, expected=plan.conditions, only=[name], **options)[name]
         levels[name] = {(row.corruption, row.level): row for row in accuracy_table(own, **options)}
         tables[name] = _reliability_tables(own)
+        points[name] = image_points(grids_by_model(own, own[0].suite)[name], plan.conditions)
     reference = baseline_model if baseline_model in summaries else next(iter(summaries), None)
     comparisons = []
     for name in summaries:
@@ -108,7 +112,9 @@ def analyse_cells(names: Sequence[str], read: Callable[[str], list[Cell]], plan:
             if _share_a_condition(cells, name, reference):
                 pair = compare(cells, name, reference, classes=classes, expected=plan.conditions, **options)
                 comparisons.append(replace(pair, notes=_noise_notes(entries[name], entries[reference])))
-    return Analysis(summaries, levels, tables, tuple(comparisons), reference, training_spread(summaries.values()))
+    ranking = rank_models(points, {name: found.clean.value for name, found in summaries.items()})
+    trainings = training_spread(summaries.values())
+    return Analysis(summaries, levels, tables, tuple(comparisons), reference, trainings, ranking)
 
 
 def compare_run(folder: str | Path, a: str, b: str, other: str | Path | None = None) -> Comparison:
