@@ -20,11 +20,13 @@ from ..robustness.models import Source, read_class_map
 from ..robustness.report.comparison_markdown import comparison_markdown
 from ..robustness.run import describe_subset, run
 from ..robustness.suites import SUITES
+from ..robustness.timm_data import prefix_of
 from .options import ModelKwargs
 
 DATA_FORMS = (
     'folder with one folder of images for each class, npz file with x_test and y_test, npy file of images beside one '
-    f'of labels, or {", ".join(TORCHVISION)}'
+    f"of labels, {', '.join(TORCHVISION)}, tar file of class folders, or another name of timm's create_dataset: "
+    'torch/..., hfds/..., hfids/..., wds/..., tfds/...'
 )
 
 INTERPOLATIONS = ('nearest', 'bilinear', 'bicubic', 'box', 'hamming', 'lanczos')
@@ -122,13 +124,25 @@ def _plan_options(parser: argparse.ArgumentParser, suite: str) -> None:
 
 
 def _data_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--data-dir', type=Path, metavar='DIR', help='where torchvision has its data sets')
-    parser.add_argument('--download', action='store_true', help='fetch the torchvision data set into --data-dir')
+    parser.add_argument(
+        '--data-dir', type=Path, metavar='DIR', help='where torchvision has its data sets, webdataset its shards'
+    )
+    parser.add_argument('--download', action='store_true', help='fetch the data set into --data-dir')
+    parser.add_argument('--split', metavar='NAME', help='split of the data set; default: the one to measure on')
+    parser.add_argument('--input-key', metavar='KEY', help="what timm's reader calls the image")
+    parser.add_argument('--target-key', metavar='KEY', help="what timm's reader calls the label")
+    parser.add_argument(
+        '--labels', type=Path, metavar='FILE', help='labels of a folder without class folders: NAME LABEL in each line'
+    )
+    parser.add_argument(
+        '--cache', type=Path, metavar='DIR', help='where resized pictures are kept; default: ~/.cache, for large sets'
+    )
     parser.add_argument('--limit', type=int, metavar='N', help='only the first N images; marked in all results')
 
 
 def _load(args: argparse.Namespace, name: str, workers: int) -> LabelledImages:
-    images = load_data(name, args.data_dir, args.download, args.limit, workers, progress=True)
+    keys = {key: vars(args)[key] for key in ('split', 'input_key', 'target_key', 'labels')}
+    images = load_data(name, args.data_dir, args.download, args.limit, workers, True, **keys)
     for note in (*images.notes, describe_subset(images)):
         if note:
             print(f'timm-zerosnet: {note}', file=sys.stderr)
@@ -177,6 +191,7 @@ def _robustness(args: argparse.Namespace) -> int:
             class_map=read_class_map(args.class_map) if args.class_map else None,
             baseline=args.baseline,
             data_name=_data_name(args.data),
+            cache=args.cache,
             progress=True,
         )
     except KeyboardInterrupt:
@@ -196,7 +211,7 @@ def _robustness(args: argparse.Namespace) -> int:
 
 
 def _data_name(data: str) -> str:
-    if data in TORCHVISION:
+    if prefix_of(data):
         return data
     path = Path(os.path.abspath(data))
     return f'{path.parent.name}/{path.name}' if path.name.lower() in SPLITS else path.name
@@ -225,6 +240,8 @@ def _corrupt(args: argparse.Namespace) -> None:
         seed=args.seed,
         interpolation=args.interpolation,
         crop_pct=args.crop_pct,
+        cache=args.cache,
+        workers=2,
         progress=True,
     )
     for path in written:
