@@ -23,11 +23,13 @@ from ..robustness.report.comparison_markdown import comparison_markdown
 from ..robustness.run import Outcome, describe_subset, run
 from ..robustness.sharing import Rank
 from ..robustness.suites import SUITES
+from ..robustness.timm_data import prefix_of
 from .options import ModelKwargs
 
 DATA_FORMS = (
     'folder with one folder of images for each class, npz file with x_test and y_test, npy file of images beside one '
-    f'of labels, or {", ".join(TORCHVISION)}'
+    f"of labels, {', '.join(TORCHVISION)}, tar file of class folders, or another name of timm's create_dataset: "
+    'torch/..., hfds/..., hfids/..., wds/..., tfds/...'
 )
 
 INTERPOLATIONS = ('nearest', 'bilinear', 'bicubic', 'box', 'hamming', 'lanczos')
@@ -125,9 +127,6 @@ def _robustness_options(parser: argparse.ArgumentParser) -> None:
     speed.add_argument(
         '--workers', type=int, metavar='N', help='that decode and add noise; default: the cores that the model leaves'
     )
-    speed.add_argument(
-        '--cache', type=Path, metavar='DIR', help="folder for resized pixels; default: in the user's cache folder"
-    )
     speed.add_argument('--dry-run', action='store_true', help='say what there is to do, and do nothing')
 
 
@@ -164,14 +163,26 @@ def _plan_options(parser: argparse.ArgumentParser, suite: str) -> None:
 
 
 def _data_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--data-dir', type=Path, metavar='DIR', help='where torchvision has its data sets')
-    parser.add_argument('--download', action='store_true', help='fetch the torchvision data set into --data-dir')
+    parser.add_argument(
+        '--data-dir', type=Path, metavar='DIR', help='where torchvision has its data sets, webdataset its shards'
+    )
+    parser.add_argument('--download', action='store_true', help='fetch the data set into --data-dir')
+    parser.add_argument('--split', metavar='NAME', help='split of the data set; default: the one to measure on')
+    parser.add_argument('--input-key', metavar='KEY', help="what timm's reader calls the image")
+    parser.add_argument('--target-key', metavar='KEY', help="what timm's reader calls the label")
+    parser.add_argument(
+        '--labels', type=Path, metavar='FILE', help='labels of a folder without class folders: NAME LABEL in each line'
+    )
+    parser.add_argument(
+        '--cache', type=Path, metavar='DIR', help='where resized pictures are kept; default: ~/.cache, for large sets'
+    )
     parser.add_argument('--limit', type=int, metavar='N', help='only the first N images; marked in all results')
 
 
 def _load(args: argparse.Namespace, name: str, workers: int) -> LabelledImages:
     first = Rank.current().number == 0
-    images = load_data(name, args.data_dir, args.download, args.limit, workers, progress=first)
+    keys = {key: vars(args)[key] for key in ('split', 'input_key', 'target_key', 'labels')}
+    images = load_data(name, args.data_dir, args.download, args.limit, workers, first, **keys)
     for note in (*images.notes, describe_subset(images)):
         if note and first:
             print(f'timm-zerosnet: {note}', file=sys.stderr)
@@ -265,7 +276,7 @@ def _merge(args: argparse.Namespace) -> int:
 
 
 def _data_name(data: str) -> str:
-    if data in TORCHVISION:
+    if prefix_of(data):
         return data
     path = Path(os.path.abspath(data))
     return f'{path.parent.name}/{path.name}' if path.name.lower() in SPLITS else path.name
@@ -294,6 +305,8 @@ def _corrupt(args: argparse.Namespace) -> None:
         seed=args.seed,
         interpolation=args.interpolation,
         crop_pct=args.crop_pct,
+        cache=args.cache,
+        workers=2,
         progress=True,
         frost_pictures=args.frost_pictures,
     )

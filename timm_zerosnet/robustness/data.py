@@ -5,11 +5,8 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import hashlib
-import json
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator, Sequence, TypeVar
 
@@ -19,169 +16,107 @@ from tqdm import tqdm
 
 from .._errors import nearest, one_line, shorten
 from ..class_folders import DataError, find_pictures, refuse_ties
+from .flat_folders import load_flat_folder
+from .labelled import LabelledImages, Losses
 from .pictures import ImageError, PictureFiles, Pictures
+from .timm_data import load_tar, load_timm, prefix_of
 
 TORCHVISION = {'torch/cifar10': 'CIFAR10', 'torch/cifar100': 'CIFAR100'}
+
+SAME_SPLITS = (('train', 'training'), ('val', 'valid', 'validation', 'eval', 'evaluation'))
+"""Names that timm takes for one another."""
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
 
 
-@dataclass(frozen=True)
-class LabelledImages:
-    """The images of a data set, or its first ones, with their labels.
-
-    Args:
-        images: uint8 (N, H, W, 3) or (N, H, W, 1), or PIL images where sizes differ: a list of them, or ``Pictures``
-            that are decoded when they are asked for.
-        labels: (N,) class indices.
-        classes: Names of the classes 0, 1, ...; None where labels are bare numbers.
-        total: Number of images of the whole data set; None if these are all.
-        split: The folder that was chosen among those of several splits; empty if there was nothing to choose.
-        notes: What was chosen, passed over or lost when the images were read, in words.
-    """
-
-    images: np.ndarray | Sequence[Image.Image]
-    labels: np.ndarray
-    classes: tuple[str, ...] | None = None
-    total: int | None = None
-    split: str = ''
-    notes: tuple[str, ...] = ()
-
-    @property
-    def subset(self) -> str:
-        """Such as ``'first 100 of 10000'``; empty if these are all."""
-        count = len(self.labels)
-        return '' if self.total in (None, count) else f'first {count} of {self.total}'
-
-    def sha256(self) -> str:
-        """Hex digest of the images, as they were decoded, and of the labels with the names of their classes."""
-        digest = hashlib.sha256()
-        for image, label in zip(self.images, self.labels.tolist(), strict=True):
-            array = np.ascontiguousarray(image)
-            digest.update(label_header(array, self.name_of(label)))
-            digest.update(array.data)
-        return digest.hexdigest()
-
-    def name_of(self, label: int) -> str:
-        """The name of a class, or its number as text where the classes have no names."""
-        return self.classes[label] if self.classes else str(label)
-
-    def label_names(self) -> list[str]:
-        """The class of each image, see ``name_of``."""
-        return [self.name_of(label) for label in self.labels.tolist()]
-
-    @functools.cached_property
-    def _digests(self) -> list[bytes]:
-        return [image_digest(np.ascontiguousarray(image)) for image in self.images]
-
-    def images_sha256(self) -> str:
-        """Hex digest of the images alone, in whatever order and file they come: which test set they are."""
-        return digest_of_set(self._digests)
-
-    def image_ids(self) -> list[str]:
-        """An id for each image that is made of its pixels; equal images are numbered."""
-        return ids_of_images(self._digests)
-
-
-def label_header(array: np.ndarray, name: str) -> bytes:
-    """What precedes the pixels of an image in ``LabelledImages.sha256``."""
-    return f'{array.shape} {json.dumps(name)}\n'.encode()
-
-
-def image_digest(array: np.ndarray) -> bytes:
-    """The sha256 of one image: its shape and its pixels."""
-    digest = hashlib.sha256(f'{array.shape}\n'.encode())
-    digest.update(array.data)
-    return digest.digest()
-
-
-def digest_of_set(digests: Sequence[bytes]) -> str:
-    """Hex digest of a set of images, from ``image_digest`` of each in any order."""
-    return hashlib.sha256(b''.join(sorted(digests))).hexdigest()
-
-
-def ids_of_images(digests: Sequence[bytes]) -> list[str]:
-    """An id for each image, from ``image_digest`` of each; equal images are numbered."""
-    seen: collections.Counter[str] = collections.Counter()
-    ids = []
-    for digest in digests:
-        name = digest[:8].hex()
-        ids.append(f'{name}-{seen[name]}' if seen[name] else name)
-        seen[name] += 1
-    return ids
-
-
-class Losses:
-    """Which pictures cannot be read and what was lost of the others, gathered while they are read."""
-
-    def __init__(self) -> None:
-        self.broken: list[str] = []
-        self._names: dict[str, list[str]] = {}
-
-    def add(self, name: str, notes: Iterable[str]) -> None:
-        """Record what ``Pictures.read`` says of a picture."""
-        for note in notes:
-            self._names.setdefault(note, []).append(name)
-
-    def refuse_broken(self, count: int) -> None:
-        """Raise ``DataError`` that names all pictures which cannot be read, of ``count`` in all."""
-        if self.broken:
-            raise DataError(f'{len(self.broken)} of {count} images cannot be read:\n' + '\n'.join(self.broken))
-
-    def notes(self) -> tuple[str, ...]:
-        """A sentence for each kind of loss: how many pictures, and the first of them."""
-        return tuple(f'{note}: {len(names)} images ({shorten(names, 3)})' for note, names in self._names.items())
-
-
 def load_data(
-    name: str,
+    name: str | Path,
     root: str | Path | None = None,
     download: bool = False,
     limit: int | None = None,
     workers: int = 0,
     progress: bool = False,
+    split: str | None = None,
+    input_key: str | None = None,
+    target_key: str | None = None,
+    labels: str | Path | None = None,
 ) -> LabelledImages:
     """Read a test set, with labels in its own order of classes.
 
-    The pictures of an image folder are not decoded here: their number does not matter, and those that cannot be read
-    are found by ``pixels.prepare``, or when they are asked for.
+    The pictures of folders, tar files and ``hfds/...`` are not decoded here: their number does not matter, and those
+    that cannot be read are found by ``pixels.prepare``, or when they are asked for. Those of timm's iterable readers
+    (``hfids/...``, ``wds/...``, ``tfds/...``) are read by ``pixels.prepare`` alone, which knows their labels then.
 
     Args:
-        name: What ``load_labelled`` takes, or ``torch/cifar10`` or ``torch/cifar100`` for torchvision's.
-        root: Folder of torchvision's data sets.
-        download: Fetch torchvision's data set if it is not there.
+        name: What ``load_labelled`` takes; a tar file of class folders; or a name of ``timm.data.create_dataset``:
+            ``torch/...``, ``hfds/...``, ``hfids/...``, ``wds/...`` or ``tfds/...``.
+        root: Folder of torchvision's data sets, of webdataset's shards, or where others keep what they fetch.
+        download: Fetch the data set if it is not there, where the library of its kind does not do so anyway.
         limit: Number of images to read, the first ones; default: all.
         workers: Number of threads that decode images where they are decoded here.
         progress: Show a progress bar.
+        split: The split to read, a folder inside an image folder; default: the one to measure on, see
+            ``load_labelled``, and ``validation`` for timm's names.
+        input_key, target_key: What timm's readers call the image and its label, where it is not their default.
+        labels: A file that labels the pictures of a folder without class folders, such as ImageNet's ``val``; see
+            ``flat_folders.load_flat_folder``.
 
     Raises:
-        DataError: see ``load_labelled``; if torchvision's is not there.
+        DataError: see ``load_labelled``; if a data set is not there or a package that reads it is not installed; for
+            arguments that the kind of data set does not take.
     """
     if limit is not None and limit < 1:
         raise DataError(f'limit: expected an integer >= 1, got {limit}')
-    if str(name).startswith('torch/'):
-        return _load_torchvision(str(name), root, download, limit)
+    name, keys = str(name), {'input_key': input_key, 'target_key': target_key}
+    kind = prefix_of(name)
+    given = [key for key, value in (*keys.items(), ('labels', labels)) if value is not None]
+    taken = ['labels'] if not kind else [] if kind == 'torch' else list(keys)
+    if wrong := [key for key in given if key not in taken]:
+        raise DataError(f'{name}: expected {" or ".join(taken) or "no keys"} beside it, got {", ".join(wrong)}')
+    if name in TORCHVISION:
+        return _load_torchvision(name, root, download, limit, split)
+    if kind:
+        return load_timm(name, root, split, download, limit, keys)
     path = Path(name)
-    if path.is_dir() and not _holds_npy(path):
-        return _load_class_folders(path, None, limit)
-    return load_labelled(name, progress=progress, limit=limit, workers=workers)
+    if path.is_dir() and split is not None:
+        path = _split_folder(path, split)
+    if labels is not None:
+        data = load_flat_folder(path, Path(labels), limit)
+    elif path.suffix.lower() == '.tar':
+        data = load_tar(path, limit)
+    elif path.is_dir() and not _holds_npy(path):
+        data = _load_class_folders(path, None, limit)
+    else:
+        data = load_labelled(path, progress=progress, limit=limit, workers=workers)
+    return data if split is None else dataclasses.replace(data, split=split)
 
 
-def _load_torchvision(name: str, root: str | Path | None, download: bool, limit: int | None) -> LabelledImages:
-    if name not in TORCHVISION:
-        raise DataError(f'unknown data set {name!r}: expected {" or ".join(TORCHVISION)}')
+def _split_folder(path: Path, split: str) -> Path:
+    """The folder of a split inside a data set, also by what else timm calls it: ``val`` for ``validation``."""
+    same = next((names for names in SAME_SPLITS if split in names), ())
+    if found := [path / name for name in (split, *same) if (path / name).is_dir()]:
+        return found[0]
+    inside = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
+    raise DataError(f'{path}: expected a folder {split} in it, got {shorten(inside) or "no folders"}')
+
+
+def _load_torchvision(
+    name: str, root: str | Path | None, download: bool, limit: int | None, split: str | None
+) -> LabelledImages:
     if root is None:
         raise DataError(f'{name} needs --data-dir, the folder that holds it or that it is downloaded to')
     import torchvision
 
+    train = split in ('train', 'training')
     try:
-        found = getattr(torchvision.datasets, TORCHVISION[name])(str(root), train=False, download=download)
+        found = getattr(torchvision.datasets, TORCHVISION[name])(str(root), train=train, download=download)
     except (RuntimeError, OSError) as error:
         advice = '' if download else '; --download fetches it'
         raise DataError(f'{name} cannot be read from {root}: {one_line(error)}{advice}') from error
     labels = np.array(found.targets, dtype=np.int64)
-    return LabelledImages(np.asarray(found.data)[:limit], labels[:limit], tuple(found.classes), len(labels))
+    chosen = 'train' if train else ''
+    return LabelledImages(np.asarray(found.data)[:limit], labels[:limit], tuple(found.classes), len(labels), chosen)
 
 
 def load_labelled(

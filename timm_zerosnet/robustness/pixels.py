@@ -35,7 +35,7 @@ from tqdm import tqdm
 from .._files import LockedError, cannot_write, locked, make_folder, replacing
 from ..class_folders import DataError
 from ..memory import gib
-from .data import LabelledImages, digest_of_set, ids_of_images
+from .labelled import LabelledImages, digest_of_set, ids_of_images
 from .pictures import ImageError, Pictures, PictureStream
 from .preprocessing import picture_channels, resize, resized_batches, view
 from .reading import Contents, check_one_size, read_pictures
@@ -133,7 +133,9 @@ class Prepared:
     def first_pixels(self, config: dict[str, Any]) -> Tensor:
         """Pixels (1, C, H, W), uint8, of the first image for one of the configs; no others are made for it."""
         images = self.data.images
-        return self.pixels(view(config))[:1] if isinstance(images, PictureStream) else resize(images[:1], config)
+        if isinstance(images, PictureStream):
+            return self.pixels(view(config))[:1]
+        return resize(images[:1], config)
 
 
 def prepare(
@@ -225,17 +227,18 @@ class _ArrayPixels:
 
     def __init__(self, data: LabelledImages, kinds: Kinds, cache: str | Path | None, progress: bool) -> None:
         self.data, self.kinds, self.progress = data, kinds, progress
+        self.images: Any = data.images
         self.cache = Path(cache or cache_folder())
         self._kind, self._in_memory = '', torch.empty(0)
 
     def pixels(self, kind: str) -> Pixels:
-        images, config = self.data.images, self.kinds[kind]
-        shape = _shape(config, len(self.data.labels), images)
+        config = self.kinds[kind]
+        shape = _shape(config, len(self.data.labels), self.images)
         if _count_bytes(shape) > IN_MEMORY:
             return self._in_file(kind, shape)
         if kind != self._kind:
             self._kind, self._in_memory = '', torch.empty(0)  # two sizes at once need not fit
-            self._kind, self._in_memory = kind, resize(images, config, self.progress)
+            self._kind, self._in_memory = kind, resize(self.images, config, self.progress)
         return self._in_memory
 
     def _in_file(self, kind: str, shape: tuple[int, ...]) -> PixelFile:
@@ -246,7 +249,7 @@ class _ArrayPixels:
                 if not found.is_whole():
                     _check_room(folder, _count_bytes(shape), len(self.data.labels), 1)
                     with _writing([found.path]) as (file,):
-                        for batch in resized_batches(self.data.images, self.kinds[kind], self.progress):
+                        for batch in resized_batches(self.images, self.kinds[kind], self.progress):
                             file.write(batch.contiguous().numpy().data)
         return found
 
@@ -267,9 +270,8 @@ class _PictureCache:
     ) -> None:
         self.data, self.kinds, self.workers, self.progress = data, kinds, workers, progress
         self.source: Any = data.images
-        self.streamed = isinstance(self.source, PictureStream)
-        known = data.images.count if isinstance(data.images, PictureStream) else len(data.labels)
-        self.count = int(known or 0)
+        self.streamed = isinstance(data.images, PictureStream)
+        self.count = data.images.count or 0 if isinstance(data.images, PictureStream) else len(data.labels)
         self._cache = Path(cache or cache_folder())
 
     @functools.cached_property

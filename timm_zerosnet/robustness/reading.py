@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ..class_folders import DataError
-from .data import LabelledImages, Losses, image_digest, label_header
+from .labelled import LabelledImages, Losses, image_digest, label_header
 from .pictures import ImageError, Pictures, PictureStream
 from .preprocessing import resizer
 

@@ -1,0 +1,91 @@
+"""Folders of pictures without class folders, such as ImageNet's validation set, with a file of labels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Sequence
+
+import numpy as np
+
+from .._errors import one_line, shorten
+from ..class_folders import DataError, natural_order, picture_suffixes
+from .labelled import LabelledImages
+from .pictures import PictureFiles
+
+IMAGENET = 1000, 50_000
+"""Numbers of classes and of validation pictures of ImageNet."""
+
+
+def load_flat_folder(path: Path, labels: Path, limit: int | None = None) -> LabelledImages:
+    """The pictures of a folder, in the order of their names, with the labels of a file.
+
+    Args:
+        path: A folder that holds the pictures themselves.
+        labels: A JSON file, ``{"NAME": LABEL}`` or a list of labels in the order of names; or a text file with a line
+            ``NAME LABEL`` for each picture (also with a comma, a heading and more columns, as Kaggle has it), or with a
+            ``LABEL`` alone, in the order of names. NAME may lack its suffix. LABEL is a number or the name of a class.
+        limit: Number of pictures to take, the first ones; default: all.
+
+    Raises:
+        DataError: if there are no pictures, the file cannot be read or lacks some of them, or its numbers are those of
+            ImageNet's development kit, which counts classes in another order.
+    """
+    if not path.is_dir():
+        raise DataError(f'{path} is no folder; expected one of images beside a file of labels')
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in picture_suffixes() and file.is_file())
+    if not files:
+        raise DataError(f'{path} holds no images of its own; expected them in it, as the file of labels is for those')
+    found = _read(labels)
+    if isinstance(found, list):
+        if len(found) != len(files):
+            raise DataError(f'{labels}: expected {len(files)} labels, one for each image of {path}, got {len(found)}')
+        values = found
+    else:
+        keys = [file.name if file.name in found else file.stem for file in files]
+        if missing := [file.name for file, key in zip(files, keys, strict=True) if key not in found]:
+            raise DataError(f'{labels} lacks {len(missing)} of the {len(files)} images of {path}: {shorten(missing)}')
+        values = [found[key] for key in keys]
+    return _labelled(path, labels, files, values, limit)
+
+
+def _labelled(
+    path: Path, source: Path, files: Sequence[Path], values: Sequence[Any], limit: int | None
+) -> LabelledImages:
+    names = [str(value) for value in values]
+    pictures = PictureFiles(files[:limit], path)
+    if not all(name.lstrip('-').isdigit() for name in names):
+        classes = natural_order(set(names))
+        index = {name: i for i, name in enumerate(classes)}
+        labels = np.array([index[name] for name in names[:limit]], dtype=np.int64)
+        return LabelledImages(pictures, labels, tuple(classes), len(files))
+    numbers = np.array(list(map(int, names)), dtype=np.int64)
+    if (int(numbers.max()), len(numbers)) == IMAGENET and numbers.min() == 1:
+        raise DataError(
+            f"{source} has labels from 1 to 1000, those of ImageNet's development kit, whose order of classes no model "
+            'has; expected numbers from 0 to 999 in the order of WordNet ids, or the ids'
+        )
+    return LabelledImages(pictures, numbers[:limit], None, len(files))
+
+
+def _read(path: Path) -> dict[str, Any] | list[Any]:
+    """The label of each picture by its name, or in the order of names."""
+    try:
+        text = path.read_text(encoding='utf-8-sig')
+        if path.suffix.lower() == '.json':
+            found = json.loads(text)
+            if not isinstance(found, (dict, list)):
+                raise ValueError('expected an object or a list')
+            return found
+    except (OSError, ValueError) as error:
+        raise DataError(f'{path} is no readable file of labels: {one_line(error)}') from error
+    rows = [line.replace(',', ' ').replace('\t', ' ').split() for line in text.splitlines() if line.strip()]
+    if rows and rows[0][0].lower() in ('imageid', 'image', 'filename', 'file', 'name'):
+        rows = rows[1:]
+    if not rows:
+        raise DataError(f'{path} holds no labels')
+    if all(len(row) == 1 for row in rows):
+        return [row[0] for row in rows]
+    if short := [i for i, row in enumerate(rows) if len(row) < 2]:
+        raise DataError(f'{path}: expected NAME LABEL in each line, got {rows[short[0]][0]!r} alone')
+    return {Path(row[0]).name: row[1] for row in rows}
