@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterable
 
 import pytest
+from bare import bare  # noqa: F401
 from children import ends_its_children, guarded  # noqa: F401
 from filelock import FileLock
 from made_trainings import weights_folder  # noqa: F401

@@ -343,15 +343,9 @@ def test_manifest_of_the_wrong_type(case, tmp_path, monkeypatch, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ['manifest.json']
 
 
-def test_damaged_manifest_of_a_fresh_process(checkout):
+def test_damaged_manifest_of_a_fresh_process(checkout, bare):
     (checkout / 'weights' / 'manifest.json').write_text('[1]')
-    done = subprocess.run(
-        [sys.executable, '-c', 'import sys, timm_zerosnet_autoload as a; sys.exit(a.command())', 'list'],
-        cwd=checkout,
-        env={**os.environ, 'PYTHONPATH': str(checkout), 'TIMM_ZEROSNET_AUTOLOAD': '0'},
-        capture_output=True,
-        text=True,
-    )
+    done = bare('-c', 'import sys, timm_zerosnet_autoload as a; sys.exit(a.command())', 'list', path=checkout)
     assert done.returncode == 2 and not done.stdout and 'Traceback' not in done.stderr
     assert done.stderr.startswith('timm-zerosnet: ') and 'expected an object with one entry' in done.stderr
 

@@ -120,7 +120,9 @@ def few_digits(seed, load=demo.load_digits):
 demo.load_digits = few_digits
 """
 EXAMPLES = [
-    pytest.param(block, id=f'{path.stem}-{i}') for path in DOCUMENTS for i, block in enumerate(blocks(path, 'python'))
+    pytest.param(block, id=f'{path.stem}-{i}', marks=pytest.mark.slow if 'onnx' in block else ())
+    for path in DOCUMENTS
+    for i, block in enumerate(blocks(path, 'python'))
 ]
 
 
@@ -132,6 +134,7 @@ def test_example_runs(block, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_the_first_example_runs_in_a_new_interpreter(tmp_path):
     environment = {'PATH': '/usr/bin:/bin', 'HOME': str(tmp_path / 'none'), 'PYTHONPATH': str(ROOT)}
     line = [sys.executable, '-c', NO_NETWORK + blocks(ROOT / 'README.md', 'python')[0]]

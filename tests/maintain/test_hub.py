@@ -65,6 +65,7 @@ with torch.inference_mode():
 """
 
 
+@pytest.mark.slow
 def test_hub_names_load_and_once_cached_need_no_network(hub, settings, installed):
     """Offline mode would still ask the network."""
     expected = dict(logits=True, classes=[2, 7], features=True, maps=True, levels=4, grey=True, cfg=REPO)
