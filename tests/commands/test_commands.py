@@ -10,6 +10,7 @@ import pytest
 import timm
 import torch
 from golden_weights import MODELS, load
+from kinds import depth, slow_but
 from PIL import Image
 from safetensors.torch import load_file
 from torch.utils.flop_counter import FlopCounterMode
@@ -249,7 +250,10 @@ def test_info_without_weights(command):
     assert found['weights'] is None and found['method']['order'] == 3
 
 
-@pytest.mark.parametrize('name', sorted(name for name in default_cfgs if '1298' not in name and '650' not in name)[::5])
+SOME = sorted(name for name in default_cfgs if '1298' not in name and '650' not in name)[::5]
+
+
+@pytest.mark.parametrize('name', slow_but([name for name in SOME if depth(name) < 60], SOME))
 def test_info_of_every_kind(name, command):
     assert json.loads(command('info', name, '--json'))['name'].split('.')[0] == name
     assert command('info', name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+import pytest
 from conftest import ROOT, succeed
 
 NAME = 'zerosnet20.cifar10'
@@ -23,13 +24,14 @@ def assert_refused(done, path):
     assert done.returncode == 1 and f'{path} is damaged or was changed' in last and last.endswith(ADVICE)
 
 
+@pytest.mark.slow
 def test_reinstalling(distributions, new_environment, bare):
     environment = new_environment()
-    environment.install(distributions.wheel_of_checkout)
+    environment.install(distributions.wheel_of_sdist)
     path = environment.site / 'timm_zerosnet' / '_weights' / FILE
     damage(path)
     assert_refused(bare('-c', LOAD, path=environment.site), path)
-    environment.install(distributions.wheel_of_checkout)
+    environment.install(distributions.wheel_of_sdist)
     assert bare('-c', LOAD, path=environment.site).stdout == '10\n'
 
 
