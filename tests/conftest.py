@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterable
 
 import pytest
+from bare import bare  # noqa: F401
 from children import ends_its_children, guarded  # noqa: F401
 from filelock import FileLock
 from made_trainings import weights_folder  # noqa: F401
@@ -44,7 +45,7 @@ FIRST = (
     'networks/test_exports.py',
     'documents/test_documents.py',
 )
-"""The files that take longest begin, so that no worker is left alone with one in the end."""
+"""Files with the longest tests: they begin, so that no worker is left alone with one in the end; others are stolen."""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -164,7 +165,6 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 class Distributions:
     sdist: Path
     wheel_of_sdist: Path
-    wheel_of_checkout: Path
 
 
 @pytest.fixture(scope='session')
@@ -175,13 +175,10 @@ def distributions(shared: Path) -> Distributions:
         if not folder.exists():
             new = shared / 'dist.partial'
             new.mkdir(exist_ok=True)
-            build = [sys.executable, '-m', 'build', '--no-isolation', ROOT, '--outdir']
-            succeed([*build, new], new)
-            succeed([*build, new / 'checkout', '--wheel'], new)
+            succeed([sys.executable, '-m', 'build', '--no-isolation', ROOT, '--outdir', new], new)
             new.rename(folder)
-    (sdist,), (of_sdist,) = folder.glob('*.tar.gz'), folder.glob('*.whl')
-    (of_checkout,) = (folder / 'checkout').glob('*.whl')
-    return Distributions(sdist, of_sdist, of_checkout)
+    (sdist,), (wheel,) = folder.glob('*.tar.gz'), folder.glob('*.whl')
+    return Distributions(sdist, wheel)
 
 
 @pytest.fixture(scope='session')

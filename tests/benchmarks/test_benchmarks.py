@@ -100,7 +100,7 @@ def test_baselines_that_are_not_measured(words, message, refused):
     refused(throughput, f'--models zerosnet20 {words}', message)
 
 
-@pytest.mark.parametrize('against', [None, ('slow', 'infer')])
+@pytest.mark.parametrize('against', [None, pytest.param(('slow', 'infer'), marks=pytest.mark.slow)])
 def test_ratios_are_those_of_the_times(against, monkeypatch):
     seconds = {('fast', 'infer'): 0.01, ('slow', 'infer'): 0.03, ('fast', 'train'): 0.02, ('slow', 'train'): 0.04}
 
@@ -223,6 +223,7 @@ def test_accuracy_is_measured_where_the_file_is_new(monkeypatch, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_accuracy_without_data_says_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.setenv('TIMM_SCRIPTS', str(STAND_IN))
     (tmp_path / 'cifar10').mkdir()

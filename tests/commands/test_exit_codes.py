@@ -1,14 +1,13 @@
 """The exit code of a command, and which errors are one line: those that this package or timm raises on purpose."""
 
 import errno
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import timm
 import torch
+from places import ROOT
 
 import timm_zerosnet
 from timm_zerosnet import __version__, cli
@@ -80,6 +79,6 @@ def test_a_refusal_in_a_with_statement_is_one_line(tmp_path, capsys):
     assert exit_code('it', work) == 2 and capsys.readouterr().err.startswith('it: ')
 
 
-def test_the_package_runs_as_a_module():
-    done = subprocess.run([sys.executable, '-m', 'timm_zerosnet', '--version'], capture_output=True, text=True)
+def test_the_package_runs_as_a_module(bare):
+    done = bare('-m', 'timm_zerosnet', '--version', path=ROOT)
     assert (done.returncode, done.stdout, done.stderr) == (0, f'timm-zerosnet {__version__}\n', '')

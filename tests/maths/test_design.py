@@ -350,7 +350,9 @@ def test_plot_of_each_format(suffix, start, command, tmp_path):
     assert path.read_bytes().startswith(start) and len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.parametrize('k, p', [(2, 2), (4, 3), (4, 2), (6, 3)])
+@pytest.mark.parametrize(
+    'k, p', [(2, 2), (4, 3), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((4, 2), (6, 3)))]
+)
 def test_plot_of_each_number_of_free_parameters(k, p, command, tmp_path):
     command('stability', 'design', '--steps', k, '--order', p, '--plot', tmp_path / 'plot.png')
     pixels = np.asarray(Image.open(tmp_path / 'plot.png').convert('RGB'))

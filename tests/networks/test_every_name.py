@@ -3,14 +3,12 @@
 import pytest
 import timm
 import torch
+from kinds import depth, slow_but
 
 NAMES = timm.list_models(module='zerosnet')
-DEEPEST = [name for name in NAMES if '650' in name or '1298' in name]
 
 
-@pytest.mark.parametrize(
-    'name', [pytest.param(name, marks=pytest.mark.slow if name in DEEPEST else ()) for name in NAMES]
-)
+@pytest.mark.parametrize('name', slow_but([name for name in NAMES if depth(name) < 100 or '164' in name], NAMES))
 def test_one_training_step(name):
     torch.manual_seed(0)
     model = timm.create_model(name)

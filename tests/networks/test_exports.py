@@ -1,10 +1,7 @@
 """Networks of every kind leave Python: the logits stay, for any batch and size."""
 
-import copy
 import io
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +12,6 @@ from kinds import (
     KINDS,
     VARIED,
     create,
-    each_kind,
     images,
     is_imagenet,
     newer_torch,
@@ -23,6 +19,7 @@ from kinds import (
     settle,
     slow_but,
 )
+from processes import python
 from torch.export import Dim
 
 BATCHES = (1, 2, 7, 33)
@@ -38,32 +35,6 @@ def dynamic():
     return {'x': {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}}
 
 
-def reloaded(module):
-    file = io.BytesIO()
-    torch.jit.save(module, file)
-    file.seek(0)
-    return torch.jit.load(file)
-
-
-def assert_torchscript_agrees(name, **kwargs):
-    model = settle(create(name, **kwargs), name)
-    for module in (torch.jit.script(copy.deepcopy(model)), torch.jit.trace(model, images(name))):
-        for batch in (1, 3):
-            same(reloaded(module)(images(name, batch)), model(images(name, batch)))
-
-
-@pytest.mark.parametrize('name', slow_but(VARIED))
-def test_torchscript(name):
-    """Scripting fails where some blocks lack a submodule that others have."""
-    assert_torchscript_agrees(name)
-
-
-@pytest.mark.parametrize('name', slow_but(VARIED[:1]))
-@pytest.mark.parametrize('kwargs', [{'num_classes': 0}, {'features_only': True}], ids=['pooled', 'levels'])
-def test_torchscript_without_a_classifier(name, kwargs):
-    assert_torchscript_agrees(name, **kwargs)
-
-
 @pytest.fixture(scope='module')
 def program(request):
     """A network and its one export, for any batch and size."""
@@ -73,7 +44,7 @@ def program(request):
 
 
 @newer_torch
-@pytest.mark.parametrize('program', slow_but(VARIED), indirect=True)
+@pytest.mark.parametrize('program', slow_but(VARIED[:1], VARIED), indirect=True)
 def test_torch_export_takes_any_batch_and_size(program):
     name, model, program = program
     file = io.BytesIO()
@@ -85,14 +56,9 @@ def test_torch_export_takes_any_batch_and_size(program):
             same(module(images(name, batch, size)), model(images(name, batch, size)))
 
 
-@each_kind
-def test_fx(name):
-    model = settle(create(name), name)
-    same(torch.fx.symbolic_trace(model)(images(name, 3)), model(images(name, 3)))
-
-
 @newer_torch
-@pytest.mark.parametrize('program', slow_but(VARIED[:1]), indirect=True)
+@pytest.mark.slow
+@pytest.mark.parametrize('program', VARIED, indirect=True)
 def test_onnx_takes_any_batch_and_size(program, tmp_path):
     onnxruntime = pytest.importorskip('onnxruntime')
     pytest.importorskip('onnxscript')
@@ -119,7 +85,8 @@ class Counter:
 
 
 @newer_torch
-@pytest.mark.parametrize('name', slow_but(VARIED[:1]))
+@pytest.mark.slow
+@pytest.mark.parametrize('name', VARIED)
 def test_graphs_do_not_grow_with_batches_modes_or_blocks(name):
     counts = []
     for layers in ((4, 1, 1, 2), (5, 2, 2, 3)):
@@ -173,12 +140,10 @@ def test_scripts_of_timm(script, arguments, name, tmp_path):
     words = [*arguments.split(), '--model', name]
     if script in ('inference.py', 'validate.py'):
         words.append('--pretrained')
-    done = subprocess.run(
-        [sys.executable, SCRIPTS / script, *words], cwd=tmp_path, capture_output=True, text=True, timeout=280
-    )
+    done = python(SCRIPTS / script, *words, cwd=tmp_path)
     if script == 'onnx_export.py' and 'OperatorExportTypes' in done.stderr:
-        resnet = [sys.executable, SCRIPTS / script, 'other.onnx', '--model', 'resnet10t']
-        assert 'OperatorExportTypes' in subprocess.run(resnet, cwd=tmp_path, capture_output=True, text=True).stderr
+        resnet = python(SCRIPTS / script, 'other.onnx', '--model', 'resnet10t', cwd=tmp_path)
+        assert 'OperatorExportTypes' in resnet.stderr
         pytest.skip(f"timm's onnx_export does not work with torch {torch.__version__}, for no model")
     assert done.returncode == 0, done.stdout + done.stderr
     if script == 'validate.py':

@@ -12,10 +12,10 @@ KINDS = {
     'zerosnet20': ({}, 9),
     'zerosnet20_tra': ({}, 9),
     'lmresnet20': ({}, 9),
-    'zerosnet164': ({}, 2 * 54),
+    'zerosnet164': ({'layers': (4, 1, 2)}, 2 * 7),
     'multistep_resnet20': ({'method': 'ab3'}, 9),
     'zerosnet18': ({}, 1 + 8),
-    'zerosnet50_tra': ({'constrain_mu': True}, 1 + 2 * 16),
+    'zerosnet50_tra': ({'constrain_mu': True, 'layers': (3, 1, 1, 2)}, 1 + 2 * 7),
 }
 
 

@@ -9,7 +9,7 @@ import socket
 import pytest
 import timm
 import torch
-from kinds import create, each_kind, images, is_imagenet, settle
+from kinds import create, each_kind, images, is_imagenet, settle, slow_but
 from timm.utils import reparameterize_model
 from torch import nn
 from torch.func import functional_call, grad, vmap
@@ -322,7 +322,10 @@ def test_fvcore_and_torch_count_all_convolutions():
 # --- tracers
 
 
-@pytest.mark.parametrize('method', ['ab2', 'ab3', 'ab4', 'zerosnet-opt', 'euler', 'momentum(0.5)', 'lm(1.5)'])
+@pytest.mark.parametrize(
+    'method',
+    slow_but(['ab3', 'lm(1.5)'], ['ab2', 'ab3', 'ab4', 'zerosnet-opt', 'euler', 'momentum(0.5)', 'lm(1.5)']),
+)
 def test_openvino_takes_a_trace(method):
     openvino = pytest.importorskip('openvino')
     model = create('multistep_resnet20', method=method).eval() if method != 'lm(1.5)' else create('lmresnet20').eval()

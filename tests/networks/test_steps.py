@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings('error::timm_zerosnet.ZeroStabilityWarni
         ('zerosnet164', False),
         ('zerosnet164', True),
         ('zerosnet326', False),
-        ('zerosnet1298', False),
+        pytest.param('zerosnet1298', False, marks=pytest.mark.slow),
     ],
 )
 def test_steps_of_sgd_stay_finite_at_every_depth(name, amp):

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import ast
 import graphlib
-import sys
-from pathlib import Path
 
 import pytest
-from conftest import ROOT, succeed
+from conftest import ROOT
 
 PACKAGE = 'timm_zerosnet'
 # from the bottom to the top; a name stands for a module or for all modules of a folder
@@ -71,7 +69,7 @@ def test_imports_are_seen():
     assert f'{PACKAGE}.maintain.tables' in imports(f'{PACKAGE}.commands.weights')
 
 
-def test_tools_of_the_maintainers_load_for_their_commands_alone(tmp_path):
+def test_tools_of_the_maintainers_load_for_their_commands_alone(bare):
     others = sorted(name for name in MODULES if f'{name}.'.startswith(f'{PACKAGE}.maintain.') is False)
     others = [name for name in others if not name.endswith('__main__')]
     code = f"""
@@ -81,4 +79,5 @@ for name in {others!r}:
 assert 'timm_zerosnet.commands.publish' in sys.modules
 assert not [name for name in sys.modules if name.startswith('timm_zerosnet.maintain')], 'maintain was imported'
 """
-    succeed([sys.executable, '-c', code], tmp_path, PYTHONPATH=str(Path(ROOT)))
+    done = bare('-c', code, path=ROOT)
+    assert done.returncode == 0, done.stderr

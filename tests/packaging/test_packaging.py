@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
+from conftest import succeed
 from places import ROOT
 
 MANIFEST = ROOT / 'weights' / 'manifest.json'
@@ -42,8 +44,14 @@ def test_wheel_holds_the_package_its_data_and_nothing_else(distributions):
     }
 
 
-def test_wheel_of_the_sdist_equals_that_of_the_checkout(distributions):
-    assert files(distributions.wheel_of_sdist) == files(distributions.wheel_of_checkout)
+@pytest.mark.slow
+def test_wheel_of_the_sdist_equals_that_of_the_checkout(distributions, tmp_path):
+    succeed([sys.executable, '-m', 'build', '--no-isolation', ROOT, '--outdir', tmp_path, '--wheel'], tmp_path)
+    (wheel,) = tmp_path.glob('*.whl')
+    assert files(distributions.wheel_of_sdist) == files(wheel)
+
+
+def test_sdist_holds_what_runs_its_tests(distributions):
     with tarfile.open(distributions.sdist) as archive:
         names = {name.split('/', 1)[-1] for name in archive.getnames()}
     assert {'LICENSE', 'README.md', 'tests/conftest.py', 'pyproject.toml'} <= names
@@ -61,8 +69,8 @@ def test_weights_are_small_enough_for_a_wheel(distributions):
         assert sum(entry.file_size for entry in archive.infolist() if '/_weights/' in entry.filename) <= 40e6
 
 
-def test_installed_wheel_finds_its_files(installed):
-    found = installed.result(
+def test_installed_wheel_finds_its_files(installed, bare):
+    code = (
         f'smallest = {SMALLEST!r}'
         """
 import timm, timm_zerosnet
@@ -78,9 +86,13 @@ result = dict(
     package=timm_zerosnet.__file__, manifest=sorted(weights.manifest()), weights=str(weights.WEIGHTS),
     recipes=sorted(path.name for path in weights.RECIPES.iterdir()), template=report.TEMPLATE.is_file(),
     points={f'{point.group}: {point.name}': callable(point.load()) for point in points})
-""",
-        '-I',
+import json
+print(json.dumps(result))
+"""
     )
+    done = bare('-c', code, path=installed.site)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
     package = installed.site / 'timm_zerosnet'
     assert found == dict(
         package=str(package / '__init__.py'),

@@ -63,6 +63,7 @@ def test_working_plugins_register_and_a_broken_one_costs_one_warning(installed, 
     assert found == dict(early=[], models=['my_net', 'zerosnet20'], built='MyNet')
 
 
+@pytest.mark.slow
 def test_each_plugin_has_its_own_switch(installed, plugins):
     found = installed.result(f'import sys{CODE}', path=[plugins], MY_MODELS_AUTOLOAD='0', BROKEN_MODELS_AUTOLOAD='0')
     assert found == dict(early=[], models=['zerosnet20'], built=None, warnings=[])

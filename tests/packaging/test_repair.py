@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import sys
 
-from conftest import ROOT, execute, succeed
+import pytest
+from conftest import ROOT, succeed
 
 NAME = 'zerosnet20.cifar10'
 FILE = f'{NAME}.safetensors'
@@ -24,23 +24,24 @@ def assert_refused(done, path):
     assert done.returncode == 1 and f'{path} is damaged or was changed' in last and last.endswith(ADVICE)
 
 
-def test_reinstalling(distributions, new_environment):
+@pytest.mark.slow
+def test_reinstalling(distributions, new_environment, bare):
     environment = new_environment()
-    environment.install(distributions.wheel_of_checkout)
+    environment.install(distributions.wheel_of_sdist)
     path = environment.site / 'timm_zerosnet' / '_weights' / FILE
     damage(path)
-    assert_refused(execute([environment.python, '-c', LOAD], environment.empty), path)
-    environment.install(distributions.wheel_of_checkout)
-    assert environment.run('-c', LOAD).stdout == '10\n'
+    assert_refused(bare('-c', LOAD, path=environment.site), path)
+    environment.install(distributions.wheel_of_sdist)
+    assert bare('-c', LOAD, path=environment.site).stdout == '10\n'
 
 
-def test_restoring_the_file_from_its_repository(checkout):
+def test_restoring_the_file_from_its_repository(checkout, bare):
     path = checkout / 'weights' / FILE
     shutil.copy(ROOT / 'weights' / FILE, path)
     git = ['git', '-c', 'user.name=a', '-c', 'user.email=a@b.c']
     for command in (['init', '-q'], ['add', path], ['commit', '-qm', 'all']):
         succeed([*git, *command], checkout)
     damage(path)
-    assert_refused(execute([sys.executable, '-c', LOAD], checkout, PYTHONPATH=str(checkout)), path)
+    assert_refused(bare('-c', LOAD, path=checkout), path)
     succeed([*git, 'restore', path], checkout)
-    assert succeed([sys.executable, '-c', LOAD], checkout, PYTHONPATH=str(checkout)).stdout == '10\n'
+    assert bare('-c', LOAD, path=checkout).stdout == '10\n'

@@ -24,9 +24,13 @@ VARIED = ('multistep_resnet20', 'zerosnet50_tra', 'lmresnet20')
 """Between them they have every class of step and of block, both stems, and slopes that are kept."""
 
 
-def slow_but(often):
-    """All kinds as parameters, of which only ``often`` are not slow."""
-    return [pytest.param(name, marks=() if name in often else pytest.mark.slow) for name in KINDS]
+def slow_but(often, names=KINDS):
+    """``names`` as parameters, of which only ``often`` are not slow."""
+    return [pytest.param(name, marks=() if name in often else pytest.mark.slow) for name in names]
+
+
+def depth(name):
+    return int(''.join(character for character in name if character.isdigit()))
 
 
 each_kind = pytest.mark.parametrize('name', KINDS)
@@ -38,7 +42,7 @@ def create(name, **kwargs):
 
 
 def is_imagenet(name):
-    return int(''.join(c for c in name if c.isdigit())) in (18, 34, 50, 101, 152)
+    return depth(name) in (18, 34, 50, 101, 152)
 
 
 def images(name, batch=2, size=None, **kwargs):

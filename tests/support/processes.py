@@ -101,7 +101,7 @@ def fork(
     """
     environment = {**(os.environ if env is None else env), MARK: test_mark}
     places = str(out), str(err or out), str(cwd or Path.cwd())
-    process = _context().Process(target=_begin, args=([*map(str, words)], *places, environment, file_limit))
+    process = _context().Process(target=begin, args=([*map(str, words)], *places, environment, file_limit))
     process.start()
     forked.add(process.pid)
     return process
@@ -128,8 +128,16 @@ def python(
         )
 
 
-def _begin(words: list[str], out: str, err: str, cwd: str, environment: dict[str, str], file_limit: int | None) -> None:
-    """What the forked process does: the part of an interpreter."""
+def begin(
+    words: list[str],
+    out: str,
+    err: str,
+    cwd: str,
+    environment: dict[str, str],
+    file_limit: int | None,
+    search: Iterable[str] = (),
+) -> None:
+    """What the forked process does: the part of an interpreter; ``search`` are folders that come first on its path."""
     os.setsid()
     os.environ.clear()
     os.environ.update(environment)
@@ -145,6 +153,7 @@ def _begin(words: list[str], out: str, err: str, cwd: str, environment: dict[str
         import resource
 
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+    sys.path[:0] = search
     first, *rest = words
     if first == '-c':
         sys.argv, sys.path[:0] = ['-c', *rest[1:]], ['']

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, execute
+from bare import Bare
+from conftest import ROOT
 
 from timm_zerosnet import weights
 
 SAYS = """
 import contextlib, io, json, sys
 import timm
+import timm_zerosnet_autoload
+timm_zerosnet_autoload.install()
 from timm_zerosnet import cli
 from timm_zerosnet.zerosnet import default_cfgs
 result = dict(names=len({*default_cfgs} & {*timm.list_models()}), networks=len(default_cfgs))
@@ -32,14 +34,14 @@ IMAGE = ROOT / 'tests' / 'no.png'
 COMMANDS = ('weights verify', 'list --pretrained', f'predict {IMAGE} --model zerosnet20')
 
 
-def _says(folder: Path) -> dict:
-    done = execute([sys.executable, '-c', SAYS, *COMMANDS], folder, PYTHONPATH=str(folder), TIMM_ZEROSNET_AUTOLOAD='1')
+def _says(folder: Path, bare: Bare) -> dict:
+    done = bare('-c', SAYS, *COMMANDS, path=folder, env={'TIMM_ZEROSNET_AUTOLOAD': '1'})
     assert done.returncode == 0 and 'does not know its models' not in done.stderr, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.mark.parametrize('what', ['manifest', 'folder', 'empty manifest', 'damaged manifest', 'folder of a wheel'])
-def test_networks_are_there_and_the_damage_is_said(what, checkout, tmp_path):
+def test_networks_are_there_and_the_damage_is_said(what, checkout, tmp_path, bare):
     folder, place = checkout, checkout / 'weights'
     if what == 'manifest':
         (place / 'manifest.json').unlink()
@@ -55,7 +57,7 @@ def test_networks_are_there_and_the_damage_is_said(what, checkout, tmp_path):
         shutil.copy(checkout / 'timm_zerosnet_autoload.py', folder)
         shutil.copytree(place, folder / 'weights')
         place = folder / 'timm_zerosnet' / '_weights'
-    result = _says(folder)
+    result = _says(folder, bare)
     assert result['names'] == result['networks'] > 50
     said = f'the installation is damaged: {place / "manifest.json"}'
     kind, message = result['pretrained']

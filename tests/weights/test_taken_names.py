@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
-from conftest import ROOT, execute
+from conftest import ROOT
 
 STRANGER = """
 import timm, torch
@@ -61,15 +60,11 @@ REFUSED = (
 
 
 @pytest.fixture(scope='module')
-def said(tmp_path_factory):
+def said(tmp_path_factory, bare):
     folder = tmp_path_factory.mktemp('stranger')
     (folder / 'stranger.py').write_text(STRANGER, encoding='utf-8')
-    done = execute(
-        [sys.executable, '-c', ASK, 'list --pretrained', 'list preresnet20', 'weights verify', *REFUSED],
-        folder,
-        PYTHONPATH=f'{ROOT}:{folder}',
-        TIMM_ZEROSNET_AUTOLOAD='0',
-    )
+    commands = ('list --pretrained', 'list preresnet20', 'weights verify', *REFUSED)
+    done = bare('-c', ASK, *commands, path=ROOT, cwd=folder)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

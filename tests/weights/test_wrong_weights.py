@@ -3,13 +3,11 @@
 import io
 import pickle
 import re
-import sys
 from pathlib import Path
 
 import pytest
 import timm
 import torch
-from conftest import execute
 from golden_weights import MODELS, load
 from safetensors.torch import load_file, save_file
 
@@ -122,7 +120,7 @@ def test_verify_tells_of_every_damaged_file(folder, capsys):
     assert capsys.readouterr().err.count('does not exist: expected a file of sha256') == rows
 
 
-def test_damaged_and_missing_file_of_an_installation(checkout):
+def test_damaged_and_missing_file_of_an_installation(checkout, bare):
     path = checkout / 'weights' / f'{NAME}.safetensors'
     path.write_bytes(GOOD[:5000])
     code = """
@@ -135,7 +133,7 @@ for _ in range(2):
             print(error)
     pathlib.Path(sys.argv[1]).unlink(missing_ok=True)
 """
-    done = execute([sys.executable, '-c', code, path], checkout, PYTHONPATH=str(checkout))
+    done = bare('-c', code, path, path=checkout)
     lines = done.stdout.splitlines()
     assert len(lines) == 6 and all(str(path) in line and 'Reinstall' in line for line in lines), done.stderr
     assert all('(5000 bytes)' in line for line in lines[:3]) and all('does not exist' in line for line in lines[3:])

@@ -241,7 +241,8 @@ def _measure(training: _Training, stored: Path, data: Path, progress: bool) -> d
         print(f'timm-zerosnet: {line}', file=sys.stderr)
     if len(test.labels) != TEST_IMAGES:
         raise WeightError(f'{data}: expected the whole test set of {TEST_IMAGES} images, got {len(test.labels)}')
-    result = evaluate(network, test.images, test.labels, progress=progress)
+    images: Any = test.images  # of a file or folder, which are no streams
+    result = evaluate(network, images, test.labels, progress=progress)
     if abs(result.top1 - training.run.top1) > MAX_ACCURACY_GAP:
         raise WeightError(
             f'{training.name}: the stored file has {result.top1:.2f} % on {data}, the log of its last epoch '

@@ -3,12 +3,11 @@
 import itertools
 import math
 import random
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import ROOT, succeed
+from conftest import ROOT
 from made_cells import cell, chosen_images, renamed, whole_run
 
 from timm_zerosnet.robustness import SUITES, compare
@@ -312,7 +311,7 @@ def test_report_is_a_markdown_table(pair):
     assert any('noise seeds 0, 1' in line for line in lines)
 
 
-def test_robustness_is_imported_without_scipy(tmp_path):
+def test_robustness_is_imported_without_scipy(bare):
     code = """
 import sys
 sys.modules['scipy'] = None
@@ -323,5 +322,5 @@ try:
 except RuntimeError as error:
     print(error)
 """
-    done = succeed([sys.executable, '-c', code], tmp_path, PYTHONPATH=str(ROOT))
+    done = bare('-c', code, path=ROOT)
     assert done.stdout.strip() == 'this needs scipy: pip install "timm-zerosnet[robustness]"'
