@@ -119,8 +119,9 @@ def _against_reference(analysis: Analysis) -> list[Finding]:
     )
     alike = len(rows) - len(better) - len(worse)
     text = (
-        f'{len(better)} of {len(rows)} models are more accurate over all corruptions, {len(worse)} are less accurate; '
-        f"no difference is shown for {alike} (p at most {ALPHA} after Holm's correction for the rows of each pair)."
+        f'{len(better)} of {len(rows)} models are more accurate over all corruptions and {len(worse)} are less '
+        f'accurate; no difference is shown for {alike} '
+        f"(p at most {ALPHA} after Holm's correction for the rows of each pair)."
     )
     return [Finding(f'Against {analysis.reference}', text)]
 
