@@ -7,9 +7,10 @@ from PIL import Image
 from places import CIFAR10_SAMPLE
 
 from timm_zerosnet import cli
-from timm_zerosnet.robustness import SUITES, evaluate, perturb
+from timm_zerosnet.robustness import evaluate, perturb
 from timm_zerosnet.robustness.corrupt import corrupt
 from timm_zerosnet.robustness.data import DataError, LabelledImages, load_labelled, load_official
+from timm_zerosnet.robustness.suites import suite_rows
 
 FILE = CIFAR10_SAMPLE
 SAMPLE = load_labelled(FILE)
@@ -25,14 +26,28 @@ def seen(name, level, suite='cifar-c', seed=0):
 
 def test_cifar_c_layout(tmp_path):
     written = corrupt(DATA, tmp_path, suite='cifar-c', layout='cifar-c', seed=3)
-    assert {path.stem for path in written} == {'labels', *SUITES['cifar-c']}
+    assert {path.stem for path in written} == {'labels', *suite_rows('cifar-c')}
     assert sorted([*written, tmp_path / 'run.lock']) == sorted(tmp_path.iterdir())
-    for name in SUITES['cifar-c']:
+    for name in suite_rows('cifar-c'):
         for severity in range(1, 6):
             found = load_official(tmp_path, name, severity)
             pixels, exact = seen(name, severity, seed=3)
             assert np.array_equal(found.images, pixels) and np.array_equal(found.labels, DATA.labels)
             assert torch.equal(exact.round(), exact)
+
+
+def test_frost_is_of_the_pictures_that_are_named(tmp_path):
+    for name, shade in (('dark', 40), ('bright', 200)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.full((200, 200, 3), shade, np.uint8)).save(tmp_path / name / 'frost.png')
+        options = dict(suite='cifar-c', corruptions=['frost'], levels=[5], layout='npz')
+        corrupt(DATA, tmp_path / name / 'out', **options, frost_pictures=tmp_path / name)
+        with np.load(tmp_path / name / 'out' / 'frost-5.npz') as found:
+            expected = np.floor(0.75 * DATA.images.astype(float) + 0.45 * shade).clip(0, 255)
+            assert np.array_equal(found['x_test'], expected)
+    with pytest.raises(ValueError, match='frost pictures: expected a folder with pictures of frost'):
+        corrupt(DATA, tmp_path / 'out', suite='cifar-c', frost_pictures=tmp_path / 'nothing')
+    assert not (tmp_path / 'out').exists()
 
 
 def test_a_model_sees_the_files_as_it_sees_the_suite(tmp_path):

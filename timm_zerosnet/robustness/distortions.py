@@ -54,9 +54,10 @@ def _copy_sources(steps: np.ndarray, reach: int, height: int, width: int) -> np.
     """
     inner = np.s_[:, reach + 1 : height - reach + 1, reach + 1 : width - reach + 1]
     every = np.arange(len(steps) * height * width)
-    source = every.copy()
+    layers = every.reshape(len(steps), height, width).copy()
     forwards = steps[:, ::-1, ::-1]
-    source.reshape(len(steps), height, width)[inner] += forwards[..., 0] + width * forwards[..., 1]
+    layers[inner] += forwards[..., 0] + width * forwards[..., 1]
+    source = layers.ravel()
     follows = source > every
     while (open_ := np.flatnonzero(follows)).size:
         at = source[open_]
@@ -172,8 +173,8 @@ def affine_map(moves: np.ndarray, height: int, width: int) -> np.ndarray:
 
     The scripts give the centre as (y, x) to a function that expects (x, y), which only matters off the square.
     """
-    y, x, side = height // 2, width // 2, min(height, width) // 3
-    corners = np.array([[y + side, x + side], [y + side, x - side], [y - side, x - side]], dtype=np.float32)
+    x, y, side = height // 2, width // 2, min(height, width) // 3
+    corners = np.array([[x + side, y + side], [x + side, y - side], [x - side, y - side]], dtype=np.float32)
     moved = corners + moves.astype(np.float32)
     return np.linalg.solve(np.c_[corners.astype(float), np.ones(3)], moved.astype(float)).T
 
@@ -212,17 +213,12 @@ def _interpolate(
     upper, lower = _neighbours(top, height, fold)
     first, second = _neighbours(left, width, fold)
     upper, lower = upper * width, lower * width
-    corners = [
-        (upper + first, (1 - low) * (1 - near)),
-        (upper + second, (1 - low) * near),
-        (lower + first, low * (1 - near)),
-        (lower + second, low * near),
-    ]
     flat, total = image.reshape(len(image), -1), np.zeros(image.shape, dtype=image.dtype)
-    for index, weight in corners:
-        part = flat.take(index, 1)
-        part *= weight
-        total += part
+    for line, vertical in ((upper, 1 - low), (lower, low)):
+        for place, horizontal in ((first, 1 - near), (second, near)):
+            corner = flat.take(line + place, 1)
+            corner *= vertical * horizontal
+            total += corner
     return total
 
 

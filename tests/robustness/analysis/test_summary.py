@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from made_cells import LEVELS, cell, chosen_images, evaluation, renamed, whole_run
 
-from timm_zerosnet.robustness import SUITES
+from timm_zerosnet.robustness import SUITES, compare
 from timm_zerosnet.robustness.analysis.baselines import BASELINES, check_baseline, read_baseline, write_baseline
 from timm_zerosnet.robustness.analysis.grids import architecture_of
 from timm_zerosnet.robustness.analysis.levels import accuracy_table
 from timm_zerosnet.robustness.analysis.statistics import wilson
 from timm_zerosnet.robustness.analysis.summary import summarise, training_spread
 from timm_zerosnet.robustness.plan import CLEAN, Cell
+from timm_zerosnet.robustness.suites import EXTRA, STANDARD
 
 pytest.importorskip('scipy')
 
@@ -312,6 +313,57 @@ def test_a_missing_corruption_is_listed():
     plan = [(c.corruption, c.level, c.seed) for c in cells]
     summary = summarise(cells, 'm', plan=plan, **FAST)['m']
     assert summary.complete and summary.mce.value == 100 and summary.mce_over == ('const', 'rand', 'randn')
+
+
+GRADED = dict(suite='cifar-c', seeds=(0,))
+
+
+def without(cells, *names):
+    return [cell for cell in cells if cell.corruption not in names]
+
+
+def test_means_are_over_the_fifteen_standard_corruptions():
+    """The four extra ones are outside of every published mean; they have figures of their own."""
+    cells = without(whole_run('m', skill=0.8, **GRADED), 'frost_like') + without(
+        whole_run('base', **GRADED), 'frost_like'
+    )
+    summary = summarise(cells, 'base', **FAST)['m']
+    assert summary.complete and summary.mce_over == STANDARD and len(STANDARD) == 15
+    rows = {row.corruption: row for row in summary.corruptions}
+    assert set(rows) == {*STANDARD, *EXTRA} and all(rows[name].ce.value > 0 for name in EXTRA)
+    for figure in ('error', 'area'):
+        name = {'error': 'mean_error'}.get(figure, figure)
+        mean = np.mean([getattr(rows[corruption], figure).value for corruption in STANDARD])
+        assert getattr(summary, name).value == pytest.approx(mean)
+    assert summary.mce.value == pytest.approx(np.mean([rows[name].ce.value for name in STANDARD]))
+    other = summarise(without(cells, *EXTRA), 'base', **FAST)['m']
+    assert other.missing and {c.corruption for c in other.missing} == set(EXTRA)
+    assert other.mean_error.value == summary.mean_error.value and other.mce.value == summary.mce.value
+    assert compare(cells, 'm', 'base').overall.accuracy_a == pytest.approx(100 - summary.mean_error.value)
+
+
+def test_frost_like_leaves_fourteen():
+    cells = [c for name in ('m', 'base') for c in without(whole_run(name, **GRADED), 'frost')]
+    summary = summarise(cells, 'base', **FAST)['m']
+    assert summary.complete and len(summary.mce_over) == 14 and 'frost' not in str(summary.mce_over)
+
+
+def test_a_run_of_the_eleven_corruptions_of_before_is_summarised():
+    """Runs planned when the suite had eleven rows; eight of them are standard ones."""
+    new = 'glass_blur motion_blur zoom_blur snow frost fog elastic_transform spatter frost_like'.split()
+    cells = without(whole_run('m', **GRADED), *new)
+    plan = [(c.corruption, c.level, c.seed) for c in cells]
+    summary = summarise(cells, 'preresnet20', plan=plan, **FAST)['m']
+    assert summary.complete and len(summary.corruptions) == 11
+    assert summary.mce_over == tuple(name for name in STANDARD if name not in new) and len(summary.mce_over) == 8
+    assert summary.mean_error.value > 0
+
+
+def test_extra_corruptions_alone_are_averaged():
+    cells = [c for c in whole_run('m', **GRADED) if c.corruption in (CLEAN, 'spatter', 'saturate')]
+    plan = [(c.corruption, c.level, c.seed) for c in cells]
+    summary = summarise(cells, 'm', plan=plan, **FAST)['m']
+    assert summary.mce_over == ('spatter', 'saturate') and summary.mean_error.value > 0
 
 
 def test_a_missing_clean_cell_stops_what_starts_from_it():
