@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Callable, Iterator, Mapping, Sequence, Union
+from typing import Any, BinaryIO, Callable, Iterator, Mapping, Sequence, Union, cast
 
 import numpy as np
 import PIL
@@ -269,9 +269,9 @@ class _PictureCache:
         self, data: LabelledImages, kinds: Kinds, cache: str | Path | None, workers: int, progress: bool
     ) -> None:
         self.data, self.kinds, self.workers, self.progress = data, kinds, workers, progress
-        self.source: Any = data.images
+        self.source = cast(Any, data.images)
         self.streamed = isinstance(data.images, PictureStream)
-        self.count = data.images.count or 0 if isinstance(data.images, PictureStream) else len(data.labels)
+        self.count: int = self.source.count or 0 if self.streamed else len(data.labels)
         self._cache = Path(cache or cache_folder())
 
     @functools.cached_property
@@ -354,9 +354,9 @@ class _PictureCache:
 
     def _make(self, kinds: list[str], known: Contents | None) -> Contents:
         """Write the pixels of some kinds, and the index if the pictures were not known; the lock is held."""
-        for path in self.folder.iterdir():  # of pictures that have changed, of a process that was killed
-            if path.suffix in ('.pixels', '.json', '.partial') and not path.name.startswith(self.fingerprint):
-                path.unlink(missing_ok=True)
+        for path in self.folder.iterdir():
+            if path.suffix in ('.pixels', '.json') and not path.name.startswith(self.fingerprint):
+                path.unlink(missing_ok=True)  # of the pictures before they changed
         _check_room(self.folder, self.bytes_of(kinds), self.count, len(kinds))
         with _writing([self._path(kind) for kind in kinds]) as files:
             contents = self._read(kinds, files, known)
@@ -398,6 +398,8 @@ def _locked(folder: Path, progress: bool) -> Iterator[None]:
             if progress:
                 tqdm.write(f'waiting for process {error.holder}, which makes the pixels in {folder}', file=sys.stderr)
             stack.enter_context(locked(lock, wait=True))
+        for path in folder.glob('.*.partial'):  # of a process that was killed
+            path.unlink(missing_ok=True)
         yield
 
 
