@@ -330,7 +330,7 @@ class _PictureCache:
     def load(self) -> Contents | None:
         """What is known of the pictures; None if they were not read, or their index is damaged."""
         try:
-            found = json.loads((self.folder / f'{self.fingerprint}.json').read_text(encoding='utf-8'))
+            found = json.loads(self._index.read_text(encoding='utf-8'))
             digests = [bytes.fromhex(digest) for digest in found['digests']]
             size = (int(found['size'][0]), int(found['size'][1])) if found['size'] else None
             return Contents(str(found['sha256']), digests, size, tuple(found['notes']), list(found['labels']))
@@ -358,17 +358,25 @@ class _PictureCache:
             if path.suffix in ('.pixels', '.json') and not path.name.startswith(self.fingerprint):
                 path.unlink(missing_ok=True)  # of the pictures before they changed
         _check_room(self.folder, self.bytes_of(kinds), self.count, len(kinds))
-        with _writing([self._path(kind) for kind in kinds]) as files:
-            contents = self._read(kinds, files, known)
+        try:
+            with _writing([self._path(kind) for kind in kinds]) as files:
+                contents = self._read(kinds, files, known)
+        except DataError:  # what is known of the pictures holds no more
+            self._index.unlink(missing_ok=True)
+            raise
         if known is None:
             document = {**contents._asdict(), 'digests': [digest.hex() for digest in contents.digests]}
-            with replacing(self.folder / f'{self.fingerprint}.json') as partial:
+            with replacing(self._index) as partial:
                 partial.write_text(json.dumps({**document, 'files': self.files}), encoding='utf-8')
         return contents
 
     def _read(self, kinds: list[str], files: Sequence[BinaryIO], known: Contents | None = None) -> Contents:
         configs = [self.kinds[kind] for kind in kinds]
         return read_pictures(self.data, configs, files, known, self.workers, self.progress)
+
+    @property
+    def _index(self) -> Path:
+        return self.folder / f'{self.fingerprint}.json'
 
     def _path(self, kind: str) -> Path:
         return self.folder / f'{self.fingerprint}-{_hash(kind)}.pixels'
