@@ -1,5 +1,6 @@
 """Pictures are decoded once for all models; their pixels, kept in files, and hashes are those of images in memory."""
 
+import os
 import pickle
 import shutil
 import threading
@@ -63,7 +64,7 @@ def decoded(monkeypatch):
     return names
 
 
-def assert_same(prepared, expected):
+def assert_same(prepared, expected, part=slice(3, 7)):
     """The same set as ``expected``, whose images are in memory."""
     assert prepared.sha256 == expected.sha256()
     assert prepared.images_sha256 == expected.images_sha256()
@@ -74,7 +75,7 @@ def assert_same(prepared, expected):
         pixels, all_of_them = prepared.pixels(kind), resize(expected.images, each)
         assert len(pixels) == len(all_of_them) and torch.equal(pixels[: len(pixels)], all_of_them)
         again = pickle.loads(pickle.dumps(pixels))
-        assert torch.equal(again[3:7], all_of_them[3:7]) and again[3:7].dtype == torch.uint8
+        assert torch.equal(again[part], all_of_them[part]) and again[part].dtype == torch.uint8
         assert torch.equal(prepared.first_pixels(each), all_of_them[:1])
 
 
@@ -160,6 +161,21 @@ def test_first_images_have_pixels_of_their_own(folder, tmp_path):
     first = prepare(load_data(folder, limit=4), CONFIGS, tmp_path / 'cache')
     assert_same(first, load_labelled(folder, limit=4))
     assert_same(everything, load_labelled(folder))
+
+
+def test_a_change_that_size_and_time_hide(tmp_path):
+    """It is noticed where pixels of another kind are made, and the same command then goes on."""
+    path = tmp_path / 'photos' / 'a' / '0.bmp'
+    path.parent.mkdir(parents=True)
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(path)
+    before, time = prepare(load_data(tmp_path / 'photos'), CONFIGS[:1], tmp_path / 'cache'), path.stat().st_mtime_ns
+    Image.fromarray(np.ones((9, 9, 3), np.uint8)).save(path)
+    os.utime(path, ns=(time, time))
+    with pytest.raises(DataError, match='others than when they were read first; the same command reads them anew'):
+        prepare(load_data(tmp_path / 'photos'), CONFIGS, tmp_path / 'cache').pixels(KINDS[1])
+    after = prepare(load_data(tmp_path / 'photos'), CONFIGS, tmp_path / 'cache')
+    assert after.sha256 != before.sha256
+    assert_same(after, load_labelled(tmp_path / 'photos'), part=slice(0, 1))
 
 
 def test_damaged_cache_is_made_anew(folder, tmp_path):

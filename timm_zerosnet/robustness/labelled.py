@@ -31,7 +31,7 @@ class LabelledImages:
         notes: What was chosen, passed over or lost when the images were read, in words.
     """
 
-    images: np.ndarray | Sequence[Image.Image] | PictureStream
+    images: np.ndarray | Sequence[Image.Image]
     labels: np.ndarray
     classes: tuple[str, ...] | None = None
     total: int | None = None

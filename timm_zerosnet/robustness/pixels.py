@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Callable, Iterator, Mapping, Sequence, Union
+from typing import Any, BinaryIO, Callable, Iterator, Mapping, Sequence, Union, cast
 
 import numpy as np
 import PIL
@@ -269,9 +269,9 @@ class _PictureCache:
         self, data: LabelledImages, kinds: Kinds, cache: str | Path | None, workers: int, progress: bool
     ) -> None:
         self.data, self.kinds, self.workers, self.progress = data, kinds, workers, progress
-        self.source: Any = data.images
+        self.source = cast(Any, data.images)
         self.streamed = isinstance(data.images, PictureStream)
-        self.count = data.images.count or 0 if isinstance(data.images, PictureStream) else len(data.labels)
+        self.count: int = self.source.count or 0 if self.streamed else len(data.labels)
         self._cache = Path(cache or cache_folder())
 
     @functools.cached_property
@@ -330,7 +330,7 @@ class _PictureCache:
     def load(self) -> Contents | None:
         """What is known of the pictures; None if they were not read, or their index is damaged."""
         try:
-            found = json.loads((self.folder / f'{self.fingerprint}.json').read_text(encoding='utf-8'))
+            found = json.loads(self._index.read_text(encoding='utf-8'))
             digests = [bytes.fromhex(digest) for digest in found['digests']]
             size = (int(found['size'][0]), int(found['size'][1])) if found['size'] else None
             return Contents(str(found['sha256']), digests, size, tuple(found['notes']), list(found['labels']))
@@ -354,21 +354,29 @@ class _PictureCache:
 
     def _make(self, kinds: list[str], known: Contents | None) -> Contents:
         """Write the pixels of some kinds, and the index if the pictures were not known; the lock is held."""
-        for path in self.folder.iterdir():  # of pictures that have changed, of a process that was killed
-            if path.suffix in ('.pixels', '.json', '.partial') and not path.name.startswith(self.fingerprint):
-                path.unlink(missing_ok=True)
+        for path in self.folder.iterdir():
+            if path.suffix in ('.pixels', '.json') and not path.name.startswith(self.fingerprint):
+                path.unlink(missing_ok=True)  # of the pictures before they changed
         _check_room(self.folder, self.bytes_of(kinds), self.count, len(kinds))
-        with _writing([self._path(kind) for kind in kinds]) as files:
-            contents = self._read(kinds, files, known)
+        try:
+            with _writing([self._path(kind) for kind in kinds]) as files:
+                contents = self._read(kinds, files, known)
+        except DataError:  # what is known of the pictures holds no more
+            self._index.unlink(missing_ok=True)
+            raise
         if known is None:
             document = {**contents._asdict(), 'digests': [digest.hex() for digest in contents.digests]}
-            with replacing(self.folder / f'{self.fingerprint}.json') as partial:
+            with replacing(self._index) as partial:
                 partial.write_text(json.dumps({**document, 'files': self.files}), encoding='utf-8')
         return contents
 
     def _read(self, kinds: list[str], files: Sequence[BinaryIO], known: Contents | None = None) -> Contents:
         configs = [self.kinds[kind] for kind in kinds]
         return read_pictures(self.data, configs, files, known, self.workers, self.progress)
+
+    @property
+    def _index(self) -> Path:
+        return self.folder / f'{self.fingerprint}.json'
 
     def _path(self, kind: str) -> Path:
         return self.folder / f'{self.fingerprint}-{_hash(kind)}.pixels'
@@ -398,6 +406,8 @@ def _locked(folder: Path, progress: bool) -> Iterator[None]:
             if progress:
                 tqdm.write(f'waiting for process {error.holder}, which makes the pixels in {folder}', file=sys.stderr)
             stack.enter_context(locked(lock, wait=True))
+        for path in folder.glob('.*.partial'):  # of a process that was killed
+            path.unlink(missing_ok=True)
         yield
 
 

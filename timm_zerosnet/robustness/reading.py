@@ -5,15 +5,17 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from typing import Any, BinaryIO, Iterator, Mapping, NamedTuple, Sequence, Union
+from typing import Any, BinaryIO, Callable, Iterator, Mapping, NamedTuple, Sequence, Union
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ..class_folders import DataError
+from .data import map_ahead
 from .labelled import LabelledImages, Losses, image_digest, label_header
 from .pictures import ImageError, Pictures, PictureStream
 from .preprocessing import resizer
@@ -66,7 +68,7 @@ def read_pictures(
         configs: The kinds of preprocessing.
         outputs: The file for the pixels (N, C, H, W), uint8, of each kind.
         known: What was found when the pictures were read before; they are not hashed together again then.
-        workers: Number of processes that decode and resize; 0 does it in this one, as it is for a stream.
+        workers: Number of processes that decode and resize, for a stream of threads that resize; 0 does it here.
         progress: Show a progress bar.
 
     Raises:
@@ -75,7 +77,7 @@ def read_pictures(
     """
     source, count = data.images, len(data.labels)
     if isinstance(source, PictureStream):
-        count, results = source.count or 0, _stream(source, configs)
+        count, results = source.count or 0, _stream(source, configs, workers)
     elif isinstance(source, Pictures):
         results = _in_workers(source, data.labels.tolist(), configs, workers, known is None)
     else:
@@ -104,7 +106,7 @@ def read_pictures(
         height, width = sizes.pop() if len(sizes) == 1 else (0, 0)
         known = Contents(whole.hexdigest(), digests, (height, width) if height else None, losses.notes(), labels)
     elif digests != known.digests:
-        raise DataError('the pictures changed while they were read; the same command reads them anew')
+        raise DataError('the pictures are others than when they were read first; the same command reads them anew')
     check_one_size(configs, known.size)
     return known
 
@@ -118,8 +120,15 @@ def check_one_size(configs: Sequence[Mapping[str, Any]], size: tuple[int, int] |
 class _Chunks(Dataset[list[Union[_Read, str]]]):
     """Pictures as worker processes read them, a few at a time."""
 
-    def __init__(self, pictures: Pictures, chunks: Sequence[range], configs: Sequence[Any], keep: bool) -> None:
-        self.pictures, self.chunks, self.configs, self.keep = pictures, chunks, configs, keep
+    def __init__(
+        self,
+        pictures: Pictures,
+        chunks: Sequence[range],
+        configs: Sequence[Any],
+        keep: bool,
+        make: Callable[[Any], Callable[[Any], Tensor]] = resizer,
+    ) -> None:
+        self.pictures, self.chunks, self.configs, self.keep, self.make = pictures, chunks, configs, keep, make
 
     def __len__(self) -> int:
         return len(self.chunks)
@@ -129,7 +138,7 @@ class _Chunks(Dataset[list[Union[_Read, str]]]):
 
     @functools.cached_property
     def _resizers(self) -> list[Any]:
-        return [resizer(config) for config in self.configs]
+        return [self.make(config) for config in self.configs]
 
     def _read(self, index: int) -> _Read | str:
         try:
@@ -145,10 +154,15 @@ def _resized(image: Image.Image, notes: list[str], resizers: Sequence[Any], keep
     return _Read(array if keep else None, image_digest(array), pixels, notes)
 
 
-def _stream(stream: PictureStream, configs: Sequence[Any]) -> Iterator[tuple[str, int, _Read | str]]:
+def _stream(stream: PictureStream, configs: Sequence[Any], workers: int) -> Iterator[tuple[str, int, _Read | str]]:
+    """Number, label and pixels of each picture; threads resize while this one reads on."""
     resizers = [resizer(config) for config in configs]
-    for i, (image, label) in enumerate(stream):
-        yield str(i), label, _resized(image, [], resizers, keep=True)
+
+    def finish(pair: tuple[Image.Image, int]) -> tuple[int, _Read]:
+        return pair[1], _resized(pair[0], [], resizers, keep=True)
+
+    for i, (label, picture) in enumerate(map_ahead(finish, stream, workers)):
+        yield str(i), label, picture
 
 
 def _in_workers(
@@ -156,18 +170,52 @@ def _in_workers(
 ) -> Iterator[tuple[str, int, _Read | str]]:
     """Name, label and what was read of each picture, in their order."""
     chunks = _chunks([pictures.stamp(i)[0] for i in range(len(pictures))])
-    loader: Any = DataLoader(
-        _Chunks(pictures, chunks, configs, keep),
+    named = zip(pictures.names, labels, strict=True)
+    for chunk in _load(_Chunks(pictures, chunks, configs, keep), workers):
+        for picture in chunk:
+            name, label = next(named)
+            yield name, label, picture
+
+
+def _load(chunks: _Chunks, workers: int) -> Any:
+    """The chunks in their order, read in worker processes where there are at least two for each."""
+    return DataLoader(
+        chunks,
         batch_size=None,
         num_workers=min(workers, len(chunks) // 2, usable_cores()),
         collate_fn=_unchanged,  # arrays go through a pipe: the shared memory that tensors take is small in containers
         generator=torch.Generator(),  # the global one stays as it is
     )
-    named = zip(pictures.names, labels, strict=True)
-    for chunk in loader:
-        for picture in chunk:
-            name, label = next(named)
-            yield name, label, picture
+
+
+def read_batches(
+    pictures: Pictures,
+    configs: Sequence[Mapping[str, Any]],
+    batch_size: int,
+    workers: int = 0,
+    make: Callable[[Any], Callable[[Any], Tensor]] = resizer,
+) -> Iterator[list[Tensor]]:
+    """Read pictures batch by batch, in their order; nothing is kept.
+
+    Args:
+        pictures: The pictures.
+        configs: The kinds of preprocessing.
+        batch_size: Number of pictures at a time.
+        workers: Number of processes that decode and resize; 0 does it in this one.
+        make: What makes a function from a picture to its pixels (C, H, W) for one of the configs.
+
+    Yields:
+        For each kind the pixels (n, C, H, W), uint8, of the next pictures.
+
+    Raises:
+        DataError: if a picture cannot be read.
+    """
+    batches = [range(start, min(start + batch_size, len(pictures))) for start in range(0, len(pictures), batch_size)]
+    for chunk in _load(_Chunks(pictures, batches, configs, False, make), workers):
+        losses = Losses()
+        losses.broken = [picture for picture in chunk if isinstance(picture, str)]
+        losses.refuse_broken(len(pictures))
+        yield [torch.from_numpy(np.stack([picture.pixels[k] for picture in chunk])) for k in range(len(configs))]
 
 
 def _unchanged(chunk: Any) -> Any:
@@ -186,7 +234,7 @@ def _chunks(sizes: Sequence[int]) -> list[range]:
 
 
 def usable_cores() -> int:
-    """Number of cores that this process may use."""
+    """Number of cores that this process may use; torch warns of more workers."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux
