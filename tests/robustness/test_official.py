@@ -4,9 +4,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_runs import rows
 
+from timm_zerosnet import cli
+from timm_zerosnet.robustness import evaluate
 from timm_zerosnet.robustness.data import DataError
-from timm_zerosnet.robustness.official import OfficialSet, official_batches
+from timm_zerosnet.robustness.models import Source
+from timm_zerosnet.robustness.official import OfficialPrepared, OfficialSet
+from timm_zerosnet.robustness.plan import Condition
+from timm_zerosnet.robustness.preprocessing import view
+from timm_zerosnet.robustness.run import run
+from timm_zerosnet.robustness.store import read_run
 
 RNG = np.random.default_rng(0)
 ARRAYS = RNG.integers(0, 256, (30, 12, 12, 3), dtype=np.uint8)
@@ -42,47 +50,104 @@ def imagenet(request, tmp_path):
     return tmp_path
 
 
+def pixels(official, settings, condition):
+    """All pixels of a condition, taken in parts."""
+    found = OfficialPrepared(official, [condition], [settings]).pixels(view(settings))
+    return torch.cat([found.batch(condition, start, start + 2) for start in range(0, len(found), 2)])
+
+
 def test_arrays(cifar):
-    found = OfficialSet(cifar)
+    found = OfficialSet(cifar, limit=5)
     assert found.severities == {'fog': [1, 2, 3, 4, 5], 'snow': [1, 2, 3, 4, 5]}
-    data = found.load('fog', 3, limit=5)
+    data = found.load('fog', 3)
     assert data.subset == 'first 5 of 6' and data.labels.tolist() == [0, 1, 2, 3, 4]
-    parts = list(official_batches(data, [config(12), config(8), config(None)], 2))
-    assert [len(batch[0]) for batch in parts] == [2, 2, 1]
-    whole, middle, own = (torch.cat(kind) for kind in zip(*parts, strict=True))
     expected = torch.from_numpy(ARRAYS[12:17]).permute(0, 3, 1, 2)
-    assert torch.equal(whole, expected) and torch.equal(own, expected)
-    assert torch.equal(middle, expected[:, :, 2:10, 2:10])
+    condition = Condition('fog', 3.0, None)
+    assert torch.equal(pixels(found, config(12), condition), expected)
+    assert torch.equal(pixels(found, config(None), condition), expected)
+    assert torch.equal(pixels(found, config(8), condition), expected[:, :, 2:10, 2:10])
 
 
-@pytest.mark.parametrize('workers', [0, 2])
-def test_pictures(workers, imagenet):
+def test_pictures(imagenet):
     found = OfficialSet(imagenet)
     assert found.severities == {'fog': [1, 2, 5], 'snow': [1]}
-    data = found.load('fog', 2)
+    data, condition = found.load('fog', 2), Condition('fog', 2.0, None)
     assert data.classes == ('n00', 'n01') and data.labels.tolist() == [0, 0, 0, 1, 1, 1]
-    parts = list(official_batches(data, [config(12), config(7), config(12, channels=1)], 1, workers))
-    whole, middle, grey = (torch.cat(kind) for kind in zip(*parts, strict=True))
     expected = torch.from_numpy(np.stack([np.asarray(image) for image in data.images[:]])).permute(0, 3, 1, 2)
-    assert torch.equal(whole, expected) and torch.equal(middle, expected[:, :, 2:9, 2:9])
-    assert np.array_equal(grey[4, 0], np.asarray(data.images[4].convert('L')))
-    assert found.load('snow', 1, limit=2).subset == 'first 2 of 6'
+    assert torch.equal(pixels(found, config(12), condition), expected)
+    assert torch.equal(pixels(found, config(7), condition), expected[:, :, 2:9, 2:9])
+    assert np.array_equal(pixels(found, config(12, 1), condition)[4, 0], np.asarray(data.images[4].convert('L')))
+    assert OfficialSet(imagenet, 2).load('snow', 1).subset == 'first 2 of 6'
+
+
+class Mean(torch.nn.Module):
+    """Six logits that a colour decides."""
+
+    def forward(self, x):
+        return (x.mean((1, 2, 3))[:, None] * torch.arange(6)).cos()
+
+
+def source(name, size=(None, None)):
+    return Source(name, Mean(), mean=(0.5,) * 3, std=(0.25,) * 3, preprocessing={'input_size': size})
 
 
 @pytest.mark.parametrize('workers', [0, 2])
-def test_models_that_are_larger(workers, cifar):
-    batches = official_batches(OfficialSet(cifar).load('fog', 1), [config(12), config(16)], 2, workers)
-    with pytest.raises(DataError, match='at most 12x12 pixels, the size of the official images, .* got one of 16x16'):
-        next(batches)
+def test_run_of_arrays(workers, cifar, tmp_path):
+    out = tmp_path / 'out'
+    outcome = run([source('a'), source('b', (8, 8))], OfficialSet(cifar), out, suite='official', workers=workers)
+    assert (outcome.measured, outcome.failed) == (2 * 10, [])
+    for cell in read_run(out).cells:
+        start = 6 * (int(cell.level) - 1)
+        images = ARRAYS[start : start + 6]
+        images = images[:, 2:10, 2:10] if cell.model == 'b' else images
+        alone = evaluate(Mean(), images, np.arange(6), mean=(0.5,) * 3, std=(0.25,) * 3)
+        assert cell.corruption in ('fog', 'snow') and np.array_equal(cell.result.loss, alone.loss)
+    names = [row['corruption'] for row in rows(out) if row['model'] == 'a']
+    assert names == ['snow'] * 5 + ['fog'] * 5, 'in the order of the standard corruptions'
+    assert run([source('a')], OfficialSet(cifar), out, suite='official').measured == 0
 
 
-@pytest.mark.parametrize('workers', [0, 2])
-def test_broken_picture(workers, imagenet):
+def test_run_of_pictures(imagenet, tmp_path):
+    """Classes by the names of the folders, here through a map."""
+    out, classes = tmp_path / 'run of pictures', {'n00': 2, 'n01': 0}
+    outcome = run([source('a')], OfficialSet(imagenet), out, suite='official', class_map=classes, workers=1)
+    assert (outcome.measured, outcome.failed) == (4, [])
+    document = read_run(out).plan
+    assert document['models'][0]['class_mapping'] == classes and document['data']['images'] == 6
+    assert document['image_ids'][3] == 'n01/val_1.JPEG' and (out / 'report.html').is_file()
+
+
+def test_a_model_that_is_larger_or_a_broken_picture_fails_the_cell(imagenet, tmp_path):
     path = next(imagenet.rglob('fog/5/n01/val_3.JPEG'))
     path.write_bytes(path.read_bytes()[:99])
-    batches = official_batches(OfficialSet(imagenet).load('fog', 5), [config(12)], 1, workers)
-    with pytest.raises(DataError, match=r'1 of 6 images cannot be read:\n.*val_3\.JPEG'):
-        list(batches)
+    models = [source('a', (12, 12)), source('large', (16, 16))]
+    outcome = run(models, OfficialSet(imagenet), tmp_path / 'out', suite='official', class_map={'n00': 2, 'n01': 0})
+    assert len(outcome.failed) == 1 + 4
+    assert 'val_3.JPEG' in next(text for text in outcome.failed if text.startswith('a, fog 5'))
+    large = next(text for text in outcome.failed if text.startswith('large'))
+    assert 'at most 12x12 pixels, the size of the official images, which are not resized, got one of 16x16' in large
+
+
+def test_command(cifar, tmp_path, capsys):
+    for name in ('fog', 'snow'):
+        np.save(cifar / f'{name}.npy', RNG.integers(0, 256, (30, 32, 32, 3), dtype=np.uint8))
+    words = ['robustness', '--model', 'zerosnet20', '--data', str(cifar), '--suite', 'official', '--out', 'out']
+    words[-1] = str(tmp_path / 'out')
+    assert cli.main([*words, '--corruption', 'fog', '--levels', '2', '3', '--limit', '4', '--device', 'cpu']) == 0
+    assert capsys.readouterr().out.startswith('2 cells measured; a subset: the first 4 of 6 images')
+    assert cli.main([*words, '--corruption', 'frog', '--device', 'cpu']) == 2
+    assert 'lacks frog at severity 1; did you mean fog?; it holds fog 1, 2' in capsys.readouterr().err
+    assert cli.main([*words, '--baseline', 'alexnet', '--device', 'cpu']) == 2
+    assert 'expected' in capsys.readouterr().err
+
+
+def test_data_and_suite_belong_together(cifar, tmp_path):
+    for data, suite in ((OfficialSet(cifar), 'cifar-c'), (OfficialSet(cifar).load('fog', 1), 'official')):
+        with pytest.raises(ValueError, match="expected an OfficialSet with suite 'official', and other data with"):
+            run([source('a')], data, tmp_path / 'out', suite=suite)
+    np.save(cifar / 'snow.npy', ARRAYS[:25])
+    with pytest.raises(DataError, match='snow.npy: expected uint8'):
+        run([source('a')], OfficialSet(cifar), tmp_path / 'out', suite='official')
 
 
 def test_conditions_that_are_not_there(imagenet, tmp_path):

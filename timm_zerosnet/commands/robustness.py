@@ -18,11 +18,12 @@ from ..robustness.corrupt import LAYOUTS, corrupt
 from ..robustness.data import TORCHVISION, LabelledImages, load_data
 from ..robustness.merge import merge
 from ..robustness.models import Source, read_class_map
+from ..robustness.official import OfficialSet
 from ..robustness.precision import AMP_DTYPES
 from ..robustness.report.comparison_markdown import comparison_markdown
 from ..robustness.run import Outcome, describe_subset, run
 from ..robustness.sharing import Rank
-from ..robustness.suites import SUITES
+from ..robustness.suites import OFFICIAL, SUITES
 from ..robustness.timm_data import prefix_of
 from .options import ModelKwargs
 
@@ -73,7 +74,7 @@ def _robustness_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--data', required=True, help=DATA_FORMS)
     parser.add_argument('--out', required=True, help='folder of the run; the same command in it goes on after a stop')
-    _plan_options(parser, suite='zerosnet')
+    _plan_options(parser, 'zerosnet', *SUITES, f'{OFFICIAL} (files of CIFAR-10-C or ImageNet-C as they are)')
     parser.add_argument('--seeds', type=int, default=1, metavar='N', help='measure random noise with seeds 0 to N-1')
     parser.add_argument(
         '--baseline', metavar='NAME', help='what mCE is relative to: one of the models, or one with packaged errors'
@@ -146,7 +147,7 @@ def _compare_options(parser: argparse.ArgumentParser) -> None:
 def _corrupt_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('data', help=DATA_FORMS)
     parser.add_argument('--out', required=True, help='folder for the images')
-    _plan_options(parser, suite='cifar-c')
+    _plan_options(parser, 'cifar-c', *SUITES)
     parser.add_argument('--seed', type=int, default=0, help='of random noise')
     parser.add_argument('--layout', default='folder', help=f'{", ".join(LAYOUTS)} (as CIFAR-10-C is distributed)')
     parser.add_argument('--size', type=int, metavar='N', help="resize to N x N pixels; default: the images' own")
@@ -155,8 +156,8 @@ def _corrupt_options(parser: argparse.ArgumentParser) -> None:
     _data_options(parser)
 
 
-def _plan_options(parser: argparse.ArgumentParser, suite: str) -> None:
-    parser.add_argument('--suite', default=suite, help=', '.join(SUITES))
+def _plan_options(parser: argparse.ArgumentParser, suite: str, *suites: str) -> None:
+    parser.add_argument('--suite', default=suite, help=', '.join(suites))
     parser.add_argument('--corruption', nargs='+', metavar='NAME', help='corruptions of the suite; default: all')
     parser.add_argument('--frost-pictures', metavar='DIR', help='pictures of frost for the corruption frost')
     parser.add_argument('--levels', nargs='+', type=float, metavar='LEVEL', help="default: each corruption's own")
@@ -218,7 +219,9 @@ def _robustness(args: argparse.Namespace) -> int:
     try:
         outcome = run(
             _sources(args),
-            functools.partial(_load, args, args.data, 2 if args.workers is None else args.workers),
+            OfficialSet(args.data, args.limit)
+            if args.suite == OFFICIAL
+            else functools.partial(_load, args, args.data, 2 if args.workers is None else args.workers),
             args.out,
             suite=args.suite,
             corruptions=args.corruption,

@@ -27,13 +27,14 @@ from ..memory import free_memory
 from .data import map_ahead
 from .evaluation import Measurement, ready
 from .models import ModelError, ModelInfo, Source, describe_model
+from .official import OfficialPixels
 from .origins import Origin, current_versions, device_name
 from .plan import CLEAN, Condition, PlannedCell, sha256_of
 from .precision import DEFAULT, Precision
 from .preprocessing import as_floats, view
 from .sharing import Board
 from .store import Stored
-from .suites import perturb
+from .suites import OFFICIAL, perturb
 
 SMALL = 64 * 64  # pixels of an image up to which threads are faster than processes, whose batches travel
 PAUSE = 0.5  # seconds between two looks at what other ranks have finished
@@ -382,6 +383,8 @@ class _Perturbed:
     @property
     def is_small(self) -> bool:
         """Whether threads are faster than processes, to which and from which batches would travel."""
+        if isinstance(self._pixels, OfficialPixels):
+            return self._pixels.side**2 <= SMALL
         height, width = self._pixels[:1].shape[2:]
         return height * width <= SMALL
 
@@ -390,8 +393,11 @@ class _Perturbed:
         (corruption, level, seed), start = task
         suite, pictures = self._settings.suite, self._settings.frost_pictures
         try:
-            batch = as_floats(self._pixels[start : start + self._settings.batch_size])
-            if corruption != CLEAN:
+            if isinstance(self._pixels, OfficialPixels):
+                batch = as_floats(self._pixels.batch(task[0], start, start + self._settings.batch_size))
+            else:
+                batch = as_floats(self._pixels[start : start + self._settings.batch_size])
+            if corruption != CLEAN and suite != OFFICIAL:
                 indices = range(start, start + len(batch))
                 batch = perturb(batch, corruption, level, seed or 0, indices, suite, pictures)
         except Exception as error:

@@ -17,7 +17,7 @@ from .report.files import export
 from .run import Outcome
 from .sharing import unfolded
 from .store import TYPES, Store, Stored, locked_folder, mixture_notes, read_rows
-from .suites import SUITES
+from .suites import EXTRA, STANDARD, SUITES
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ def _united(paths: Sequence[Path], plans: Sequence[RunPlan]) -> RunPlan:
                     'expected a name for each model'
                 )
     planned = {(cell.model, cell.condition): cell for plan in reversed(plans) for cell in plan.cells}
-    suite, rows = plans[0].suite, [CLEAN, *SUITES[plans[0].suite]]
+    suite, rows = plans[0].suite, [CLEAN, *SUITES.get(plans[0].suite, (*STANDARD, *EXTRA))]
+    rows += [name for plan in plans for name in plan.levels if name not in rows]
 
     def place(condition: Condition) -> tuple:
         return rows.index(condition.corruption), condition.level, -1 if condition.seed is None else condition.seed

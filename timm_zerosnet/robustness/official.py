@@ -6,21 +6,24 @@ authors, so that a model of that size takes them as they are: other sizes get a 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from .._errors import nearest, shorten
 from ..class_folders import DataError, find_pictures
+from .arguments import selection
 from .data import load_official
 from .labelled import LabelledImages
-from .pictures import PictureFiles, Pictures
-from .preprocessing import resizer
-from .reading import read_batches
+from .pictures import PictureFiles
+from .plan import Condition
+from .preprocessing import resizer, view
+from .suites import EXTRA, STANDARD
 
 SEVERITIES = range(1, 6)
 
@@ -32,13 +35,14 @@ class OfficialSet:
         folder: CIFAR-10-C or CIFAR-100-C, ``CORRUPTION.npy`` beside ``labels.npy``; or ImageNet-C,
             ``CORRUPTION/SEVERITY/CLASS/PICTURE``, possibly in folders of groups (``noise``, ``blur``) as its archives
             have them.
+        limit: Number of images of each condition to take, the first ones; default: all.
 
     Raises:
         DataError: if there are neither.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, limit: int | None = None) -> None:
+        self.folder, self.limit = Path(folder), limit
         self._names: Sequence[str] | None = None
         arrays = sorted(file.stem for file in self.folder.glob('*.npy') if file.stem != 'labels')
         self._folders = {} if arrays else _corruption_folders(self.folder)
@@ -51,23 +55,31 @@ class OfficialSet:
             name: [s for s in SEVERITIES if (path / str(s)).is_dir()] for name, path in self._folders.items()
         }
 
-    def load(self, corruption: str, severity: int, limit: int | None = None) -> LabelledImages:
-        """The images of one condition; pictures are decoded by ``batches``.
-
-        Args:
-            corruption: A key of ``severities``.
-            severity: One of its severities.
-            limit: Number of images to take, the first ones; default: all.
+    def check(self, corruption: str, severity: float) -> None:
+        """Refuse what is not there.
 
         Raises:
-            DataError: if it is not there (those that are there are named), or has other pictures than the condition
-                that was loaded first.
+            DataError: naming what is.
         """
         if severity not in self.severities.get(corruption, ()):
             near = nearest(corruption.lower(), self.severities, 2, 0.4)
             hint = f'; did you mean {" or ".join(near)}?' if near and corruption not in self.severities else ''
             there = ', '.join(f'{name} {shorten(levels)}' for name, levels in self.severities.items())
-            raise DataError(f'{self.folder} lacks {corruption} at severity {severity}{hint}; it holds {there}')
+            raise DataError(f'{self.folder} lacks {corruption} at severity {severity:g}{hint}; it holds {there}')
+
+    def load(self, corruption: str, severity: int) -> LabelledImages:
+        """The images of one condition; pictures are decoded when they are asked for.
+
+        Args:
+            corruption: A key of ``severities``.
+            severity: One of its severities.
+
+        Raises:
+            DataError: if it is not there (those that are there are named), or has other pictures than the condition
+                that was loaded first.
+        """
+        self.check(corruption, severity)
+        limit = self.limit
         if not self._folders:
             found = load_official(self.folder, corruption, severity)
             return LabelledImages(np.asarray(found.images)[:limit], found.labels[:limit], None, len(found.labels))
@@ -119,30 +131,96 @@ def centre_cropper(config: Mapping[str, Any]) -> Callable[[Any], Tensor]:
     return cropped
 
 
-def official_batches(
-    data: LabelledImages, configs: Sequence[Mapping[str, Any]], batch_size: int, workers: int = 0
-) -> Iterator[list[Tensor]]:
-    """The pixels of one condition, batch by batch.
+class OfficialPixels:
+    """The pixels that models of one kind of preprocessing are shown, read when they are asked for.
 
     Args:
-        data: What ``OfficialSet.load`` gives.
-        configs: The preprocessing of the models.
-        batch_size: Number of images at a time.
-        workers: Number of processes that decode pictures; 0 does it in this one.
+        official: The folder.
+        config: The preprocessing.
+        count: Number of images of a condition.
+    """
 
-    Yields:
-        For each config the pixels (n, C, H, W), uint8, of the next images.
+    def __init__(self, official: OfficialSet, config: Mapping[str, Any], count: int) -> None:
+        self._official, self._config, self._count = official, dict(config), count
+        self._loaded: tuple[tuple[str, float], LabelledImages] | None = None
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def side(self) -> int:
+        """The longer side of the model's images in px; 0 if it takes them as they are."""
+        return max(side or 0 for side in self._config['input_size'][1:])
+
+    def batch(self, condition: Condition, start: int, stop: int) -> Tensor:
+        """Pixels (n, C, H, W), uint8, of the images from ``start`` to before ``stop``.
+
+        Raises:
+            DataError: for a model that is larger than the images, a picture that cannot be read.
+        """
+        place = condition.corruption, condition.level
+        if self._loaded is None or self._loaded[0] != place:
+            self._loaded = place, self._official.load(condition.corruption, int(condition.level))
+        images, cropped = self._loaded[1].images, centre_cropper(self._config)
+        return torch.stack([cropped(images[i]) for i in range(start, min(stop, self._count))])
+
+
+class OfficialPrepared:
+    """What a run needs of a folder of official images; the counterpart of ``pixels.Prepared``.
+
+    The images themselves are hashed as they are measured, with each cell: reading all of them first would take as long
+    as measuring a model.
+
+    Args:
+        official: The folder.
+        conditions: What is measured.
+        configs: The preprocessing of the models.
 
     Raises:
-        DataError: for a model that is larger than the images, a picture that cannot be read.
+        DataError: for a condition that is not there, or conditions whose labels differ.
     """
-    first: Image.Image | np.ndarray = data.images[0]
-    for config in configs:  # also before workers begin, which would add their traceback
-        centre_cropper(config)(first)
-    if isinstance(data.images, Pictures):
-        yield from read_batches(data.images, configs, batch_size, workers, centre_cropper)
-        return
-    croppers = [centre_cropper(config) for config in configs]
-    for start in range(0, len(data.labels), batch_size):
-        images = data.images[start : start + batch_size]
-        yield [torch.stack([cropped(image) for image in images]) for cropped in croppers]
+
+    def __init__(
+        self, official: OfficialSet, conditions: Sequence[Condition], configs: Sequence[Mapping[str, Any]]
+    ) -> None:
+        self._official, self._configs = official, {view(dict(config)): config for config in configs}
+        self.data = official.load(conditions[0].corruption, int(conditions[0].level))
+        for condition in conditions[1:]:
+            other = official.load(condition.corruption, int(condition.level))
+            if other.label_names() != self.data.label_names():
+                raise DataError(f'{official.folder}: expected the labels of {conditions[0]} at {condition}, too')
+        images = self.data.images
+        self.image_ids = (
+            list(images.names) if isinstance(images, PictureFiles) else [str(i) for i in range(len(self.data.labels))]
+        )
+        text = json.dumps(['official', self.image_ids, self.data.label_names()])
+        self.sha256 = self.images_sha256 = hashlib.sha256(text.encode()).hexdigest()
+
+    def pixels(self, kind: str) -> OfficialPixels:
+        """What gives the pixels for a ``preprocessing.view``."""
+        return OfficialPixels(self._official, self._configs[kind], len(self.data.labels))
+
+
+def official_conditions(
+    official: OfficialSet, corruptions: Sequence[str] | None = None, levels: Sequence[float] | None = None
+) -> list[Condition]:
+    """The conditions that a folder holds: the standard corruptions in their order, the extra ones, others.
+
+    Args:
+        official: The folder.
+        corruptions: Some of them; default: all.
+        levels: Severities; default: all.
+
+    Raises:
+        DataError: for a corruption or severity that is not there.
+    """
+    known = [*STANDARD, *EXTRA]
+    names = sorted(official.severities, key=lambda name: (known.index(name) if name in known else len(known), name))
+    chosen = names if corruptions is None else selection('corruptions', corruptions, 'at least one name')
+    found = []
+    for name in sorted(set(chosen), key=lambda name: names.index(name) if name in names else -1):
+        wanted = official.severities.get(name, [1]) if levels is None else sorted(set(levels))
+        for severity in wanted:
+            official.check(name, severity)
+            found.append(Condition(name, float(severity), None))
+    return found

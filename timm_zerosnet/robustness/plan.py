@@ -14,7 +14,7 @@ from .corruptions import MAX_UINT64
 from .data import LabelledImages
 from .evaluation import Evaluation
 from .models import ModelInfo
-from .suites import SUITES, find_perturbation, suite_rows, unknown_name
+from .suites import OFFICIAL, SUITES, find_perturbation, suite_rows, unknown_name
 
 CLEAN = 'clean'
 FORMAT = 1
@@ -256,6 +256,8 @@ def _pixels(suite: str, condition: Condition, frost_pictures: str | Path | None)
     """What makes the pixels: clean ones are the same in all suites, an edited row is another."""
     if condition.corruption == CLEAN:
         return {'corruption': CLEAN}
+    if suite == OFFICIAL:
+        return {'suite': suite, **condition._asdict()}
     row = find_perturbation(suite, condition.corruption)
     return {'suite': suite, **condition._asdict(), **row.identity(condition.level, frost_pictures)}
 

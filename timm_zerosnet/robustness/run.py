@@ -27,6 +27,7 @@ from .evaluation import batch_statistics, batch_statistics_text, default_batch_s
 from .machine import usable_cores
 from .measuring import Entry, Progress, Settings, measure_cells
 from .models import ModelError, ModelInfo, Source, class_indices, describe_model, mapped_by, mapping_note
+from .official import OfficialPrepared, OfficialSet, official_conditions
 from .origins import current_versions
 from .pixels import Prepared, bytes_needed, cache_folder, prepare
 from .plan import CLEAN, Condition, PlannedCell, RunPlan, cell_key, differences, plan_conditions
@@ -36,7 +37,7 @@ from .report.files import export
 from .report.samples import sample_pictures
 from .sharing import Board, Rank
 from .store import Store, StoreError, locked_folder
-from .suites import check_shape, find_perturbation
+from .suites import OFFICIAL, check_shape, find_perturbation
 from .weather import load_frost
 
 MOST_CELLS = 1_000_000  # the document of more outgrows the store
@@ -102,7 +103,7 @@ class _Model:
 
 def run(
     models: Sequence[str | Source],
-    data: LabelledImages | Callable[[], LabelledImages],
+    data: LabelledImages | OfficialSet | Callable[[], LabelledImages],
     out: str | Path,
     *,
     suite: str = 'zerosnet',
@@ -133,10 +134,11 @@ def run(
 
     Args:
         models: Names for ``timm.create_model``, or sources.
-        data: The test set, or what reads it: called when the folder is locked and the names are checked.
+        data: The test set, or what reads it: called when the folder is locked and the names are checked. With suite
+            ``'official'``, the folder of the official perturbed images.
         out: Folder of the run. Cells of other runs in it are kept, and used where they are the same; models of an
             earlier run of the same data, suite, conditions and precision stay in the results.
-        suite: A name of ``SUITES``.
+        suite: A name of ``SUITES``, or ``'official'``.
         corruptions: Some of its rows; default: all.
         levels: Levels of each of them; default: the row's own.
         seeds: Noise seeds of the rows that are random.
@@ -177,14 +179,24 @@ def run(
     rank = Rank.current()
     progress = progress and rank.number == 0
     sources = _sources(selection('models', models, 'at least one name or source'))
-    count = len(sources) * count_conditions(suite, corruptions, levels, seeds, frost_pictures)
-    if count > MOST_CELLS:
+    official = data if isinstance(data, OfficialSet) else None
+    if (official is None) != (suite != OFFICIAL):
         raise ValueError(
-            f'expected at most {MOST_CELLS:,} cells in a run, got {count:,}: name fewer seeds, levels or models'
+            f'expected an OfficialSet with suite {OFFICIAL!r}, and other data with other suites, got '
+            f'{type(data).__name__} with suite {suite!r}'
         )
-    conditions = plan_conditions(suite, corruptions, levels, seeds, frost_pictures=frost_pictures)
-    if any(name != CLEAN and find_perturbation(suite, name).pictures for name, _, _ in conditions):
-        load_frost(frost_pictures)
+    if official is not None:
+        conditions = official_conditions(official, corruptions, levels)
+        count = len(sources) * len(conditions)
+    else:
+        count = len(sources) * count_conditions(suite, corruptions, levels, seeds, frost_pictures)
+        if count > MOST_CELLS:
+            raise ValueError(
+                f'expected at most {MOST_CELLS:,} cells in a run, got {count:,}: name fewer seeds, levels or models'
+            )
+        conditions = plan_conditions(suite, corruptions, levels, seeds, frost_pictures=frost_pictures)
+        if any(name != CLEAN and find_perturbation(suite, name).pictures for name, _, _ in conditions):
+            load_frost(frost_pictures)
     device = _device(device, rank)
     settings = Settings(
         suite=suite,
@@ -208,13 +220,21 @@ def run(
             stack.enter_context(locked_folder(out))
             store = stack.enter_context(closing(Store(out, write=True)))
         _say(settings, f'{count:,} cells are to be measured, each on all images')
-        images = data() if callable(data) else data
+        if isinstance(data, OfficialSet):
+            images = data.load(conditions[0].corruption, int(conditions[0].level))
+        else:
+            images = data() if callable(data) else data
         with tqdm(sources, desc='checking models', unit='model', disable=not progress, leave=False) as bar:
             described = [_describe(source, images, class_map, conditions, settings) for source in bar]
         if dry_run:
-            preview = _preview(described, images, conditions, cache)
+            preview = _preview(described, images, conditions, cache, official is not None)
             return Outcome(0, 0, [], [], images.subset, images.split, preview)
-        prepared = prepare(images, [one.model.preprocessing for one in described], cache, settings.workers, progress)
+        configs = [one.model.preprocessing for one in described]
+        prepared: Prepared | OfficialPrepared
+        if official is not None:
+            prepared = OfficialPrepared(official, conditions, configs)
+        else:
+            prepared = prepare(images, configs, cache, settings.workers, progress)
         for note in prepared.data.notes[len(images.notes) :]:
             _say(settings, f'timm-zerosnet: {note}')
         images = prepared.data
@@ -242,9 +262,10 @@ def run(
         files: list[Path] = []
         failed: list[str] = []
         if store is not None:
-            preprocessing = entries[0].model.preprocessing
-            first = prepared.first_pixels(preprocessing)
-            pictures = sample_pictures(first, preprocessing, suite, conditions, frost_pictures)
+            pictures = None
+            if isinstance(prepared, Prepared):
+                first = prepared.first_pixels(configs[0])
+                pictures = sample_pictures(first, configs[0], suite, conditions, frost_pictures)
             files, failed = export(out, store, pictures)
     return Outcome(len(keys - finished), len(finished), failed, files, images.subset, images.split)
 
@@ -259,13 +280,14 @@ def _preview(
     images: LabelledImages,
     conditions: Sequence[Condition],
     cache: str | Path | None,
+    official: bool,
 ) -> str:
     """What a run would do, in words."""
     groups: dict[str, list[ModelInfo]] = {}
     for one in described:
         groups.setdefault(view(one.model.preprocessing), []).append(one.model)
-    perturbed = sum(condition.corruption != CLEAN for condition in conditions)
-    needed = bytes_needed(images, [one.model.preprocessing for one in described], cache)
+    perturbed = 0 if official else sum(condition.corruption != CLEAN for condition in conditions)
+    needed = 0 if official else bytes_needed(images, [one.model.preprocessing for one in described], cache)
     lines = [
         f'{len(described):,} models x {len(conditions):,} conditions = {len(described) * len(conditions):,} cells, '
         f'each on {len(images.labels):,} images',
@@ -293,7 +315,8 @@ def _describe(
         if mixed := batch_statistics(net):
             warnings.warn(f'{model.name}: {batch_statistics_text(mixed, settings.batch_size)}', stacklevel=4)
             how = f'{how}, batches of {settings.batch_size}'
-    _check_sizes(model, settings.suite, conditions)
+    if settings.suite != OFFICIAL:
+        _check_sizes(model, settings.suite, conditions)
     if len(images.labels):  # those of a stream are known when it was read
         class_indices(model, images, class_map)
     return _Model(source, model, how)
@@ -318,7 +341,7 @@ def _mapped(
 def _entry(
     described: _Model,
     images: LabelledImages,
-    prepared: Prepared,
+    prepared: Prepared | OfficialPrepared,
     conditions: Sequence[Condition],
     settings: Settings,
 ) -> Entry:
@@ -336,7 +359,7 @@ def _plan(
     described: Sequence[_Model],
     entries: Sequence[Entry],
     images: LabelledImages,
-    prepared: Prepared,
+    prepared: Prepared | OfficialPrepared,
     settings: Settings,
     data_name: str,
     baseline: str | None,

@@ -47,6 +47,7 @@ STANDARD_GROUPS = {
 STANDARD = tuple(name for group in STANDARD_GROUPS.values() for name in group)
 EXTRA = ('speckle_noise', 'gaussian_blur', 'spatter', 'saturate')
 FROST, FROST_LIKE = 'frost', 'frost_like'
+OFFICIAL = 'official'  # what runs call the official files, which are perturbed already
 VALUES_AT_ONCE = 2**18  # values worked on at once: a batch of any size fits the memory, and the part the cache
 
 
