@@ -1,6 +1,7 @@
 """Measure the noise robustness of ``NETWORKS`` on full test sets with three noise seeds.
 
     python benchmarks/robustness.py --data-dir DIR [--download]
+    python benchmarks/robustness.py --data-dir DIR --baseline   only the packaged baselines' tables
 
 Each run has a folder of its own in ``--runs``; an interrupted one continues where it stopped. The results are
 
@@ -146,6 +147,30 @@ def measure(part: Part, args: argparse.Namespace) -> tuple[list[dict[str, Any]],
     return rows, pairs, trainings
 
 
+def measure_baseline(part: Part, args: argparse.Namespace) -> None:
+    """Measure the baseline alone, in the run folder of the part, and write its packaged table."""
+    own = args.data_dir / f'{part.data}.npz'
+    images = load_data(str(own) if own.is_file() else f'torch/{part.data}', args.data_dir, args.download)
+    folder = args.runs / f'{part.data}-{part.suite}'
+    outcome = run(
+        [BASELINE],
+        images,
+        folder,
+        suite=part.suite,
+        corruptions=part.corruptions,
+        seeds=SEEDS,
+        batch_size=args.batch_size,
+        workers=args.workers,
+        data_name=f'the {tables.DATA_NAMES[part.data]} test set',
+        progress=True,
+    )
+    if outcome.failed:
+        raise SystemExit('\n'.join(outcome.failed))
+    with closing(Store(folder)) as store:
+        cells = read_cells(store, store.plan(), BASELINE)
+    print(write_baseline(cells, BASELINE, part.suite, images.images_sha256()))
+
+
 def model_row(found: ModelSummary) -> dict[str, Any]:
     """The columns of a model in robustness.csv."""
     figures = {'clean': found.clean, 'mean_error': found.mean_error, 'area': found.area}
@@ -201,7 +226,13 @@ def main() -> None:
     parser.add_argument('--runs', type=Path, default=Path('robustness-runs'), help='where the run folders are')
     parser.add_argument('--batch-size', type=int)
     parser.add_argument('--workers', type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument('--baseline', action='store_true', help='measure only the packaged baseline, on whole suites')
     args = parser.parse_args()
+    if args.baseline:
+        for part in PARTS:
+            if part.data == 'cifar10' and not part.noise_only and (args.part is None or part.name in args.part):
+                measure_baseline(part, args)
+        return
     trainings = clean_trainings('cifar10') + clean_trainings('cifar100')
     rows: list[dict[str, Any]] = []
     pairs: list[dict[str, Any]] = []

@@ -206,7 +206,7 @@ def test_severity_moves_pictures_further(suite, name):
     moved = [float((run(suite, name, images, level) - images).square().mean()) for level in range(6)]
     assert moved[0] == 0
     if name in UNEVEN:
-        assert len(set(moved)) == 6
+        assert len(set(moved)) >= 5  # severities 3 and 4 of motion_blur differ in weights that 8 bits cannot show
         return
     parts = [moved]
     if name == 'saturate':  # weaker colours, then stronger ones
