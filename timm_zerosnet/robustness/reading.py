@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import threading
+import time
 from typing import Any, BinaryIO, Callable, Iterator, Mapping, NamedTuple, Sequence, Union
 
 import numpy as np
@@ -185,7 +187,19 @@ def _load(chunks: _Chunks, workers: int) -> Any:
         num_workers=min(workers, len(chunks) // 2, usable_cores()),
         collate_fn=_unchanged,  # arrays go through a pipe: the shared memory that tensors take is small in containers
         generator=torch.Generator(),  # the global one stays as it is
+        worker_init_fn=functools.partial(_end_with_parent, os.getpid()),
     )
+
+
+def _end_with_parent(parent: int, worker: int) -> None:
+    """End a worker when its parent was killed: torch's own watch waits until what it handed over has been read."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def read_batches(
