@@ -1,4 +1,4 @@
-"""Worker processes that read pictures end with the process that started them, however that ends."""
+"""Worker processes end with the process that started them, however that ends."""
 
 import os
 import signal
@@ -9,20 +9,18 @@ import time
 import pytest
 from places import ROOT
 
+from timm_zerosnet.robustness.machine import in_processes, usable_cores
+
 SCRIPT = """
 import multiprocessing, time
-from PIL import Image
-from timm_zerosnet.robustness.pictures import Pictures
-from timm_zerosnet.robustness.reading import read_batches
+import numpy as np
+from timm_zerosnet.robustness.machine import in_processes
 
-class Large(Pictures):
-    def decode(self, index):
-        return Image.new('RGB', (1000, 1000)), []
-    def stamp(self, index):
-        return 0, 0
+class Large:
+    def __getitem__(self, index):
+        return np.zeros(3_000_000, dtype=np.uint8)
 
-own = dict(input_size=(3, None, None))
-batches = read_batches(Large([str(i) for i in range(40)], ['large']), [own], 1, workers=2)
+batches = iter(in_processes(Large(), range(40), workers=2))
 next(batches)
 print(*(child.pid for child in multiprocessing.active_children()), flush=True)
 time.sleep(600)
@@ -40,7 +38,7 @@ def runs(pid):
 
 @pytest.mark.skipif(not os.path.isdir('/proc/self'), reason='the state of processes is read from /proc')
 def test_workers_end_with_a_parent_that_is_killed():
-    """Their pictures waited in a pipe that nobody read any more, and so did they, for ever."""
+    """What they had made waited in a pipe that nobody read any more, and so did they, for ever."""
     with subprocess.Popen([sys.executable, '-c', SCRIPT], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         workers = list(map(int, process.stdout.readline().split()))
         time.sleep(1)  # until their pipes are full
@@ -55,3 +53,21 @@ def test_workers_end_with_a_parent_that_is_killed():
     finally:
         for pid in filter(runs, workers):
             os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    'content, expected', [('max 100000', None), ('150000 100000', 2), ('20000 100000', 1), ('', None), ('x y', None)]
+)
+def test_cores_within_the_quota_of_a_container(content, expected, tmp_path):
+    cores = len(os.sched_getaffinity(0))
+    (tmp_path / 'cpu.max').write_text(f'{content}\n')
+    assert usable_cores(tmp_path) == min(cores, expected or cores)
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_items_come_in_their_order_and_indices_are_taken_as_needed(workers):
+    taken = []
+    found = in_processes('abcdefgh', (taken.append(i) or i for i in range(8)), workers)
+    iterator = iter(found)
+    assert next(iterator) == 'a' and len(taken) < 8
+    assert [*iterator] == list('bcdefgh')

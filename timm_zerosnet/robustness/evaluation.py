@@ -184,7 +184,7 @@ class Measurement:
             ValueError: for a label beyond the classes, or something else than (n, classes) finite logits.
         """
         with torch.inference_mode(), self._precision.autocast(self._device):
-            normalised = (pixels.to(self._device, non_blocking=True) - self._mean) / self._std
+            normalised = (pixels.to(self._device) - self._mean) / self._std
             logits = self._net(normalised.to(**self._form))
         targets = self._targets[self._count : self._count + len(pixels)]
         for name, values in _judge(logits, targets).items():

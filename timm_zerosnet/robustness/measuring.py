@@ -19,13 +19,13 @@ from typing import Any, Callable, Iterable, Iterator, NamedTuple, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from .._errors import one_line
 from ..memory import free_memory
 from .data import map_ahead
 from .evaluation import Measurement, ready
+from .machine import in_processes
 from .models import ModelError, ModelInfo, Source, describe_model
 from .official import OfficialPixels
 from .origins import Origin, current_versions, device_name
@@ -344,7 +344,7 @@ def _measure_part(
             if batch is None:
                 answers.fail(told)
             else:
-                answers.add(batch, told, time.perf_counter() - began)
+                answers.add(torch.from_numpy(batch), told, time.perf_counter() - began)
                 progress.bar.update(before * len(batch))
             board.touch()
             if start + settings.batch_size >= len(pixels) or not answers.open:
@@ -388,8 +388,11 @@ class _Perturbed:
         height, width = self._pixels[:1].shape[2:]
         return height * width <= SMALL
 
-    def __getitem__(self, task: tuple[Condition, int]) -> tuple[tuple[Condition, int], Tensor | None, Any]:
-        """The task, float pixels in [0, 1], and the digests of its images; None and the reason if it cannot be had."""
+    def __getitem__(self, task: tuple[Condition, int]) -> tuple[tuple[Condition, int], Any, Any]:
+        """The task, its pixels in [0, 1] as an array of floats, and the digests of its images.
+
+        Where the pixels cannot be had, they are None, and a reason takes the place of the digests.
+        """
         (corruption, level, seed), start = task
         suite, pictures = self._settings.suite, self._settings.frost_pictures
         try:
@@ -402,7 +405,8 @@ class _Perturbed:
                 batch = perturb(batch, corruption, level, seed or 0, indices, suite, pictures)
         except Exception as error:
             return task, None, _reason(error)
-        return task, batch, b''.join(hashlib.sha256(image.tobytes()).digest() for image in batch.numpy())
+        images = batch.numpy()
+        return task, images, b''.join(hashlib.sha256(image.tobytes()).digest() for image in images)
 
 
 def _ahead(dataset: _Perturbed, tasks: Iterator[tuple[Condition, int]], settings: Settings) -> Iterator[Any]:
@@ -410,19 +414,7 @@ def _ahead(dataset: _Perturbed, tasks: Iterator[tuple[Condition, int]], settings
     if not settings.workers or dataset.is_small:
         yield from map_ahead(dataset.__getitem__, tasks, settings.workers)
     else:
-        yield from DataLoader(
-            dataset,  # type: ignore[arg-type]
-            batch_size=None,
-            sampler=tasks,  # type: ignore[arg-type]
-            num_workers=settings.workers,
-            collate_fn=_same,
-            pin_memory=torch.device(settings.device).type == 'cuda',
-            generator=torch.Generator(),  # it draws a seed for its workers, otherwise from the user's
-        )
-
-
-def _same(item: Any) -> Any:
-    return item
+        yield from in_processes(dataset, tasks, settings.workers)
 
 
 def _reason(error: Exception) -> str:

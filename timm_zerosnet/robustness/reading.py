@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
-import threading
-import time
-from typing import Any, BinaryIO, Callable, Iterator, Mapping, NamedTuple, Sequence, Union
+from typing import Any, BinaryIO, Iterator, Mapping, NamedTuple, Sequence
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ..class_folders import DataError
 from .data import map_ahead
 from .labelled import LabelledImages, Losses, image_digest, label_header
+from .machine import in_processes, usable_cores
 from .pictures import ImageError, Pictures, PictureStream
 from .preprocessing import resizer
 
@@ -119,28 +114,18 @@ def check_one_size(configs: Sequence[Mapping[str, Any]], size: tuple[int, int] |
         raise ValueError("expected images of one size for a model without timm's config, got several sizes")
 
 
-class _Chunks(Dataset[list[Union[_Read, str]]]):
+class _Chunks:
     """Pictures as worker processes read them, a few at a time."""
 
-    def __init__(
-        self,
-        pictures: Pictures,
-        chunks: Sequence[range],
-        configs: Sequence[Any],
-        keep: bool,
-        make: Callable[[Any], Callable[[Any], Tensor]] = resizer,
-    ) -> None:
-        self.pictures, self.chunks, self.configs, self.keep, self.make = pictures, chunks, configs, keep, make
-
-    def __len__(self) -> int:
-        return len(self.chunks)
+    def __init__(self, pictures: Pictures, chunks: Sequence[range], configs: Sequence[Any], keep: bool) -> None:
+        self.pictures, self.chunks, self.configs, self.keep = pictures, chunks, configs, keep
 
     def __getitem__(self, index: int) -> list[_Read | str]:
         return [self._read(i) for i in self.chunks[index]]
 
     @functools.cached_property
     def _resizers(self) -> list[Any]:
-        return [self.make(config) for config in self.configs]
+        return [resizer(config) for config in self.configs]
 
     def _read(self, index: int) -> _Read | str:
         try:
@@ -173,67 +158,11 @@ def _in_workers(
     """Name, label and what was read of each picture, in their order."""
     chunks = _chunks([pictures.stamp(i)[0] for i in range(len(pictures))])
     named = zip(pictures.names, labels, strict=True)
-    for chunk in _load(_Chunks(pictures, chunks, configs, keep), workers):
+    workers = min(workers, len(chunks) // 2, usable_cores())  # at least two chunks for each; torch warns of more
+    for chunk in in_processes(_Chunks(pictures, chunks, configs, keep), range(len(chunks)), workers):
         for picture in chunk:
             name, label = next(named)
             yield name, label, picture
-
-
-def _load(chunks: _Chunks, workers: int) -> Any:
-    """The chunks in their order, read in worker processes where there are at least two for each."""
-    return DataLoader(
-        chunks,
-        batch_size=None,
-        num_workers=min(workers, len(chunks) // 2, usable_cores()),
-        collate_fn=_unchanged,  # arrays go through a pipe: the shared memory that tensors take is small in containers
-        generator=torch.Generator(),  # the global one stays as it is
-        worker_init_fn=functools.partial(_end_with_parent, os.getpid()),
-    )
-
-
-def _end_with_parent(parent: int, worker: int) -> None:
-    """End a worker when its parent was killed: torch's own watch waits until what it handed over has been read."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def read_batches(
-    pictures: Pictures,
-    configs: Sequence[Mapping[str, Any]],
-    batch_size: int,
-    workers: int = 0,
-    make: Callable[[Any], Callable[[Any], Tensor]] = resizer,
-) -> Iterator[list[Tensor]]:
-    """Read pictures batch by batch, in their order; nothing is kept.
-
-    Args:
-        pictures: The pictures.
-        configs: The kinds of preprocessing.
-        batch_size: Number of pictures at a time.
-        workers: Number of processes that decode and resize; 0 does it in this one.
-        make: What makes a function from a picture to its pixels (C, H, W) for one of the configs.
-
-    Yields:
-        For each kind the pixels (n, C, H, W), uint8, of the next pictures.
-
-    Raises:
-        DataError: if a picture cannot be read.
-    """
-    batches = [range(start, min(start + batch_size, len(pictures))) for start in range(0, len(pictures), batch_size)]
-    for chunk in _load(_Chunks(pictures, batches, configs, False, make), workers):
-        losses = Losses()
-        losses.broken = [picture for picture in chunk if isinstance(picture, str)]
-        losses.refuse_broken(len(pictures))
-        yield [torch.from_numpy(np.stack([picture.pixels[k] for picture in chunk])) for k in range(len(configs))]
-
-
-def _unchanged(chunk: Any) -> Any:
-    return chunk
 
 
 def _chunks(sizes: Sequence[int]) -> list[range]:
@@ -245,11 +174,3 @@ def _chunks(sizes: Sequence[int]) -> list[range]:
             start, total = i, 0
         total += GROWTH * size
     return [*chunks, range(start, len(sizes))]
-
-
-def usable_cores() -> int:
-    """Number of cores that this process may use; torch warns of more workers."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not Linux
-        return os.cpu_count() or 1
