@@ -12,6 +12,7 @@ from typing import Any, Callable
 import pytest
 from conftest import Environment
 
+pytestmark = pytest.mark.timeout(900)  # the first test builds the wheel and imports timm in four processes
 OFF = 'TIMM_ZEROSNET_AUTOLOAD=0'
 
 RECORD = """
