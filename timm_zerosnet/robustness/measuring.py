@@ -257,6 +257,7 @@ class _Answers:
 
     def __init__(self, claim: _Claim, nets: dict[str, nn.Module], settings: Settings) -> None:
         self.claim, self._settings, self._digest = claim, settings, hashlib.sha256()
+        self._alone = len(nets) == 1
         self._measurements = {
             cell.key: Measurement(
                 nets[entry.model.name], entry.model.preprocessing, entry.targets, settings.device, settings.precision
@@ -292,7 +293,7 @@ class _Answers:
                         f'{self._settings.device} answers no more ({one_line(error)}): finished cells are kept, and '
                         'the same command goes on where it stopped'
                     ) from error
-                if len(self._measurements) > 1 and _is_out_of_memory(error):
+                if not self._alone and _is_out_of_memory(error):
                     raise _OutOfMemory(_reason(error)) from error
                 self._errors[key] = _reason(error)
             self._seconds[key] += time.perf_counter() - began + share
