@@ -10,8 +10,8 @@ from timm_zerosnet.robustness.corrupt import corrupt
 from timm_zerosnet.robustness.data import LabelledImages
 from timm_zerosnet.robustness.measuring import duration
 from timm_zerosnet.robustness.models import Source
-from timm_zerosnet.robustness.plan import plan_conditions
-from timm_zerosnet.robustness.run import count_conditions, run
+from timm_zerosnet.robustness.plan import count_conditions, plan_conditions
+from timm_zerosnet.robustness.run import run
 
 IMAGES = LabelledImages(np.zeros((2, 32, 32, 3), dtype=np.uint8), np.arange(2))
 COMMAND = 'robustness --model zerosnet20 --data images.npz --device cpu --workers 0 --out out'

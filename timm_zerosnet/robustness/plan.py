@@ -203,6 +203,23 @@ def plan_conditions(
     return found
 
 
+def count_conditions(
+    suite: str,
+    corruptions: Sequence[str] | None,
+    levels: Sequence[float] | None,
+    seeds: Sequence[int],
+    frost_pictures: str | Path | None = None,
+) -> int:
+    """How many conditions ``plan_conditions`` gives, without making those of all seeds."""
+    if not isinstance(seeds, range):
+        seeds = selection('seeds', seeds, 'at least one integer >= 0')
+    different = len(seeds if isinstance(seeds, range) else set(seeds))
+    one, two = (
+        len(plan_conditions(suite, corruptions, levels, some, frost_pictures=frost_pictures)) for some in ([0], [0, 1])
+    )
+    return one + (different - 1) * (two - one)
+
+
 def cell_key(
     model: ModelInfo,
     data: LabelledImages,

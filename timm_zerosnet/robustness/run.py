@@ -30,7 +30,7 @@ from .models import ModelError, ModelInfo, Source, class_indices, describe_model
 from .official import OfficialPrepared, OfficialSet, official_conditions
 from .origins import current_versions
 from .pixels import Prepared, bytes_needed, cache_folder, prepare
-from .plan import CLEAN, Condition, PlannedCell, RunPlan, cell_key, differences, plan_conditions
+from .plan import CLEAN, Condition, PlannedCell, RunPlan, cell_key, count_conditions, differences, plan_conditions
 from .precision import Precision
 from .preprocessing import view
 from .report.files import export
@@ -409,23 +409,6 @@ def _with_earlier_models(plan: RunPlan, store: Store) -> RunPlan:
         cells=[*(cell for cell in earlier.cells if cell.model in names), *plan.cells],
         baseline=plan.baseline or earlier.baseline,
     )
-
-
-def count_conditions(
-    suite: str,
-    corruptions: Sequence[str] | None,
-    levels: Sequence[float] | None,
-    seeds: Sequence[int],
-    frost_pictures: str | Path | None = None,
-) -> int:
-    """How many conditions ``plan.plan_conditions`` gives, without making those of all seeds."""
-    if not isinstance(seeds, range):
-        seeds = selection('seeds', seeds, 'at least one integer >= 0')
-    different = len(seeds if isinstance(seeds, range) else set(seeds))
-    one, two = (
-        len(plan_conditions(suite, corruptions, levels, some, frost_pictures=frost_pictures)) for some in ([0], [0, 1])
-    )
-    return one + (different - 1) * (two - one)
 
 
 def _sources(models: Sequence[str | Source]) -> list[Source]:
