@@ -6,6 +6,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 
@@ -18,7 +19,9 @@ from small_runs import DATA, FEW, plain
 from timm_zerosnet import cli
 from timm_zerosnet.robustness import sharing
 from timm_zerosnet.robustness.data import load_labelled
-from timm_zerosnet.robustness.plan import PlannedCell
+from timm_zerosnet.robustness.models import describe_model
+from timm_zerosnet.robustness.plan import PlannedCell, sha256_of
+from timm_zerosnet.robustness.preprocessing import view
 from timm_zerosnet.robustness.run import run
 from timm_zerosnet.robustness.sharing import Board, Rank
 from timm_zerosnet.robustness.store import Store
@@ -230,6 +233,31 @@ def test_failures_are_tried_once_a_run_by_all(tmp_path):
     other = Board(tmp_path, Rank(1, 2), None)
     assert len(other.done(refresh=True)) == 14
     assert run([plain('a'), plain('b')], DATA, tmp_path, **FEW).measured == 7
+
+
+def test_a_cell_that_comes_last_from_elsewhere_is_in_the_results(tmp_path, monkeypatch):
+    """Another process has claimed one condition, and is ready when all others are."""
+    run([plain('a')], DATA, tmp_path / 'whole', **FEW)
+    with closing(Store(tmp_path / 'whole')) as whole:
+        cell = whole.plan().cells[3]
+        stored = whole.get(cell.key)
+    other = Board(tmp_path, Rank(1, 2), None)
+    claim = other.claim
+    monkeypatch.setattr(Board, 'claim', lambda self, name: name != taken and claim(name))
+    (source,) = sources = [plain('a')]
+    taken = sha256_of([view(described(source)), cell.condition, ['a']])
+    for name, value in {'RANK': '0', 'WORLD_SIZE': '2', 'LOCAL_RANK': '0', 'LOCAL_WORLD_SIZE': '2'}.items():
+        monkeypatch.setenv(name, value)
+    timer = threading.Timer(3, other.put, [cell, stored])
+    timer.start()
+    outcome = run(sources, DATA, tmp_path, **FEW)
+    timer.join()
+    assert outcome.measured == 7
+    assert (tmp_path / 'cells.csv').read_bytes() == (tmp_path / 'whole' / 'cells.csv').read_bytes()
+
+
+def described(source):
+    return describe_model(source, source.open()).preprocessing
 
 
 def test_what_was_left_as_files_is_taken_up(tmp_path):

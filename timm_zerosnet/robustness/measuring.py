@@ -123,6 +123,10 @@ class Progress:
             f'{claim.condition}, {count} models' if count > 1 else str(claim.cells[0][1]), refresh=False
         )
 
+    def shown(self, count: int) -> None:
+        """Count images that a model was shown."""
+        self.bar.update(min(count, self.bar.total - self.bar.n))  # two ranks may have measured a cell
+
     def finished(self, count: int) -> None:
         """Count cells; once, after the first ones, say how long the rest takes."""
         self.elsewhere(count)
@@ -135,8 +139,8 @@ class Progress:
 
     def elsewhere(self, count: int) -> None:
         """Count cells that were measured by other ranks."""
-        self._left -= count
-        self.bar.update(self.bar.total - max(0, self._left) * self._images - self.bar.n if count else 0)
+        self._left = max(0, self._left - count)
+        self.bar.update(self.bar.total - self._left * self._images - self.bar.n if count else 0)
 
 
 def duration(seconds: float) -> str:
@@ -186,6 +190,7 @@ def measure_cells(
             progress.elsewhere(board.fold())
             if not any(worked):  # other ranks are at the rest
                 time.sleep(PAUSE)
+    progress.elsewhere(board.fold())  # what came last
 
 
 def _measure_group(
@@ -346,7 +351,7 @@ def _measure_part(
                 answers.fail(told)
             else:
                 answers.add(torch.from_numpy(batch), told, time.perf_counter() - began)
-                progress.bar.update(before * len(batch))
+                progress.shown(before * len(batch))
             board.touch()
             if start + settings.batch_size >= len(pixels) or not answers.open:
                 del waiting[condition]
