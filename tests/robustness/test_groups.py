@@ -28,9 +28,9 @@ def perturbed(monkeypatch):
     """The conditions and first images that were perturbed, in order."""
     found, do = [], measuring.perturb
 
-    def counted(images, corruption, level, seed, indices, suite):
+    def counted(images, corruption, level, seed, indices, *more):
         found.append((corruption, level, seed, indices[0]))
-        return do(images, corruption, level, seed, indices, suite)
+        return do(images, corruption, level, seed, indices, *more)
 
     monkeypatch.setattr(measuring, 'perturb', counted)
     return found
