@@ -205,9 +205,10 @@ def in_small(words: list[str]) -> list[str]:
 
 
 def is_run_elsewhere(words: list[str]) -> bool:
-    """Whether only its options are looked at here: tests/commands/test_demo.py or tests/maintain runs it."""
+    """Whether only its options are looked at here: other tests run it (demo, maintain, test_official)."""
     of_the_checkout = words[:2] in (['weights', 'add'], ['weights', 'tables'])
-    return words[0] == 'demo' or of_the_checkout or (words[0] == 'publish' and '--dry-run' not in words)
+    of_files = words[0] == 'demo' or 'official' in words
+    return of_files or of_the_checkout or (words[0] == 'publish' and '--dry-run' not in words)
 
 
 def assert_options_exist(line: str, help_of: list[str], words: list[str]) -> None:
@@ -227,6 +228,9 @@ def run(shown: Shown, folder: Path, scripts: Path) -> None:
                 assert all(f'\n{extra} = [' in project for extra in extras.split(',')), shown.line
         elif name == 'python':
             assert_options_exist(shown.line, [str(ROOT / words[0])], words)
+        elif name == 'torchrun':  # tests/robustness/test_ranks.py runs one
+            words = words[words.index('timm_zerosnet') + 1 :]
+            assert_options_exist(shown.line, ['-m', 'timm_zerosnet.cli', words[0]], words)
         elif name in ('git', 'cd', 'pytest'):
             pass
         elif name.startswith(('./', '.ci/')):
