@@ -81,10 +81,11 @@ for name in weights.manifest():
 if smallest:
     timm.create_model(smallest, pretrained=True)
 from timm_zerosnet.robustness.report import html as report
+is_there = lambda name: (report.FOLDER / name).is_file()
 points = distribution('timm-zerosnet').entry_points
 result = dict(
     package=timm_zerosnet.__file__, manifest=sorted(weights.manifest()), weights=str(weights.WEIGHTS),
-    recipes=sorted(path.name for path in weights.RECIPES.iterdir()), template=report.TEMPLATE.is_file(),
+    recipes=sorted(path.name for path in weights.RECIPES.iterdir()), template=all(map(is_there, ('report.html.jinja', 'report.css', 'report.js'))),
     points={f'{point.group}: {point.name}': callable(point.load()) for point in points})
 import json
 print(json.dumps(result))

@@ -437,3 +437,30 @@ def test_cifar_of_torchvision(split, tmp_path, monkeypatch):
     assert np.array_equal(data.images, IMAGES[:5]) and data.labels.tolist() == [0, 1, 0, 1, 0]
     assert (data.classes, data.total, data.notes) == (('airplane', 'cat'), 8, ())
     assert data.split == ('train' if split == 'train' else '')
+
+
+@pytest.mark.parametrize('name', ['images.npz', 'images.tar', 'npy'])
+def test_a_split_of_what_has_none_is_refused(name, tmp_path):
+    (tmp_path / 'npy').mkdir()
+    np.save(tmp_path / 'npy' / 'images.npy', np.zeros((1, 8, 8, 3), dtype=np.uint8))
+    with pytest.raises(DataError, match=f"{name}: expected no split beside it, as .* got 'train'"):
+        load_data(tmp_path / name, split='train')
+    with pytest.raises(DataError, match="torch/cifar10: expected split train, or test .* got 'banana'"):
+        load_data('torch/cifar10', tmp_path, split='banana')
+
+
+@pytest.mark.parametrize(
+    'text, classes',
+    [
+        ('a.png,airplane of wood\nb.png,"airplane, of steel"\n', ('airplane of wood', 'airplane, of steel')),
+        ('a.png airplane of wood\nb.png\tairplane of steel\n', ('airplane of steel', 'airplane of wood')),
+        ('ImageId,PredictionString\na.png,n02 1 2 3 4 n02 1 2 3 4\nb.png,n01 1 2 3 4\n', ('n01', 'n02')),
+    ],
+)
+def test_labels_of_several_words(text, classes, tmp_path):
+    """What stands behind the name, or in the second column, is the class; Kaggle's file for ImageNet adds boxes."""
+    for name in ('a', 'b'):
+        Image.new('RGB', (8, 8)).save(tmp_path / f'{name}.png')
+    (tmp_path / 'labels.csv').write_text(text)
+    found = load_data(tmp_path, labels=tmp_path / 'labels.csv')
+    assert set(found.classes) == set(classes) and len(set(found.labels.tolist())) == 2

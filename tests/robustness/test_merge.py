@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from places import TESTS
 from small_runs import CELLS, DATA, FEW, IMAGES, LABELS, plain, rows
 
@@ -167,3 +168,25 @@ def test_no_run(tmp_path):
     (tmp_path / 'a').mkdir()
     with pytest.raises(StoreError, match='holds no run'):
         merge([tmp_path / 'a', Path('none')], tmp_path / 'out')
+
+
+def test_other_pictures_of_frost(tmp_path):
+    """Their cells are no comparison; neither a merge nor a later model joins them."""
+    for name, colour in (('blue', (0, 0, 250)), ('grey', (90, 90, 90))):
+        (tmp_path / name).mkdir()
+        Image.new('RGB', (200, 200), colour).save(tmp_path / name / 'frost.png')
+    frost = dict(suite='cifar-c', corruptions=['frost'], levels=[1])
+    run([plain('a')], DATA, tmp_path / 'a', frost_pictures=tmp_path / 'blue', **frost)
+    run([plain('b')], DATA, tmp_path / 'b', frost_pictures=tmp_path / 'grey', **frost)
+    with pytest.raises(ValueError, match='no parts of one run; pictures of frost: '):
+        merge([tmp_path / 'a', tmp_path / 'b'], tmp_path / 'out')
+    run([plain('b')], DATA, tmp_path / 'a', frost_pictures=tmp_path / 'grey', **frost)
+    assert {row['model'] for row in rows(tmp_path / 'a')} == {'b'}
+
+
+def test_models_that_do_not_join_are_named(tmp_path, capsys):
+    run([plain('a')], DATA, tmp_path, **FEW)
+    run([plain('b')], DATA, tmp_path, amp=True, progress=True, **FEW)
+    said = capsys.readouterr().err
+    assert 'not in these results: a of an earlier run with other precision: amp bfloat16 and of the weights' in said
+    assert {row['model'] for row in rows(tmp_path)} == {'b'}

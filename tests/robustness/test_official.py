@@ -128,6 +128,23 @@ def test_a_model_that_is_larger_or_a_broken_picture_fails_the_cell(imagenet, tmp
     assert 'at most 12x12 pixels, the size of the official images, which are not resized, got one of 16x16' in large
 
 
+def test_a_file_that_changed_is_measured_anew(cifar, tmp_path):
+    settings = dict(suite='official', levels=[1, 2])
+    assert run([source('a')], OfficialSet(cifar), tmp_path / 'out', **settings).measured == 4
+    before = rows(tmp_path / 'out')
+    np.save(cifar / 'fog.npy', ARRAYS // 2)
+    outcome = run([source('a')], OfficialSet(cifar), tmp_path / 'out', **settings)
+    assert (outcome.measured, outcome.kept) == (2, 2)
+    changed = [a['corruption'] for a, b in zip(before, rows(tmp_path / 'out'), strict=True) if a['loss'] != b['loss']]
+    assert changed == ['fog', 'fog']
+
+
+def test_other_options_are_refused(cifar, tmp_path, capsys):
+    words = ['robustness', '--model', 'zerosnet20', '--data', str(cifar), '--suite', 'official', '--out']
+    assert cli.main([*words, str(tmp_path / 'out'), '--split', 'test', '--labels', 'x']) == 2
+    assert 'expected none of the options for other data, got --split, --labels' in capsys.readouterr().err
+
+
 def test_command(cifar, tmp_path, capsys):
     for name in ('fog', 'snow'):
         np.save(cifar / f'{name}.npy', RNG.integers(0, 256, (30, 32, 32, 3), dtype=np.uint8))

@@ -12,12 +12,14 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+import torch
 from places import CIFAR10_SAMPLE
 from processes import FORKS, fork
 from small_runs import DATA, FEW, plain
 
 from timm_zerosnet import cli
-from timm_zerosnet.robustness import sharing
+from timm_zerosnet.robustness import measuring, sharing
+from timm_zerosnet.robustness import run as run_module
 from timm_zerosnet.robustness.data import load_labelled
 from timm_zerosnet.robustness.models import describe_model
 from timm_zerosnet.robustness.plan import PlannedCell, sha256_of
@@ -53,6 +55,32 @@ needs_forks = pytest.mark.skipif(not FORKS, reason='no forkserver here')
 )
 def test_which_process_it_is(environment, expected):
     assert Rank.current(environment) == expected
+
+
+@pytest.mark.parametrize('name', [None, 'cuda'])
+def test_each_process_has_a_gpu_of_its_own(name, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    monkeypatch.setattr(torch, 'empty', lambda *args, device: None)
+    found = [run_module._device(name, Rank(i, 3, i, 3)) for i in range(3)]
+    assert found == ['cuda:0', 'cuda:1', 'cuda:0']
+    assert run_module._device(name, Rank()) == 'cuda' and run_module._device('cuda:1', Rank(0, 3, 0, 3)) == 'cuda:1'
+
+
+def test_a_slow_process_measures_nothing_twice(tmp_path):
+    """What the first one has taken up from others is no file any more, and done all the same."""
+    with closing(Store(tmp_path, write=True)) as store:
+        first, slow = Board(tmp_path, Rank(0, 2), store), Board(tmp_path, Rank(1, 2), None)
+        run([plain('a')], DATA, tmp_path / 'whole', **FEW)
+        with closing(Store(tmp_path / 'whole')) as whole:
+            cell = whole.plan().cells[0]
+            slow.done(refresh=True)
+            first.put(cell, whole.get(cell.key))
+        assert cell.key not in slow.done() and cell.key in slow.done(refresh=True)
+        (source,) = [plain('a')]
+        model = describe_model(source, source.open())
+        entry = measuring.Entry(source, model, torch.zeros(40), [cell])
+        assert not list(measuring._claims([entry], Board(tmp_path, Rank(1, 2), None)))
 
 
 def words(folder, out):

@@ -79,7 +79,9 @@ def load_data(
     if kind:
         return load_timm(name, root, split, download, limit, keys)
     path = Path(name)
-    if path.is_dir() and split is not None:
+    if split is not None:
+        if not path.is_dir() or _holds_npy(path):
+            raise DataError(f'{name}: expected no split beside it, as a file has one set of images, got {split!r}')
         path = _split_folder(path, split)
     if labels is not None:
         data = load_flat_folder(path, Path(labels), limit)
@@ -109,6 +111,8 @@ def _load_torchvision(
     import torchvision
 
     train = split in ('train', 'training')
+    if not train and split not in (None, 'test', 'validation', 'val', 'eval', 'valid', 'evaluation'):
+        raise DataError(f'{name}: expected split train, or test by one of its names, got {split!r}')
     try:
         found = getattr(torchvision.datasets, TORCHVISION[name])(str(root), train=train, download=download)
     except (RuntimeError, OSError) as error:

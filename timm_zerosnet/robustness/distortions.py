@@ -174,6 +174,8 @@ def affine_map(moves: np.ndarray, height: int, width: int) -> np.ndarray:
     The scripts give the centre as (y, x) to a function that expects (x, y), which only matters off the square.
     """
     x, y, side = height // 2, width // 2, min(height, width) // 3
+    if side == 0:  # the corners are one point, and OpenCV finds no map: zeros
+        return np.zeros((2, 3))
     corners = np.array([[x + side, y + side], [x + side, y - side], [x - side, y - side]], dtype=np.float32)
     moved = corners + moves.astype(np.float32)
     return np.linalg.solve(np.c_[corners.astype(float), np.ones(3)], moved.astype(float)).T

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any, Sequence
@@ -79,9 +80,12 @@ def _read(path: Path) -> dict[str, Any] | list[Any]:
             return found
     except (OSError, ValueError) as error:
         raise DataError(f'{path} is no readable file of labels: {one_line(error)}') from error
-    rows = [line.replace(',', ' ').replace('\t', ' ').split() for line in text.splitlines() if line.strip()]
+    rows = [row for line in text.splitlines() if line.strip() for row in [_columns(line)]]
     if rows and rows[0][0].lower() in ('imageid', 'image', 'filename', 'file', 'name'):
-        rows = rows[1:]
+        boxes = rows[0][-1] == 'PredictionString'  # Kaggle's file for ImageNet: the label, then four numbers
+        rows = [
+            [row[0], *(column.split()[0] if boxes and column else column for column in row[1:])] for row in rows[1:]
+        ]
     if not rows:
         raise DataError(f'{path} holds no labels')
     if all(len(row) == 1 for row in rows):
@@ -89,3 +93,12 @@ def _read(path: Path) -> dict[str, Any] | list[Any]:
     if short := [i for i, row in enumerate(rows) if len(row) < 2]:
         raise DataError(f'{path}: expected NAME LABEL in each line, got {rows[short[0]][0]!r} alone')
     return {Path(row[0]).name: row[1] for row in rows}
+
+
+def _columns(line: str) -> list[str]:
+    """``NAME,LABEL`` as a spreadsheet writes it, or NAME and LABEL with a tab or blanks between them."""
+    if ',' in line:
+        columns = next(csv.reader([line], skipinitialspace=True))
+    else:
+        columns = line.strip().split('\t') if '\t' in line else line.split(None, 1)
+    return [column.strip() for column in columns if column.strip()]

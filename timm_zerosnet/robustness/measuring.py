@@ -251,7 +251,8 @@ def _claims(part: list[Entry], board: Board) -> Iterator[_Claim]:
                 left.setdefault(cell.key, (entry, cell))
         name = sha256_of([part[0].view, condition, [entry.model.name for entry in part]])
         if left and board.claim(name):
-            if not left.keys() & board.done():
+            # what the first process has taken up from others is no file any more
+            if not left.keys() & board.done(refresh=board.rank.number > 0):
                 yield _Claim(name, condition, list(left.values()))
             else:  # another process finished it between the two looks
                 board.release(name)

@@ -6,8 +6,6 @@ authors, so that a model of that size takes them as they are: other sizes get a 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
 
@@ -21,7 +19,7 @@ from .arguments import selection
 from .data import load_official
 from .labelled import LabelledImages
 from .pictures import PictureFiles
-from .plan import Condition
+from .plan import Condition, sha256_of
 from .preprocessing import resizer, view
 from .suites import EXTRA, STANDARD
 
@@ -66,6 +64,17 @@ class OfficialSet:
             hint = f'; did you mean {" or ".join(near)}?' if near and corruption not in self.severities else ''
             there = ', '.join(f'{name} {shorten(levels)}' for name, levels in self.severities.items())
             raise DataError(f'{self.folder} lacks {corruption} at severity {severity:g}{hint}; it holds {there}')
+
+    def stamp(self, corruption: str, severity: int) -> list[Any]:
+        """Names, sizes and times of the files of a condition; of pictures the names and times of their folders.
+
+        A picture that is overwritten in its place leaves the time of its folder as it was.
+        """
+        if not self._folders:
+            files = [self.folder / f'{name}.npy' for name in (corruption, 'labels')]
+            return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+        classes = sorted((self._folders[corruption] / str(severity)).iterdir())
+        return [[path.name, path.stat().st_mtime_ns] for path in classes]
 
     def load(self, corruption: str, severity: int) -> LabelledImages:
         """The images of one condition; pictures are decoded when they are asked for.
@@ -142,7 +151,7 @@ class OfficialPixels:
 
     def __init__(self, official: OfficialSet, config: Mapping[str, Any], count: int) -> None:
         self._official, self._config, self._count = official, dict(config), count
-        self._loaded: tuple[tuple[str, float], LabelledImages] | None = None
+        self._loaded: tuple[tuple[str, float], Any] = ('', 0.0), None
 
     def __len__(self) -> int:
         return self._count
@@ -159,17 +168,18 @@ class OfficialPixels:
             DataError: for a model that is larger than the images, a picture that cannot be read.
         """
         place = condition.corruption, condition.level
-        if self._loaded is None or self._loaded[0] != place:
-            self._loaded = place, self._official.load(condition.corruption, int(condition.level))
-        images, cropped = self._loaded[1].images, centre_cropper(self._config)
+        loaded = self._loaded  # another thread may be at the next condition
+        if loaded[0] != place:
+            loaded = self._loaded = place, self._official.load(condition.corruption, int(condition.level)).images
+        images, cropped = loaded[1], centre_cropper(self._config)
         return torch.stack([cropped(images[i]) for i in range(start, min(stop, self._count))])
 
 
 class OfficialPrepared:
     """What a run needs of a folder of official images; the counterpart of ``pixels.Prepared``.
 
-    The images themselves are hashed as they are measured, with each cell: reading all of them first would take as long
-    as measuring a model.
+    What tells a condition's images from others are its files' names, sizes and times: to read all of them first would
+    take as long as to measure a model.
 
     Args:
         official: The folder.
@@ -185,16 +195,15 @@ class OfficialPrepared:
     ) -> None:
         self._official, self._configs = official, {view(dict(config)): config for config in configs}
         self.data = official.load(conditions[0].corruption, int(conditions[0].level))
-        for condition in conditions[1:]:
-            other = official.load(condition.corruption, int(condition.level))
-            if other.label_names() != self.data.label_names():
-                raise DataError(f'{official.folder}: expected the labels of {conditions[0]} at {condition}, too')
         images = self.data.images
         self.image_ids = (
             list(images.names) if isinstance(images, PictureFiles) else [str(i) for i in range(len(self.data.labels))]
         )
-        text = json.dumps(['official', self.image_ids, self.data.label_names()])
-        self.sha256 = self.images_sha256 = hashlib.sha256(text.encode()).hexdigest()
+        self.sha256 = self.images_sha256 = sha256_of(['official', self.image_ids, self.data.label_names()])
+
+    def sha256_at(self, condition: Condition) -> str:
+        """What tells the images of a condition from others."""
+        return sha256_of([self.sha256, self._official.stamp(condition.corruption, int(condition.level))])
 
     def pixels(self, kind: str) -> OfficialPixels:
         """What gives the pixels for a ``preprocessing.view``."""

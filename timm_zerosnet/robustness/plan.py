@@ -262,6 +262,9 @@ def differences(plan: RunPlan, other: RunPlan) -> list[str]:
         del values['data set']  # by whatever names
     if not plan.seeds or not other.seeds:
         del values['seeds']  # nothing is random in one of them
+    pictures = plan.data.get('frost_pictures'), other.data.get('frost_pictures')
+    if all(pictures):
+        values['pictures of frost'] = pictures
     return [f'{what}: {one} and {two}' for what, (one, two) in values.items() if one != two]
 
 

@@ -37,7 +37,7 @@ from .report.files import export
 from .report.samples import sample_pictures
 from .sharing import Board, Rank
 from .store import Store, StoreError, locked_folder
-from .suites import OFFICIAL, check_shape, find_perturbation
+from .suites import FROST, OFFICIAL, check_shape, find_perturbation
 from .weather import load_frost
 
 MOST_CELLS = 1_000_000  # the document of more outgrows the store
@@ -245,7 +245,7 @@ def run(
         finished = keys & board.done(refresh=True)
         if store is not None:
             plan = _plan(described, entries, images, prepared, settings, data_name, baseline)
-            plan = _with_earlier_models(plan, store)
+            plan = _with_earlier_models(plan, store, lambda text: _say(settings, f'timm-zerosnet: {text}'))
             if baseline is not None:
                 check_baseline(plan.names, suite, baseline, plan.data['images_sha256'], image_count=plan.data['images'])
             store.set_plan(plan)
@@ -291,9 +291,11 @@ def _preview(
     lines = [
         f'{len(described):,} models x {len(conditions):,} conditions = {len(described) * len(conditions):,} cells, '
         f'each on {len(images.labels):,} images',
-        f'{len(groups)} kinds of preprocessing: {len(groups) * perturbed * len(images.labels):,} images are perturbed, '
-        f'{gib(needed)} of pixels are to be written into {cache or cache_folder()}',
+        f'{len(groups)} kind{"s" * (len(groups) > 1)} of preprocessing: '
+        f'{len(groups) * perturbed * len(images.labels):,} images are perturbed',
     ]
+    if needed:
+        lines.append(f'{gib(needed)} of pixels are to be written into {cache or cache_folder()}')
     for models in groups.values():
         _, height, width = models[0].preprocessing['input_size']
         size = f'{height}x{width}' if height else 'as they are'
@@ -348,9 +350,8 @@ def _entry(
     model, mapping, suite = described.model, described.mapping, settings.suite
     cells = []
     for condition in conditions:
-        key = cell_key(
-            model, images, prepared.sha256, mapping, described.how, suite, condition, settings.frost_pictures
-        )
+        data = prepared.sha256_at(condition) if isinstance(prepared, OfficialPrepared) else prepared.sha256
+        key = cell_key(model, images, data, mapping, described.how, suite, condition, settings.frost_pictures)
         cells.append(PlannedCell(model.name, suite, condition, key))
     return Entry(described.source, model, torch.from_numpy(_targets(images, mapping)), cells)
 
@@ -384,6 +385,7 @@ def _plan(
             'subset': images.subset,
             'sha256': prepared.sha256,
             'images_sha256': prepared.images_sha256,
+            **_frost(conditions, settings),
         },
         models=[one.document() for one in described],
         image_ids=prepared.image_ids,
@@ -393,16 +395,25 @@ def _plan(
     )
 
 
-def _with_earlier_models(plan: RunPlan, store: Store) -> RunPlan:
+def _frost(conditions: Sequence[Condition], settings: Settings) -> dict[str, str]:
+    """What tells the pictures of frost of this run from others, if it needs any."""
+    needed = settings.suite != OFFICIAL and any(condition.corruption == FROST for condition in conditions)
+    return {'frost_pictures': load_frost(settings.frost_pictures)[1]} if needed else {}
+
+
+def _with_earlier_models(plan: RunPlan, store: Store, say: Callable[[str], None]) -> RunPlan:
     """The plan with the models of the one before it, where that was of the same images and conditions."""
     try:
         earlier = store.plan()
     except StoreError:  # there was none
         return plan
-    if differences(plan, earlier) or plan.conditions != earlier.conditions:
-        return plan
     others = [model for model in earlier.models if model['name'] not in plan.names]
     names = {model['name'] for model in others}
+    found = differences(plan, earlier) or ['conditions'] * (plan.conditions != earlier.conditions)
+    if found:
+        if others:
+            say(f'not in these results: {shorten(names)} of an earlier run with other {"; ".join(found)}')
+        return plan
     return replace(
         plan,
         models=[*others, *plan.models],
@@ -431,9 +442,9 @@ def _sources(models: Sequence[str | Source]) -> list[Source]:
 
 
 def _device(name: str | None, rank: Rank) -> str:
-    if name is None and torch.cuda.is_available():
-        name = 'cuda' if rank.count == 1 else f'cuda:{rank.local % torch.cuda.device_count()}'
-    name = name or 'cpu'
+    name = name or ('cuda' if torch.cuda.is_available() else 'cpu')
+    if name == 'cuda' and rank.count > 1 and torch.cuda.is_available():
+        name = f'cuda:{rank.local % torch.cuda.device_count()}'
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
