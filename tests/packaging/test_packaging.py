@@ -81,11 +81,11 @@ for name in weights.manifest():
 if smallest:
     timm.create_model(smallest, pretrained=True)
 from timm_zerosnet.robustness.report import html as report
-is_there = lambda name: (report.FOLDER / name).is_file()
+page = [(report.FOLDER / name).is_file() for name in ('report.html.jinja', 'report.css', 'report.js')]
 points = distribution('timm-zerosnet').entry_points
 result = dict(
     package=timm_zerosnet.__file__, manifest=sorted(weights.manifest()), weights=str(weights.WEIGHTS),
-    recipes=sorted(path.name for path in weights.RECIPES.iterdir()), template=all(map(is_there, ('report.html.jinja', 'report.css', 'report.js'))),
+    recipes=sorted(path.name for path in weights.RECIPES.iterdir()), template=all(page),
     points={f'{point.group}: {point.name}': callable(point.load()) for point in points})
 import json
 print(json.dumps(result))
