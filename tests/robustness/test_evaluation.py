@@ -15,6 +15,7 @@ from torch import nn
 
 import timm_zerosnet  # noqa: F401
 from timm_zerosnet.robustness import SUITES, Evaluation, evaluate, perturb
+from timm_zerosnet.robustness.arguments import ArgumentTypeError
 from timm_zerosnet.robustness.data import LabelledImages, load_labelled
 from timm_zerosnet.robustness.models import Source
 from timm_zerosnet.robustness.plan import plan_conditions
@@ -419,19 +420,23 @@ def test_perturb_refuses_what_is_no_batch_of_images(images, error, message):
 @pytest.mark.parametrize(
     'given, error, message',
     [
-        (dict(seed=1.5), TypeError, r'seed: expected an integer from 0 to 2\*\*64 - 1, got 1.5'),
-        (dict(seed=True), TypeError, 'seed: expected an integer .*, got True'),
-        (dict(seed=np.True_), TypeError, 'seed: expected an integer .*, got '),
-        (dict(seed=torch.tensor(True)), TypeError, 'seed: expected an integer'),
-        (dict(seed=float('nan')), TypeError, 'seed: expected an integer .*, got nan'),
-        (dict(seed='1'), TypeError, "seed: expected an integer .*, got '1'"),
-        (dict(seed=None), TypeError, 'seed: expected an integer .*, got None'),
+        (dict(seed=1.5), ArgumentTypeError, r'seed: expected an integer from 0 to 2\*\*64 - 1, got 1.5'),
+        (dict(seed=True), ArgumentTypeError, 'seed: expected an integer .*, got True'),
+        (dict(seed=np.True_), ArgumentTypeError, 'seed: expected an integer .*, got '),
+        (dict(seed=torch.tensor(True)), ArgumentTypeError, 'seed: expected an integer'),
+        (dict(seed=float('nan')), ArgumentTypeError, 'seed: expected an integer .*, got nan'),
+        (dict(seed='1'), ArgumentTypeError, "seed: expected an integer .*, got '1'"),
+        (dict(seed=None), ArgumentTypeError, 'seed: expected an integer .*, got None'),
         (dict(seed=-1), ValueError, 'seed: expected an integer .*, got -1'),
-        (dict(level='a'), TypeError, r"randn level: expected a number from 0 to 1, as pixels lie in .*, got 'a'"),
-        (dict(level='0.1'), TypeError, "level: expected a number .*, got '0.1'"),
-        (dict(level=True), TypeError, 'level: expected a number .*, got True'),
-        (dict(level=[0.1]), TypeError, r'level: expected a number .*, got \[0.1\]'),
-        (dict(level=1j), TypeError, 'level: expected a number .*, got 1j'),
+        (
+            dict(level='a'),
+            ArgumentTypeError,
+            "randn level: expected a number from 0 to 1, as pixels .*, got 'a'",
+        ),
+        (dict(level='0.1'), ArgumentTypeError, "level: expected a number .*, got '0.1'"),
+        (dict(level=True), ArgumentTypeError, 'level: expected a number .*, got True'),
+        (dict(level=[0.1]), ArgumentTypeError, r'level: expected a number .*, got \[0.1\]'),
+        (dict(level=1j), ArgumentTypeError, 'level: expected a number .*, got 1j'),
         (dict(level=float('nan')), ValueError, 'level: expected a number .*, got nan'),
         (dict(level=10**400), ValueError, 'level: expected a number .*, got inf'),
     ],
@@ -443,8 +448,9 @@ def test_numbers_that_are_none_are_refused_alike(given, error, message, net):
         lambda: evaluate(net, IMAGES, LABELS, perturbation='randn', **settings),
         lambda: plan_conditions('zerosnet', ['randn'], [settings['level']], [settings['seed']]),
     ):
-        with pytest.raises(error, match=message.replace('seed:', 'seeds?:')):
+        with pytest.raises(error, match=message.replace('seed:', 'seeds?:')) as refused:
             measured()
+        assert isinstance(refused.value, ValueError)
 
 
 @pytest.mark.parametrize('level', [np.float32(0.5), np.int64(1), Fraction(1, 2), torch.tensor(0.5)], ids=repr)

@@ -9,20 +9,24 @@ import numpy as np
 import torch
 
 
+class ArgumentTypeError(TypeError, ValueError):
+    """A value of the wrong type, for callers that check values as for those that check types."""
+
+
 def integer(what: str, value: Any, least: int = 0, most: int | None = None) -> int:
     """The value as an int; numpy's and torch's integers are integers, booleans are not.
 
     Raises:
-        TypeError: for what is no integer.
+        ArgumentTypeError: for what is no integer.
         ValueError: for one out of range.
     """
     bounds = f'>= {least}' if most is None else f'from {least} to {_power(most)}'
     if isinstance(value, (bool, np.bool_)) or getattr(value, 'dtype', None) is torch.bool:
-        raise TypeError(f'{what}: expected an integer {bounds}, got {value!r}')
+        raise ArgumentTypeError(f'{what}: expected an integer {bounds}, got {value!r}')
     try:
         found = operator.index(value)
     except TypeError:
-        raise TypeError(f'{what}: expected an integer {bounds}, got {value!r}') from None
+        raise ArgumentTypeError(f'{what}: expected an integer {bounds}, got {value!r}') from None
     if found < least or (most is not None and found > most):
         raise ValueError(f'{what}: expected an integer {bounds}, got {found}')
     return found
@@ -32,7 +36,7 @@ def real(what: str, value: Any, expected: str) -> float:
     """The value as a float, which may be NaN or infinite; text and booleans are no numbers.
 
     Raises:
-        TypeError: for what is no number; says what is expected.
+        ArgumentTypeError: for what is no number; says what is expected.
     """
     text = isinstance(value, (str, bytes, bool, np.bool_)) or getattr(value, 'dtype', None) is torch.bool
     try:
@@ -42,18 +46,18 @@ def real(what: str, value: Any, expected: str) -> float:
         return float('inf')
     except (TypeError, ValueError, RuntimeError):
         pass
-    raise TypeError(f'{what}: expected {expected}, got {value!r}')
+    raise ArgumentTypeError(f'{what}: expected {expected}, got {value!r}')
 
 
 def selection(what: str, values: Iterable[Any], expected: str) -> list[Any]:
     """The values as a list, where ``expected`` says what it holds at least.
 
     Raises:
-        TypeError: for what is no sequence, also for text.
+        ArgumentTypeError: for what is no sequence, also for text.
         ValueError: for nothing.
     """
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-        raise TypeError(f'{what}: expected a sequence of {expected}, got {values!r}')
+        raise ArgumentTypeError(f'{what}: expected a sequence of {expected}, got {values!r}')
     found = list(values)
     if not found:
         raise ValueError(f'{what}: expected {expected}, got []')
