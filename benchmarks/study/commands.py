@@ -42,7 +42,7 @@ def main(description: str | None = None) -> int:
     length.add_argument('--epochs', type=positive, help='the same in passes over the training images')
     parser.add_argument('--holdout', type=int, default=None, metavar='N', help='test on the last N training images')
     parser.add_argument(
-        '--pilot', action='store_true', help='ten sets, two seeds, three lengths, 5000 held out, a table of its own'
+        '--pilot', action='store_true', help='ten sets, two seeds, half and twice the length, 5000 held out, a table of its own'
     )
     parser.add_argument('--jobs', type=positive, help='processes of one thread, default: one for each core')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
@@ -88,7 +88,7 @@ def _jobs(args: argparse.Namespace) -> list[Job]:
     if min(seeds) < 0:
         raise ValueError(f'--seeds: expected integers >= 0, got {min(seeds)}')
     holdout = args.holdout if args.holdout is not None else 5000 if args.pilot else 0
-    lengths = args.images or ([LENGTH // 2, LENGTH, 4 * LENGTH] if args.pilot else [LENGTH])
+    lengths = args.images or ([LENGTH // 2, 2 * LENGTH] if args.pilot else [LENGTH])
     if args.epochs or not args.worker:
         images = load(args.npz, holdout)  # says what is wrong with it before anything is started
         _check_images(args, Job('', args.depth, args.npz.stem, holdout, 0, 0).images_name, images)
