@@ -42,6 +42,10 @@ from timm_zerosnet import validate
             'pictures will have, 3, got 1: --input-size 1 32 32 is for grey',
         ),
         (
+            ['--data-dir', 'DIR', '--img-size', '48'],
+            'would take: --input-size 3 48 48 and other --train-img-sizes in place of --img-size',
+        ),
+        (
             ['--data-dir', 'DIR', '--pretrained-path', 'FILE'],
             'ignores --pretrained-path without --pretrained: give both',
         ),
