@@ -229,6 +229,6 @@ class _Walk:
             'links that lead back to a folder above them and are not followed': self.loops,
             'images that a link reaches a second time, counted once where timm counts them again': self.twice,
             "images whose suffix timm's scripts pass over, counted here": others,
-            'files that are passed over, their suffix is none of an image': self.passed,
+            'skipped files without the suffix of an image': self.passed,
         }
         return [f'{what}: {len(names)} ({shorten(names, 3)})' for what, names in found.items() if names]

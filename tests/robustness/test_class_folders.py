@@ -278,7 +278,7 @@ def test_what_is_passed_over_is_counted(tmp_path):
     (folder / 'empty').mkdir()
     found = load_labelled(folder)
     assert len(found.labels) == 3 and set(found.notes) == {
-        'files that are passed over, their suffix is none of an image: 3 (a/0.png.bak, a/picture, b/notes.txt)',
+        'skipped files without the suffix of an image: 3 (a/0.png.bak, a/picture, b/notes.txt)',
         "images whose suffix timm's scripts pass over, counted here: 1 (b/x.bmp)",
         'folders without images, no classes as in timm: 1 (empty)',
     }
