@@ -12,7 +12,7 @@ import numpy as np
 
 from .._errors import shorten
 from .._files import need
-from .plan import CLEAN, Condition, PlannedCell, RunPlan, differences
+from .plan import CLEAN, FROST_DIGEST, Condition, PlannedCell, RunPlan, differences
 from .report.files import export
 from .run import Outcome
 from .sharing import unfolded
@@ -56,9 +56,10 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
     with ExitStack() as stack:
         stores = [stack.enter_context(closing(Store(path))) for path in paths]
         plans = [store.plan() for store in stores]
-        for path, plan in zip(paths[1:], plans[1:], strict=True):
-            if found := differences(plans[0], plan):
-                raise ValueError(f'{paths[0]} and {path} are no parts of one run; {"; ".join(found)}')
+        # each with each: two of them may share a corruption or a kind of frost that the first one lacks
+        for (one, plan), (two, other) in itertools.combinations(zip(paths, plans, strict=True), 2):
+            if found := differences(plan, other):
+                raise ValueError(f'{one} and {two} are no parts of one run; {"; ".join(found)}')
         plan = _united(paths, plans)
         cells = _collected(paths, stores, plans)
         stack.enter_context(locked_folder(out))
@@ -94,8 +95,10 @@ def _united(paths: Sequence[Path], plans: Sequence[RunPlan]) -> RunPlan:
         return rows.index(condition.corruption), condition.level, -1 if condition.seed is None else condition.seed
 
     conditions = sorted({condition for _, condition in planned}, key=place)
+    frost = next(({FROST_DIGEST: plan.data[FROST_DIGEST]} for plan in plans if FROST_DIGEST in plan.data), {})
     return replace(
         plans[0],
+        data={**plans[0].data, **frost},
         levels={name: plan.levels[name] for name in rows for plan in plans if name in plan.levels},
         seeds=sorted({seed for plan in plans for seed in plan.seeds}),
         models=[model for _, model in models.values()],

@@ -30,7 +30,7 @@ from .models import ModelError, ModelInfo, Source, class_indices, describe_model
 from .official import OfficialPrepared, OfficialSet, official_conditions
 from .origins import current_versions
 from .pixels import Prepared, bytes_needed, cache_folder, prepare
-from .plan import CLEAN, Condition, PlannedCell, RunPlan, cell_key, count_conditions, differences, plan_conditions
+from .plan import CLEAN, FROST_DIGEST, Condition, PlannedCell, RunPlan, cell_key, count_conditions, differences, plan_conditions
 from .precision import Precision
 from .preprocessing import view
 from .report.files import export
@@ -398,7 +398,7 @@ def _plan(
 def _frost(conditions: Sequence[Condition], settings: Settings) -> dict[str, str]:
     """What tells the pictures of frost of this run from others, if it needs any."""
     needed = settings.suite != OFFICIAL and any(condition.corruption == FROST for condition in conditions)
-    return {'frost_pictures': load_frost(settings.frost_pictures)[1]} if needed else {}
+    return {FROST_DIGEST: load_frost(settings.frost_pictures)[1]} if needed else {}
 
 
 def _with_earlier_models(plan: RunPlan, store: Store, say: Callable[[str], None]) -> RunPlan:

@@ -331,7 +331,8 @@ def _difference(
     ]
     factors, _ = integer_weights(weights, {key: len(pairs[key]) for key in weights})
     total = np.sum([factors[key] * values.sum(1) for key, values in less.items()], axis=0)
-    p, test = paired_test(total, outcomes=sum(len(pairs[key]) for key in weights), seed=seed)
+    count = sum(len(pairs[key]) for key in weights)
+    p, test = paired_test(total, outcomes=count, seed=seed)
     accuracies = [float(100 * sum(w * outcomes[key][i].mean() for key, w in weights.items())) for i in (0, 1)]
     low, high, interval = difference_interval(column, samples)
     return Difference(
@@ -350,7 +351,7 @@ def _difference(
         p=p,
         test=test,
         p_holm=p,
-        smallest=100 * smallest_difference(len(column), float((column**2).mean())),
+        smallest=100 * smallest_difference(len(column), float((column**2).mean()), outcomes=count),
     )
 
 
