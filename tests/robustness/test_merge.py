@@ -188,7 +188,9 @@ def test_every_run_is_compared_with_every_other(runs, tmp_path):
     """The first run lacks what the second and the third have in common."""
     for name, levels in (('b', [0, 0.1]), ('c', [0, 0.2])):
         run([plain(name)], DATA, tmp_path / name, corruptions=['uniform'], levels=levels, seeds=[0, 1])
-    with pytest.raises(ValueError, match=r'b and .*c are no parts of one run; levels of uniform: .*0\.1\] and .*0\.2\]'):
+    with pytest.raises(
+        ValueError, match=r'b and .*c are no parts of one run; levels of uniform: .*0\.1\] and .*0\.2\]'
+    ):
         merge([runs / 'a', tmp_path / 'b', tmp_path / 'c'], tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
 

@@ -73,7 +73,7 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
             notes.append(f'{len(absent)} cells are in none of the runs: {shorten(absent)}')
         files, failed = export(out, store)
     measured = sum(row.status == 'ok' for row in rows)
-    return Merged(Outcome(0, measured, failed, files, plan.data['subset'], plan.data.get('split', '')), notes)
+    return Merged(Outcome.of(0, measured, failed, files, plan.data['subset'], plan.data.get('split', '')), notes)
 
 
 def _united(paths: Sequence[Path], plans: Sequence[RunPlan]) -> RunPlan:

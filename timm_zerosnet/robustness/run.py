@@ -30,13 +30,24 @@ from .models import ModelError, ModelInfo, Source, class_indices, describe_model
 from .official import OfficialPrepared, OfficialSet, official_conditions
 from .origins import current_versions
 from .pixels import Prepared, bytes_needed, cache_folder, prepare
-from .plan import CLEAN, FROST_DIGEST, Condition, PlannedCell, RunPlan, cell_key, count_conditions, differences, plan_conditions
+from .plan import (
+    CLEAN,
+    FROST_DIGEST,
+    Condition,
+    PlannedCell,
+    RunPlan,
+    cell_key,
+    count_conditions,
+    differences,
+    plan_conditions,
+)
 from .precision import Precision
 from .preprocessing import view
 from .report.files import export
 from .report.samples import sample_pictures
-from .sharing import Board, Rank
-from .store import Store, StoreError, locked_folder
+from .report.unmeasured import unmeasured
+from .sharing import Board, Rank, forget_failures, ignored_rank
+from .store import Row, Store, StoreError, locked_folder
 from .suites import FROST, OFFICIAL, check_shape, find_perturbation
 from .weather import load_frost
 
@@ -55,6 +66,7 @@ class Outcome:
         subset: Such as ``'first 100 of 10000'``; empty if all images were measured.
         split: The split that was chosen of the data set, see ``LabelledImages``.
         plan: What a dry run says that there is to do.
+        failures: The failed cells by model and reason, in at most ten lines.
     """
 
     measured: int
@@ -64,6 +76,15 @@ class Outcome:
     subset: str
     split: str = ''
     plan: str = ''
+    failures: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls, measured: int, kept: int, failed: Sequence[Row], files: list[Path], subset: str, split: str = ''
+    ) -> Outcome:
+        """The outcome of a run with these failed cells."""
+        each = [f'{row.cell}: {row.error}' for row in failed]
+        return cls(measured, kept, each, files, subset, split, '', [group.text() for group in unmeasured(failed)])
 
 
 @dataclass(frozen=True)
@@ -178,6 +199,8 @@ def run(
     need('robustness')
     rank = Rank.current()
     progress = progress and rank.number == 0
+    if progress and (note := ignored_rank()):
+        tqdm.write(f'timm-zerosnet: {note}', file=sys.stderr)
     sources = _sources(selection('models', models, 'at least one name or source'))
     official = data if isinstance(data, OfficialSet) else None
     if (official is None) != (suite != OFFICIAL):
@@ -217,7 +240,9 @@ def run(
     with ExitStack() as stack:
         store = None
         if rank.number == 0 and not dry_run:
+            once_unlocked = stack.enter_context(ExitStack())
             stack.enter_context(locked_folder(out))
+            once_unlocked.callback(forget_failures, out)
             store = stack.enter_context(closing(Store(out, write=True)))
         _say(settings, f'{count:,} cells are to be measured, each on all images')
         if isinstance(data, OfficialSet):
@@ -260,14 +285,14 @@ def run(
         with closing(told.bar):
             measure_cells(entries, prepared.pixels, board, settings, told)
         files: list[Path] = []
-        failed: list[str] = []
+        failed: list[Row] = []
         if store is not None:
             pictures = None
             if isinstance(prepared, Prepared):
                 first = prepared.first_pixels(configs[0])
                 pictures = sample_pictures(first, configs[0], suite, conditions, frost_pictures)
             files, failed = export(out, store, pictures)
-    return Outcome(len(keys - finished), len(finished), failed, files, images.subset, images.split)
+    return Outcome.of(len(keys - finished), len(finished), failed, files, images.subset, images.split)
 
 
 def _say(settings: Settings, text: str) -> None:
@@ -484,14 +509,3 @@ def _few_labels(model: ModelInfo, data: LabelledImages) -> str | None:
 def _targets(data: LabelledImages, mapping: Mapping[str, int]) -> np.ndarray:
     names = [data.classes[label] if data.classes else str(label) for label in data.labels.tolist()]
     return np.array([mapping[name] for name in names], dtype=np.int64)
-
-
-def describe_subset(data: LabelledImages) -> str | None:
-    """A warning where the first images of a set leave classes out, as they do in one sorted by class."""
-    if not data.subset or data.classes is None:
-        return None
-    present = set(data.labels.tolist())
-    absent = [name for label, name in enumerate(data.classes) if label not in present]
-    if not absent:
-        return None
-    return f'the {data.subset} images leave out {len(absent)} of {len(data.classes)} classes: {shorten(absent)}'

@@ -262,7 +262,9 @@ def _of_stream(name: str, found: Any, identity: list[Any], limit: int | None, sp
     builder = getattr(reader, 'builder', None)
     state: list[Any] = [str(getattr(getattr(builder, 'info', None), 'version', '')), str(getattr(builder, 'hash', ''))]
     if shards := getattr(getattr(reader, 'split_info', None), 'filenames', None):
-        state += [[path, *file_stamp(path)] for path in (os.path.join(str(reader.root), str(shard)) for shard in shards)]
+        state += [
+            [path, *file_stamp(path)] for path in (os.path.join(str(reader.root), str(shard)) for shard in shards)
+        ]
     stream: Any = _TimmStream(name, found, [*identity, *state], total and min(total, limit or total), limit is None)
     classes = _as_synsets(_by_index(getattr(reader, 'class_to_idx', None)))
     return LabelledImages(stream, np.empty(0, dtype=np.int64), classes, total, split)

@@ -238,7 +238,14 @@ def test_smallest_difference_has_a_floor_and_falls_with_images_and_seeds():
     assert smallest_difference(3) == 1
     assert smallest_difference(10_000, 0.1) < smallest_difference(10_000, 0.1, comparisons=40)
     assert smallest_difference(40_000, 0.1) == pytest.approx(smallest_difference(10_000, 0.1) / 2, rel=1e-3)
-    for wrong in (dict(images=0), dict(mean_square=1.1), dict(alpha=0), dict(power=1), dict(comparisons=0), dict(outcomes=0)):
+    for wrong in (
+        dict(images=0),
+        dict(mean_square=1.1),
+        dict(alpha=0),
+        dict(power=1),
+        dict(comparisons=0),
+        dict(outcomes=0),
+    ):
         with pytest.raises(ValueError, match='expected images, comparisons and outcomes'):
             smallest_difference(**{'images': 10, **wrong})
 
