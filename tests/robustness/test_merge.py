@@ -157,6 +157,9 @@ def test_command(runs, tmp_path, capsys):
     assert said.startswith(f'{2 * CELLS} cells\n') and str(tmp_path / 'out' / 'report.html') in said
     assert cli.main(words) == 2
     assert 'expected a new folder, got one that holds something' in capsys.readouterr().err
+    (tmp_path / 'file').touch()
+    assert cli.main([*words[:-1], str(tmp_path / 'file')]) == 2
+    assert 'file: expected a new folder, got a file' in capsys.readouterr().err
     assert cli.main([*words[:3], '--out', str(tmp_path / 'new')]) == 2
     assert 'expected two or more folders of runs' in capsys.readouterr().err
     assert cli.main([*words[:3], str(tmp_path / 'none'), '--out', str(tmp_path / 'new')]) == 2

@@ -20,6 +20,7 @@ from ..robustness.labelled import describe_subset
 from ..robustness.merge import merge
 from ..robustness.models import Source, read_class_map
 from ..robustness.official import OfficialSet
+from ..robustness.pixels import check_cache
 from ..robustness.precision import AMP_DTYPES
 from ..robustness.report.comparison_markdown import comparison_markdown
 from ..robustness.run import Outcome, run
@@ -300,6 +301,7 @@ def _compare(args: argparse.Namespace) -> None:
 
 def _corrupt(args: argparse.Namespace) -> None:
     check_folder(Path(args.out))  # before the images are read
+    check_cache(args.cache)
     images = _load(args, args.data, workers=2)
     if images.classes and args.layout != 'folder':
         labels = shorten((f'{i} {name}' for i, name in enumerate(images.classes)), 20)

@@ -33,7 +33,7 @@ import torchvision
 from torch import Tensor
 from tqdm import tqdm
 
-from .._files import LockedError, cannot_write, locked, make_folder, replacing
+from .._files import LockedError, cannot_write, check_folder, locked, make_folder, replacing
 from ..class_folders import DataError
 from ..memory import gib
 from .labelled import LabelledImages, digest_of_set, ids_of_images
@@ -187,6 +187,16 @@ def bytes_needed(images: LabelledImages, configs: Sequence[dict[str, Any]], cach
     if cache is None and found.fits_into_memory:
         return 0
     return found.bytes_of(found.missing(found.load()))
+
+
+def check_cache(cache: str | Path | None) -> None:
+    """Refuse a folder for pixels that cannot be made or written to, before anything is read.
+
+    Raises:
+        OutputError: if a file is in its place, or it may not be written to.
+    """
+    if cache is not None:
+        check_folder(Path(cache), OTHER_CACHE)
 
 
 def cache_folder() -> Path:

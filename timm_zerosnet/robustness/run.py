@@ -29,7 +29,7 @@ from .measuring import Entry, Progress, Settings, measure_cells
 from .models import ModelError, ModelInfo, Source, class_indices, describe_model, mapped_by, mapping_note
 from .official import OfficialPrepared, OfficialSet, official_conditions
 from .origins import current_versions
-from .pixels import Prepared, bytes_needed, cache_folder, prepare
+from .pixels import Prepared, bytes_needed, cache_folder, check_cache, prepare
 from .plan import (
     CLEAN,
     FROST_DIGEST,
@@ -220,6 +220,7 @@ def run(
         conditions = plan_conditions(suite, corruptions, levels, seeds, frost_pictures=frost_pictures)
         if any(name != CLEAN and find_perturbation(suite, name).pictures for name, _, _ in conditions):
             load_frost(frost_pictures)
+    check_cache(cache)
     device = _device(device, rank)
     settings = Settings(
         suite=suite,
