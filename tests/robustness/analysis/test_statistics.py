@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from timm_zerosnet.robustness.analysis import statistics
 from timm_zerosnet.robustness.analysis.statistics import (
     area_weights,
     bootstrap_means,
@@ -189,6 +190,15 @@ def test_sign_flip_keeps_its_level_where_seeds_are_alike():
     # discrete, so a little below
     assert 0.03 * trials < found < 0.06 * trials
     assert pooled > 0.15 * trials
+
+
+def test_nothing_is_drawn_where_the_bound_decides(monkeypatch):
+    """A sample cannot say less than 1 / (1 + flips)."""
+    monkeypatch.setattr(statistics, '_flipped_at_random', None)
+    found, name = paired_test([1009] * 100 + [-1009] * 20 + [1, -1], outcomes=3)
+    assert found == pytest.approx(2 * math.exp(-(80**2) / (2 * 120))) and name == 'sign flip by image, 9999 draws'
+    with pytest.raises(TypeError):
+        paired_test([1009] * 60 + [-1009] * 50 + [1, -1], outcomes=3)
 
 
 def test_paired_test_refuses():
