@@ -4,8 +4,8 @@
     python benchmarks/perturbations.py --timings                  writes results/perturbations.csv as well
     OMP_NUM_THREADS=1 python benchmarks/perturbations.py --timings --no-agreement       the latter alone, in 4 minutes
 
-Needs the extra ``dev``. Times are those of one thread: of each row of ``zerosnet`` at its largest level and 32 px, and of
-the others at severity 1, 3 and 5, in ``cifar-c`` at 32 px and in ``imagenet-c`` at 224 px.
+Needs the extra ``dev``. Times are those of one thread: of each row of ``zerosnet`` at its largest level and 32 px, and
+of the others at severity 1, 3 and 5, in ``cifar-c`` at 32 px and in ``imagenet-c`` at 224 px.
 
 Differences are in steps of 1/255. Both packages corrupt the same squares of scikit-learn's two photographs. Corruptions
 without randomness are compared pixel by pixel, and so are those of ``DRAWN``, for which our function is given the

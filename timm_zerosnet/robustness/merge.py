@@ -52,8 +52,8 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
     if len({path.resolve() for path in paths}) < 2:
         raise ValueError(f'expected two or more folders of runs, got {shorten(paths)}')
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        found = 'one that holds something' if out.is_dir() else 'a file'
-        raise ValueError(f'--out {out}: expected a new folder, got {found}')
+        there = 'one that holds something' if out.is_dir() else 'a file'
+        raise ValueError(f'--out {out}: expected a new folder, got {there}')
     with ExitStack() as stack:
         stores = [stack.enter_context(closing(Store(path))) for path in paths]
         plans = [store.plan() for store in stores]

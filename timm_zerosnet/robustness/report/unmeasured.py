@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Sequence
+from dataclasses import dataclass
+from typing import Sequence
 
 from ..._errors import shorten
 from ..plan import Condition
@@ -13,7 +14,8 @@ NAMED_CONDITIONS = 40
 """Conditions that a row of the reports names before it counts the others; a line in the terminal has three."""
 
 
-class Unmeasured(NamedTuple):
+@dataclass(frozen=True)
+class Unmeasured:
     """Cells of one model that lack a result for the same reason.
 
     Args:
