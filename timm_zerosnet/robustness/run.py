@@ -26,7 +26,16 @@ from .data import LabelledImages
 from .evaluation import batch_statistics, batch_statistics_text, default_batch_size, ready
 from .machine import usable_cores
 from .measuring import Entry, Progress, Settings, measure_cells
-from .models import ModelError, ModelInfo, Source, class_indices, describe_model, mapped_by, mapping_note
+from .models import (
+    ModelError,
+    ModelInfo,
+    Source,
+    class_indices,
+    describe_model,
+    few_labels_note,
+    mapped_by,
+    mapping_note,
+)
 from .official import OfficialPrepared, OfficialSet, official_conditions
 from .origins import current_versions
 from .pixels import Prepared, bytes_needed, cache_folder, check_cache, prepare
@@ -360,7 +369,7 @@ def _mapped(
         mapping=class_indices(model, images, class_map),
         mapped_by=mapped_by(model, images, class_map),
     )
-    for note in (_few_labels(model, images) if class_map is None else None, mapping_note(found.document())):
+    for note in (few_labels_note(model, images) if class_map is None else '', mapping_note(found.document())):
         if note:
             _say(settings, f'timm-zerosnet: {note}')
     return found
@@ -493,18 +502,6 @@ def _check_sizes(model: ModelInfo, suite: str, conditions: Sequence[Condition]) 
                     check_shape((1, *shape), find_perturbation(suite, name), suite)
                 except ValueError as error:
                     raise ModelError(f'model {model.name}: {error}') from error
-
-
-def _few_labels(model: ModelInfo, data: LabelledImages) -> str | None:
-    """That labels without names fill less than half of the outputs, as those of another data set do."""
-    most = int(data.labels.max())
-    known = data.classes is not None or data.subset or model.classes is None
-    if known or 2 * (most + 1) >= (model.classes or 0):
-        return None
-    return (
-        f'the labels end at {most}, {model.name} has {model.classes} outputs, and the data have no class names to '
-        'compare: if they are other classes, --class-map FILE says which output stands for each'
-    )
 
 
 def _targets(data: LabelledImages, mapping: Mapping[str, int]) -> np.ndarray:
