@@ -34,7 +34,7 @@ from timm_zerosnet.robustness.analysis.comparison import Comparison, Trainings, 
 from timm_zerosnet.robustness.analysis.grids import architecture_of
 from timm_zerosnet.robustness.analysis.run_analysis import analyse, compare_run
 from timm_zerosnet.robustness.analysis.summary import ModelSummary
-from timm_zerosnet.robustness.data import load_data
+from timm_zerosnet.robustness.data import LabelledImages, load_data
 from timm_zerosnet.robustness.report.comparison_markdown import count_significant
 from timm_zerosnet.robustness.run import run
 from timm_zerosnet.robustness.store import Store, read_cells
@@ -108,11 +108,10 @@ def clean_trainings(data: str) -> list[dict[str, Any]]:
     return rows
 
 
-def measure(part: Part, args: argparse.Namespace) -> tuple[list[dict[str, Any]], ...]:
-    """Run a part and copy its files; returns its rows for models, pairs and trainings."""
-    own = args.data_dir / f'{part.data}.npz'
+def run_part(part: Part, models: list[str], args: argparse.Namespace) -> tuple[LabelledImages, Path]:
+    """Measure models in the run folder of a part; returns the images and the folder."""
+    own, folder = args.data_dir / f'{part.data}.npz', args.runs / f'{part.data}-{part.suite}'
     images = load_data(str(own) if own.is_file() else f'torch/{part.data}', args.data_dir, args.download)
-    models, folder = models_of(part.data), args.runs / f'{part.data}-{part.suite}'
     outcome = run(
         models,
         images,
@@ -127,7 +126,21 @@ def measure(part: Part, args: argparse.Namespace) -> tuple[list[dict[str, Any]],
         progress=True,
     )
     if outcome.failed:
-        raise SystemExit('\n'.join(outcome.failed))
+        raise SystemExit('\n'.join(outcome.failures))
+    return images, folder
+
+
+def write_table(part: Part, images: LabelledImages, folder: Path) -> Path:
+    """Write the packaged error table of the baseline from a run folder; returns its file."""
+    with closing(Store(folder)) as store:
+        cells = read_cells(store, store.plan(), BASELINE)
+    return write_baseline(cells, BASELINE, part.suite, images.images_sha256())
+
+
+def measure(part: Part, args: argparse.Namespace) -> tuple[list[dict[str, Any]], ...]:
+    """Run a part and copy its files; returns its rows for models, pairs and trainings."""
+    models = models_of(part.data)
+    images, folder = run_part(part, models, args)
     target = RESULTS / 'robustness' / part.name
     target.mkdir(parents=True, exist_ok=True)
     for name in KEPT:
@@ -135,9 +148,8 @@ def measure(part: Part, args: argparse.Namespace) -> tuple[list[dict[str, Any]],
     place = {'part': part.name, 'data': part.data, 'images': len(images.labels)}
     with closing(Store(folder)) as store:
         rows = [{**place, **model_row(found)} for found in analyse(store).summaries.values()]
-        if BASELINE in models and not part.noise_only:
-            cells = read_cells(store, store.plan(), BASELINE)
-            write_baseline(cells, BASELINE, part.suite, images.images_sha256())
+    if BASELINE in models and not part.noise_only:
+        write_table(part, images, folder)
     ours = f'zerosnet20.{part.data}'
     pairs, trainings = [], []
     for other in [name for name in models if name != ours and '_seed' not in name]:
@@ -149,26 +161,7 @@ def measure(part: Part, args: argparse.Namespace) -> tuple[list[dict[str, Any]],
 
 def measure_baseline(part: Part, args: argparse.Namespace) -> None:
     """Measure the baseline alone, in the run folder of the part, and write its packaged table."""
-    own = args.data_dir / f'{part.data}.npz'
-    images = load_data(str(own) if own.is_file() else f'torch/{part.data}', args.data_dir, args.download)
-    folder = args.runs / f'{part.data}-{part.suite}'
-    outcome = run(
-        [BASELINE],
-        images,
-        folder,
-        suite=part.suite,
-        corruptions=part.corruptions,
-        seeds=SEEDS,
-        batch_size=args.batch_size,
-        workers=args.workers,
-        data_name=f'the {tables.DATA_NAMES[part.data]} test set',
-        progress=True,
-    )
-    if outcome.failed:
-        raise SystemExit('\n'.join(outcome.failed))
-    with closing(Store(folder)) as store:
-        cells = read_cells(store, store.plan(), BASELINE)
-    print(write_baseline(cells, BASELINE, part.suite, images.images_sha256()))
+    print(write_table(part, *run_part(part, [BASELINE], args)))
 
 
 def model_row(found: ModelSummary) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def test_frost_is_of_the_pictures_that_are_named(tmp_path):
         with np.load(tmp_path / name / 'out' / 'frost-5.npz') as found:
             expected = np.floor(0.75 * DATA.images.astype(float) + 0.45 * shade).clip(0, 255)
             assert np.array_equal(found['x_test'], expected)
-    with pytest.raises(ValueError, match='frost pictures: expected a folder with pictures of frost'):
+    with pytest.raises(ValueError, match='expected a folder with pictures of frost'):
         corrupt(DATA, tmp_path / 'out', suite='cifar-c', frost_pictures=tmp_path / 'nothing')
     assert not (tmp_path / 'out').exists()
 

@@ -231,6 +231,28 @@ def test_gaussian_blur_equals_scipys(c):
         assert np.allclose(do.gaussian_blur(torch.from_numpy(x), c), expected, atol=1e-12)
 
 
+@pytest.mark.parametrize('severity', [1, 2, 3, 4, 5])
+@pytest.mark.parametrize('side', [67, 101, 192, 224])
+def test_defocus_blur_transforms_at_lengths_that_are_fast(side, severity, monkeypatch):
+    """And gives the pixels of the least length that holds image and margins: of noise, of edges and of plain areas."""
+    generator = np.random.default_rng(side)
+    pictures = generator.integers(0, 256, (4, 3, side, side), dtype=np.uint8)
+    pictures[1] = generator.integers(0, 256, (3, 1, 1))
+    pictures[2] = pictures[1] * (np.arange(side) < side // 2)
+    pictures[3] = 255 * (np.add.outer(np.arange(side), np.arange(side)) % 40 < 20)
+    lengths, transform = set(), torch.fft.rfft2
+
+    def watched(values, s):
+        lengths.update(s)
+        return transform(values, s=s)
+
+    monkeypatch.setattr(torch.fft, 'rfft2', watched)
+    found = perturb(pictures, 'defocus_blur', severity, suite='imagenet-c')
+    assert all(60**20 % length == 0 for length in lengths)
+    monkeypatch.setattr(do, '_fast_length', lambda least: least)
+    assert np.array_equal(perturb(pictures, 'defocus_blur', severity, suite='imagenet-c'), found)
+
+
 @strengths('defocus_blur')
 def test_defocus_blur_is_the_mean_over_a_disc(c):
     radius, edge = c

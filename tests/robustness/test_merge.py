@@ -157,6 +157,9 @@ def test_command(runs, tmp_path, capsys):
     assert said.startswith(f'{2 * CELLS} cells\n') and str(tmp_path / 'out' / 'report.html') in said
     assert cli.main(words) == 2
     assert 'expected a new folder, got one that holds something' in capsys.readouterr().err
+    (tmp_path / 'file').touch()
+    assert cli.main([*words[:-1], str(tmp_path / 'file')]) == 2
+    assert 'file: expected a new folder, got a file' in capsys.readouterr().err
     assert cli.main([*words[:3], '--out', str(tmp_path / 'new')]) == 2
     assert 'expected two or more folders of runs' in capsys.readouterr().err
     assert cli.main([*words[:3], str(tmp_path / 'none'), '--out', str(tmp_path / 'new')]) == 2
@@ -182,6 +185,31 @@ def test_other_pictures_of_frost(tmp_path):
         merge([tmp_path / 'a', tmp_path / 'b'], tmp_path / 'out')
     run([plain('b')], DATA, tmp_path / 'a', frost_pictures=tmp_path / 'grey', **frost)
     assert {row['model'] for row in rows(tmp_path / 'a')} == {'b'}
+
+
+def test_every_run_is_compared_with_every_other(runs, tmp_path):
+    """The first run lacks what the second and the third have in common."""
+    for name, levels in (('b', [0, 0.1]), ('c', [0, 0.2])):
+        run([plain(name)], DATA, tmp_path / name, corruptions=['uniform'], levels=levels, seeds=[0, 1])
+    with pytest.raises(
+        ValueError, match=r'b and .*c are no parts of one run; levels of uniform: .*0\.1\] and .*0\.2\]'
+    ):
+        merge([runs / 'a', tmp_path / 'b', tmp_path / 'c'], tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_pictures_of_frost_stay_known_where_the_first_run_has_none(tmp_path):
+    for name, colour in (('blue', (0, 0, 250)), ('grey', (90, 90, 90))):
+        (tmp_path / name).mkdir()
+        Image.new('RGB', (200, 200), colour).save(tmp_path / name / 'frost.png')
+        frost = dict(suite='cifar-c', corruptions=['frost'], levels=[1], frost_pictures=tmp_path / name)
+        run([plain('a')], DATA, tmp_path / f'{name} run', **frost)
+    run([plain('a')], DATA, tmp_path / 'fog', suite='cifar-c', corruptions=['fog'], levels=[1])
+    merge([tmp_path / 'fog', tmp_path / 'blue run'], tmp_path / 'out')
+    digests = [read_run(tmp_path / name).plan['data'].get('frost_pictures') for name in ('fog', 'blue run', 'out')]
+    assert digests[0] is None and digests[2] == digests[1]
+    with pytest.raises(ValueError, match='no parts of one run; pictures of frost: '):
+        merge([tmp_path / 'out', tmp_path / 'grey run'], tmp_path / 'all')
 
 
 def test_models_that_do_not_join_are_named(tmp_path, capsys):

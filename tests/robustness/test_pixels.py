@@ -5,6 +5,7 @@ import pickle
 import shutil
 import threading
 from collections import namedtuple
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -156,6 +157,21 @@ def test_a_change_is_noticed(what, folder, tmp_path):
     assert not old & {path.name for path in cache.rglob('*.pixels')} and not [*cache.rglob('*.partial')]
 
 
+def test_other_labels_share_the_pixels(folder, decoded, tmp_path):
+    cache = tmp_path / 'cache'
+    data = load_data(folder)
+    other = replace(data, labels=(data.labels + 1) % 3)
+    for each in (data, other):
+        prepare(each, CONFIGS, cache).pixels(KINDS[0])
+    expected = load_labelled(folder)
+    decoded.clear()
+    first, second = (prepare(each, CONFIGS, cache) for each in (data, other))
+    [each.pixels(kind) for each in (first, second) for kind in KINDS]
+    assert not decoded and len([*cache.rglob('*.pixels')]) == 3
+    assert_same(first, expected)
+    assert_same(second, replace(expected, labels=other.labels))
+
+
 def test_first_images_have_pixels_of_their_own(folder, tmp_path):
     everything = prepare(load_data(folder), CONFIGS, tmp_path / 'cache')
     first = prepare(load_data(folder, limit=4), CONFIGS, tmp_path / 'cache')
@@ -163,14 +179,34 @@ def test_first_images_have_pixels_of_their_own(folder, tmp_path):
     assert_same(everything, load_labelled(folder))
 
 
-def test_a_change_that_size_and_time_hide(tmp_path):
-    """It is noticed where pixels of another kind are made, and the same command then goes on."""
+def put_another_picture(path):
+    """It has the size and the time of modification of the one before, as a copy that preserves times may."""
+    time = path.stat().st_mtime_ns
+    Image.fromarray(np.ones((9, 9, 3), np.uint8)).save(path)
+    os.utime(path, ns=(time, time))
+
+
+@pytest.fixture
+def black(tmp_path):
     path = tmp_path / 'photos' / 'a' / '0.bmp'
     path.parent.mkdir(parents=True)
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(path)
-    before, time = prepare(load_data(tmp_path / 'photos'), CONFIGS[:1], tmp_path / 'cache'), path.stat().st_mtime_ns
-    Image.fromarray(np.ones((9, 9, 3), np.uint8)).save(path)
-    os.utime(path, ns=(time, time))
+    return path
+
+
+def test_a_change_that_size_and_time_hide(black, tmp_path):
+    before = prepare(load_data(tmp_path / 'photos'), CONFIGS, tmp_path / 'cache')
+    put_another_picture(black)
+    after = prepare(load_data(tmp_path / 'photos'), CONFIGS, tmp_path / 'cache')
+    assert after.sha256 != before.sha256
+    assert_same(after, load_labelled(tmp_path / 'photos'), part=slice(0, 1))
+
+
+def test_a_change_that_everything_hides(black, tmp_path, monkeypatch):
+    """It is noticed where pixels of another kind are made, and the same command then goes on."""
+    monkeypatch.setattr('timm_zerosnet.robustness.pictures.file_stamp', lambda path: (1, 2, 3))
+    before = prepare(load_data(tmp_path / 'photos'), CONFIGS[:1], tmp_path / 'cache')
+    put_another_picture(black)
     with pytest.raises(DataError, match='others than when they were read first; the same command reads them anew'):
         prepare(load_data(tmp_path / 'photos'), CONFIGS, tmp_path / 'cache').pixels(KINDS[1])
     after = prepare(load_data(tmp_path / 'photos'), CONFIGS, tmp_path / 'cache')

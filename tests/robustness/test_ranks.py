@@ -25,8 +25,8 @@ from timm_zerosnet.robustness.models import describe_model
 from timm_zerosnet.robustness.plan import PlannedCell, sha256_of
 from timm_zerosnet.robustness.preprocessing import view
 from timm_zerosnet.robustness.run import run
-from timm_zerosnet.robustness.sharing import Board, Rank
-from timm_zerosnet.robustness.store import Store
+from timm_zerosnet.robustness.sharing import Board, Rank, ignored_rank
+from timm_zerosnet.robustness.store import Store, locked_folder
 
 SAMPLE = load_labelled(CIFAR10_SAMPLE)
 MODELS = ['zerosnet20', 'preresnet20']
@@ -34,11 +34,21 @@ CONDITIONS = 1 + 3 + 2 * 3
 needs_forks = pytest.mark.skipif(not FORKS, reason='no forkserver here')
 
 
+def torchrun(number, count):
+    """The variables of a process on a machine of its own."""
+    return {'RANK': str(number), 'WORLD_SIZE': str(count), 'MASTER_ADDR': 'localhost'}
+
+
 @pytest.mark.parametrize(
     'environment, expected',
     [
         ({}, Rank()),
-        ({'RANK': '3', 'WORLD_SIZE': '16', 'LOCAL_RANK': '1', 'LOCAL_WORLD_SIZE': '2'}, Rank(3, 16, 1, 2)),
+        ({**torchrun(3, 16), 'LOCAL_RANK': '1', 'LOCAL_WORLD_SIZE': '2'}, Rank(3, 16, 1, 2)),
+        (torchrun(0, 1), Rank()),
+        (torchrun(3, 2), Rank()),
+        ({'RANK': '1'}, Rank()),
+        ({'RANK': '1', 'WORLD_SIZE': '1'}, Rank()),
+        ({'RANK': '1', 'WORLD_SIZE': '2'}, Rank()),  # without MASTER_ADDR
         (
             {
                 'SLURM_PROCID': '5',
@@ -55,6 +65,32 @@ needs_forks = pytest.mark.skipif(not FORKS, reason='no forkserver here')
 )
 def test_which_process_it_is(environment, expected):
     assert Rank.current(environment) == expected
+
+
+@pytest.mark.parametrize(
+    'environment, message',
+    [
+        ({'RANK': '1'}, 'RANK=1 without WORLD_SIZE and MASTER_ADDR in the environment: expected those of torchrun'),
+        ({'RANK': '1', 'WORLD_SIZE': '2'}, 'RANK=1 and WORLD_SIZE=2 without MASTER_ADDR in the environment: '),
+        (torchrun(3, 2), 'RANK=3 and WORLD_SIZE=2 and MASTER_ADDR=localhost in the environment: '),
+        (torchrun(0, 1), None),
+        (torchrun(1, 2), None),
+        ({'WORLD_SIZE': '8', 'SLURM_PROCID': '5', 'SLURM_STEP_NUM_TASKS': '8'}, None),
+        ({}, None),
+    ],
+)
+def test_a_rank_that_is_left_over_is_said(environment, message):
+    found = ignored_rank(environment)
+    assert found is None if message is None else found.startswith(message)
+
+
+def test_a_rank_that_is_left_over_silences_nothing(tmp_path, capsys, monkeypatch):
+    np.savez(tmp_path / 'images.npz', x_test=SAMPLE.images[:10], y_test=SAMPLE.labels[:10])
+    monkeypatch.setenv('RANK', '1')
+    line = ['robustness', '--model', 'zerosnet20', '--data', str(tmp_path / 'images.npz'), '--corruption', 'const']
+    assert cli.main([*line, '--levels', '0.1', '--device', 'cpu', '--out', str(tmp_path / 'out')]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith('2 cells measured') and said.err.count('this one measures everything by itself') == 1
 
 
 @pytest.mark.parametrize('name', [None, 'cuda'])
@@ -114,8 +150,8 @@ def start(folder, out, count, numbers=None):
     """Processes as torchrun starts them."""
     started = []
     for number in range(count) if numbers is None else numbers:
-        ranks = {'RANK': number, 'WORLD_SIZE': count, 'LOCAL_RANK': number, 'LOCAL_WORLD_SIZE': count}
-        env = {**os.environ, **{name: str(value) for name, value in ranks.items()}}
+        local = {'LOCAL_RANK': str(number), 'LOCAL_WORLD_SIZE': str(count)}
+        env = {**os.environ, **torchrun(number, count), **local}
         started.append(fork(['-m', 'timm_zerosnet', *words(folder, out)], folder / f'log-{number}', env=env))
     return started
 
@@ -252,14 +288,24 @@ def test_work_keeps_a_claim(boards, tmp_path, monkeypatch):
 def test_failures_are_tried_once_a_run_by_all(tmp_path):
     """A cell that failed elsewhere is done for this run, and tried again by the next one."""
     broken = [plain('a'), plain('b', lambda logits, x: logits[None])]
-    environment = {'RANK': '0', 'WORLD_SIZE': '2', 'LOCAL_RANK': '0', 'LOCAL_WORLD_SIZE': '2'}
+    marks = []
+
+    def watched(self, board, *args):
+        keep(self, board, *args)
+        marks.append(len(list((tmp_path / 'cells').glob('*.failed'))))
+
+    keep = measuring._Answers.keep
     with pytest.MonkeyPatch.context() as patched:
-        for name, value in environment.items():
+        patched.setattr(measuring._Answers, 'keep', watched)
+        for name, value in torchrun(0, 2).items():
             patched.setenv(name, value)
         outcome = run(broken, DATA, tmp_path, **FEW)
-    assert len(outcome.failed) == 7
-    other = Board(tmp_path, Rank(1, 2), None)
-    assert len(other.done(refresh=True)) == 14
+    assert len(outcome.failed) == 7 and max(marks) == 7, 'while the run goes on others see what failed'
+    assert not list((tmp_path / 'cells').iterdir())
+    late = Board(tmp_path, Rank(1, 2), None)
+    assert len(late.done(refresh=True)) == 14, 'whoever comes when the run has ended tries nothing again'
+    with locked_folder(tmp_path):
+        assert len(Board(tmp_path, Rank(1, 2), None).done(refresh=True)) == 7, 'the next run tries them again'
     assert run([plain('a'), plain('b')], DATA, tmp_path, **FEW).measured == 7
 
 
@@ -274,7 +320,7 @@ def test_a_cell_that_comes_last_from_elsewhere_is_in_the_results(tmp_path, monke
     monkeypatch.setattr(Board, 'claim', lambda self, name: name != taken and claim(name))
     (source,) = sources = [plain('a')]
     taken = sha256_of([view(described(source)), cell.condition, ['a']])
-    for name, value in {'RANK': '0', 'WORLD_SIZE': '2', 'LOCAL_RANK': '0', 'LOCAL_WORLD_SIZE': '2'}.items():
+    for name, value in torchrun(0, 2).items():
         monkeypatch.setenv(name, value)
     timer = threading.Timer(3, other.put, [cell, stored])
     timer.start()

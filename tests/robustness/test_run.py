@@ -266,7 +266,11 @@ def test_a_model_that_fails_fails_alone(tmp_path):
 def test_a_failed_cell_is_not_success(command, monkeypatch):
     monkeypatch.setattr(Source, 'open', lambda self: Plain(lambda logits, x: logits * torch.inf))
     code, said, error = command('--mean', '0.5', '0.5', '0.5', '--std', '0.5', '0.5', '0.5')
-    assert code == 1 and '2 cells failed' in error and 'zerosnet20, const 0.1: the model returns NaN' in error
+    assert (
+        code == 1
+        and '2 cells failed' in error
+        and 'zerosnet20, 2 cells (clean, const 0.1): the model returns NaN' in error
+    )
 
 
 def test_a_module_is_handed_back_as_it_was(tmp_path):

@@ -54,6 +54,16 @@ def test_too_many_cells(seeds, folder, monkeypatch, capsys):
     assert not (folder / 'out').exists()
 
 
+@pytest.mark.parametrize('command', ['robustness --model zerosnet20 --data', 'corrupt'])
+def test_a_cache_that_cannot_be(command, folder, monkeypatch, capsys):
+    monkeypatch.setattr(commands, 'load_data', None)
+    (folder / 'file').touch()
+    assert cli.main(f'{command} images.npz --out out --cache file'.split()) == 2
+    said = capsys.readouterr().err
+    assert said.endswith('cannot write file: it is a file; name a folder with room by --cache\n')
+    assert not (folder / 'out').exists()
+
+
 @pytest.mark.parametrize('suite', ['zerosnet', 'cifar-c'])
 @pytest.mark.parametrize('seeds', [range(1), range(4), (3, 3, 7), [5]])
 def test_count_is_that_of_the_plan(suite, seeds):

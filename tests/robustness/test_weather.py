@@ -136,8 +136,21 @@ def test_frost_depends_on_its_pictures_and_is_kept_apart_by_them(tmp_path):
         known.append(row.identity(3, tmp_path / name))
     assert not torch.equal(*found) and known[0]['pictures'] != known[1]['pictures']
     assert 'pictures' not in SUITES['cifar-c']['frost_like'].identity(3)
-    with pytest.raises(ValueError, match='frost pictures: expected a folder with pictures of frost, got .*nothing'):
-        perturb(x, 'frost', 3, suite='cifar-c', frost_pictures=tmp_path / 'nothing')
+
+
+def test_folders_without_pictures_of_frost_are_refused(tmp_path):
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'notes').mkdir()
+    (tmp_path / 'notes' / 'frost.txt').touch()
+    expected = r'expected a folder with pictures of frost \(\.png, .*\), got '
+    for name, found in (
+        ('empty', 'a folder without any'),
+        ('notes', 'a folder without any'),
+        ('notes/frost.txt', 'a file'),
+        ('nothing', 'no folder'),
+    ):
+        with pytest.raises(ValueError, match=f'{expected}{found}: .*{name}; a run that is given none takes'):
+            perturb(plain(0.5).float(), 'frost', 3, suite='cifar-c', frost_pictures=tmp_path / name)
 
 
 def test_without_pictures_frost_like_takes_the_place_of_frost(tmp_path, monkeypatch):

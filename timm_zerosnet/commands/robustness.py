@@ -16,12 +16,14 @@ from ..class_folders import SPLITS
 from ..robustness.analysis.run_analysis import compare_run, plain_values
 from ..robustness.corrupt import LAYOUTS, corrupt
 from ..robustness.data import TORCHVISION, LabelledImages, load_data
+from ..robustness.labelled import describe_subset
 from ..robustness.merge import merge
 from ..robustness.models import Source, read_class_map
 from ..robustness.official import OfficialSet
+from ..robustness.pixels import check_cache
 from ..robustness.precision import AMP_DTYPES
 from ..robustness.report.comparison_markdown import comparison_markdown
-from ..robustness.run import Outcome, describe_subset, run
+from ..robustness.run import Outcome, run
 from ..robustness.sharing import Rank
 from ..robustness.suites import OFFICIAL, SUITES
 from ..robustness.timm_data import prefix_of
@@ -269,8 +271,10 @@ def _print_files(outcome: Outcome) -> int:
         print(path)
     print(f'{outcome.files[-1].parent} ({len(outcome.files) - 5} files)')
     if outcome.failed:
-        lines = '\n'.join(outcome.failed)
-        print(f'timm-zerosnet: {len(outcome.failed)} cells failed:\n{lines}', file=sys.stderr)
+        lines = '\n'.join(outcome.failures)
+        print(f'timm-zerosnet: {len(outcome.failed)} cells failed, the others are written:\n{lines}', file=sys.stderr)
+        if 'TORCHELASTIC_RUN_ID' in os.environ:
+            print('torchrun calls exit code 1, which says that cells failed, a ChildFailedError:', file=sys.stderr)
     return 1 if outcome.failed else 0
 
 
@@ -297,6 +301,7 @@ def _compare(args: argparse.Namespace) -> None:
 
 def _corrupt(args: argparse.Namespace) -> None:
     check_folder(Path(args.out))  # before the images are read
+    check_cache(args.cache)
     images = _load(args, args.data, workers=2)
     if images.classes and args.layout != 'folder':
         labels = shorten((f'{i} {name}' for i, name in enumerate(images.classes)), 20)

@@ -145,16 +145,29 @@ def defocus_blur(x: Tensor, strength: tuple[float, float]) -> Tensor:
     margin = len(kernel) // 2
     height, width = x.shape[-2:]
     rows, columns = (_mirrored(size, margin) for size in (height, width))
-    size = (height + 2 * margin, width + 2 * margin)
+    size = [_fast_length(side + 2 * margin) for side in (height, width)]
     spectrum = torch.fft.rfft2(torch.from_numpy(kernel).to(x), s=size)  # symmetric: correlation is convolution
     return torch.stack(
         [
-            torch.fft.irfft2(torch.fft.rfft2(image[:, rows][:, :, columns]) * spectrum, s=size)[
-                :, 2 * margin :, 2 * margin :
+            torch.fft.irfft2(torch.fft.rfft2(image[:, rows][:, :, columns], s=size) * spectrum, s=size)[
+                :, 2 * margin : 2 * margin + height, 2 * margin : 2 * margin + width
             ]
             for image in x  # one by one: a transform of many may round as their number suggests
         ]
     )
+
+
+def _fast_length(least: int) -> int:
+    """The next length whose prime factors are 2, 3 and 5, of which transforms take a third of the time of others.
+
+    It decides no pixel of 8 bits: transforms round to 1e-15, and means of 8-bit values over a ``disc`` were never seen
+    nearer than 3e-9 to the next step, other than black, which is clamped.
+    """
+    rest = least
+    for factor in (2, 3, 5):
+        while rest % factor == 0:
+            rest //= factor
+    return least if rest == 1 else _fast_length(least + 1)
 
 
 def disc(radius: float, edge: float) -> np.ndarray:

@@ -21,6 +21,13 @@ from .precision import DEFAULT, Precision
 from .preprocessing import Images, data_config, float_batches, unwrapped
 from .suites import find_perturbation, perturb
 
+ANSWERS = {
+    'correct': torch.bool,
+    'predicted': torch.int64,
+    'confidence': torch.float32,
+    'loss': torch.float32,
+    'correct_top5': torch.bool,
+}
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
@@ -174,7 +181,9 @@ class Measurement:
             channels_last = hasattr(unwrapped(net), 'pretrained_cfg')
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self._form: dict[str, Any] = {'dtype': dtype, 'memory_format': layout}
-        self._parts: dict[str, list[Tensor]] = {name: [] for name in Evaluation.__dataclass_fields__}
+        # made before the first batch: small tensors that stay, between large ones that go, would leave gaps in the heap
+        # which no further batch fits into, a batch's worth for every call
+        self._answers = {name: torch.empty(len(targets), dtype=kind) for name, kind in ANSWERS.items()}
         self._count = 0
 
     def add(self, pixels: Tensor) -> None:
@@ -184,16 +193,16 @@ class Measurement:
             ValueError: for a label beyond the classes, or something else than (n, classes) finite logits.
         """
         with torch.inference_mode(), self._precision.autocast(self._device):
-            normalised = (pixels.to(self._device) - self._mean) / self._std
+            normalised = (pixels.to(self._device) - self._mean).div_(self._std)
             logits = self._net(normalised.to(**self._form))
-        targets = self._targets[self._count : self._count + len(pixels)]
-        for name, values in _judge(logits, targets).items():
-            self._parts[name].append(values)
+        part = slice(self._count, self._count + len(pixels))
+        for name, values in _judge(logits, self._targets[part]).items():
+            self._answers[name][part] = values
         self._count += len(pixels)
 
     def result(self) -> Evaluation:
         """The answers on all images that were shown."""
-        return Evaluation(**{name: torch.cat(values).numpy() for name, values in self._parts.items()})
+        return Evaluation(**{name: values[: self._count].numpy() for name, values in self._answers.items()})
 
 
 def measure(

@@ -126,3 +126,14 @@ class Losses:
     def notes(self) -> tuple[str, ...]:
         """A sentence for each kind of loss: how many pictures, and the first of them."""
         return tuple(f'{note}: {len(names)} images ({shorten(names, 3)})' for note, names in self._names.items())
+
+
+def describe_subset(data: LabelledImages) -> str | None:
+    """A warning where the first images of a set leave classes out, as they do in one sorted by class."""
+    if not data.subset or data.classes is None:
+        return None
+    present = set(data.labels.tolist())
+    absent = [name for label, name in enumerate(data.classes) if label not in present]
+    if not absent:
+        return None
+    return f'the {data.subset} images leave out {len(absent)} of {len(data.classes)} classes: {shorten(absent)}'

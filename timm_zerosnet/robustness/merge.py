@@ -12,7 +12,7 @@ import numpy as np
 
 from .._errors import shorten
 from .._files import need
-from .plan import CLEAN, Condition, PlannedCell, RunPlan, differences
+from .plan import CLEAN, FROST_DIGEST, Condition, PlannedCell, RunPlan, differences
 from .report.files import export
 from .run import Outcome
 from .sharing import unfolded
@@ -52,13 +52,15 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
     if len({path.resolve() for path in paths}) < 2:
         raise ValueError(f'expected two or more folders of runs, got {shorten(paths)}')
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f'--out {out}: expected a new folder, got one that holds something')
+        there = 'one that holds something' if out.is_dir() else 'a file'
+        raise ValueError(f'--out {out}: expected a new folder, got {there}')
     with ExitStack() as stack:
         stores = [stack.enter_context(closing(Store(path))) for path in paths]
         plans = [store.plan() for store in stores]
-        for path, plan in zip(paths[1:], plans[1:], strict=True):
-            if found := differences(plans[0], plan):
-                raise ValueError(f'{paths[0]} and {path} are no parts of one run; {"; ".join(found)}')
+        # each with each: two of them may share a corruption or a kind of frost that the first one lacks
+        for (one, plan), (two, other) in itertools.combinations(zip(paths, plans, strict=True), 2):
+            if found := differences(plan, other):
+                raise ValueError(f'{one} and {two} are no parts of one run; {"; ".join(found)}')
         plan = _united(paths, plans)
         cells = _collected(paths, stores, plans)
         stack.enter_context(locked_folder(out))
@@ -72,7 +74,7 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
             notes.append(f'{len(absent)} cells are in none of the runs: {shorten(absent)}')
         files, failed = export(out, store)
     measured = sum(row.status == 'ok' for row in rows)
-    return Merged(Outcome(0, measured, failed, files, plan.data['subset'], plan.data.get('split', '')), notes)
+    return Merged(Outcome.of(0, measured, failed, files, plan.data['subset'], plan.data.get('split', '')), notes)
 
 
 def _united(paths: Sequence[Path], plans: Sequence[RunPlan]) -> RunPlan:
@@ -94,8 +96,10 @@ def _united(paths: Sequence[Path], plans: Sequence[RunPlan]) -> RunPlan:
         return rows.index(condition.corruption), condition.level, -1 if condition.seed is None else condition.seed
 
     conditions = sorted({condition for _, condition in planned}, key=place)
+    frost = next(({FROST_DIGEST: plan.data[FROST_DIGEST]} for plan in plans if FROST_DIGEST in plan.data), {})
     return replace(
         plans[0],
+        data={**plans[0].data, **frost},
         levels={name: plan.levels[name] for name in rows for plan in plans if name in plan.levels},
         seeds=sorted({seed for plan in plans for seed in plan.seeds}),
         models=[model for _, model in models.values()],

@@ -334,6 +334,18 @@ def mapping_note(model: Mapping[str, Any]) -> str:
     return order_note(list(mapping), meant, model['name'])
 
 
+def few_labels_note(model: ModelInfo, data: LabelledImages) -> str:
+    """That labels without names fill less than half of the outputs, as those of another set do; empty otherwise."""
+    most = int(data.labels.max())
+    known = data.classes is not None or data.subset or model.classes is None
+    if known or 2 * (most + 1) >= (model.classes or 0):
+        return ''
+    return (
+        f'the labels end at {most}, {model.name} has {model.classes} outputs, and the data have no class names to '
+        'compare: if they are other classes, --class-map FILE says which output stands for each'
+    )
+
+
 def read_class_map(path: Path) -> dict[str, int]:
     """A class map: JSON ``{"class of the data": index}``, or as timm has it, a text file whose line k names class k.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -110,8 +111,20 @@ class Pictures(ABC, Sequence[Image.Image]):
         """As ``read``, with Pillow's warnings: for threads, which share one filter of warnings."""
 
     @abstractmethod
-    def stamp(self, index: int) -> tuple[int, int]:
-        """Size in bytes and time of change in nanoseconds of the picture's file; zeros where there is none."""
+    def stamp(self, index: int) -> tuple[int, ...]:
+        """Size in bytes of the picture's file, and what changes with its content; zeros where there is no file."""
+
+
+def file_stamp(path: str | Path) -> tuple[int, ...]:
+    """Size, time of modification and time of change of a file; zeros where there is none.
+
+    A copy can be given the former time of modification, but no program sets the time of change.
+    """
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0, 0, 0
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 class PictureFiles(Pictures):
@@ -124,12 +137,8 @@ class PictureFiles(Pictures):
     def decode(self, index: int) -> tuple[Image.Image, list[str]]:
         return decode(self.root / self.names[index], 3, upright=False)
 
-    def stamp(self, index: int) -> tuple[int, int]:
-        try:
-            found = (self.root / self.names[index]).stat()
-        except OSError:  # named when it is read
-            return 0, 0
-        return found.st_size, found.st_mtime_ns
+    def stamp(self, index: int) -> tuple[int, ...]:
+        return file_stamp(self.root / self.names[index])
 
 
 def _picture(image: Image.Image, channels: int, upright: bool) -> tuple[Image.Image, list[str]]:

@@ -5,8 +5,9 @@ then stay in memory, others in one file for each kind of preprocessing in a cach
 that a later run decodes nothing.
 
 A folder in the cache holds the pixels of one data set, made by one set of library versions. Its files carry a
-fingerprint of the names, sizes, times and labels of all pictures, so that any change makes them anew. All of them: the
-hash of the set, which the cells of a run are named by, runs over the decoded pictures in their order.
+fingerprint of the names, sizes and times of all pictures, so that any change makes them anew. All of them: the hash of
+the set, which the cells of a run are named by, runs over the decoded pictures in their order. It runs over their labels
+as well: the same pictures with other labels share the pixels and have an index of their own.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ import torchvision
 from torch import Tensor
 from tqdm import tqdm
 
-from .._files import LockedError, cannot_write, locked, make_folder, replacing
+from .._files import LockedError, cannot_write, check_folder, locked, make_folder, replacing
 from ..class_folders import DataError
 from ..memory import gib
 from .labelled import LabelledImages, digest_of_set, ids_of_images
@@ -188,6 +189,16 @@ def bytes_needed(images: LabelledImages, configs: Sequence[dict[str, Any]], cach
     return found.bytes_of(found.missing(found.load()))
 
 
+def check_cache(cache: str | Path | None) -> None:
+    """Refuse a folder for pixels that cannot be made or written to, before anything is read.
+
+    Raises:
+        OutputError: if a file is in its place, or it may not be written to.
+    """
+    if cache is not None:
+        check_folder(Path(cache), OTHER_CACHE)
+
+
 def cache_folder() -> Path:
     """Where pixels are kept by default: ``timm-zerosnet/pixels`` below ``$XDG_CACHE_HOME`` or ``~/.cache``."""
     return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'timm-zerosnet' / 'pixels'
@@ -255,7 +266,7 @@ class _ArrayPixels:
 
 
 class _PictureCache:
-    """Pixels of pictures in files: ``FINGERPRINT.json`` and ``FINGERPRINT-KIND.pixels`` for each kind.
+    """Pixels of pictures in files: ``FINGERPRINT-LABELS.json``, and ``FINGERPRINT-KIND.pixels`` for each kind.
 
     Args:
         data: A data set whose images are ``Pictures`` or a ``PictureStream``.
@@ -282,12 +293,12 @@ class _PictureCache:
 
     @functools.cached_property
     def files(self) -> list[tuple[str, int, int]]:
-        """Name, size and time of change of each picture; nothing for a stream, whose identity says as much."""
+        """Name, size and times of each picture; nothing for a stream, whose identity says as much."""
         return [] if self.streamed else [(name, *self.source.stamp(i)) for i, name in enumerate(self.source.names)]
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        return _hash([self.files, self.data.label_names()])
+        return _hash(self.files)
 
     @functools.cached_property
     def _first_size(self) -> tuple[int, int]:
@@ -324,7 +335,7 @@ class _PictureCache:
         contents = self.load()
         if contents is None:
             with _locked(self.folder, self.progress):
-                contents = self.load() or self._make(list(self.kinds), None)
+                contents = self.load() or self._make(self.missing(None), None)
         return Prepared(self._complete(contents), functools.partial(self._pixels, contents), contents)
 
     def load(self) -> Contents | None:
@@ -338,8 +349,8 @@ class _PictureCache:
             return None
 
     def missing(self, contents: Contents | None) -> list[str]:
-        """The kinds whose pixels are not there."""
-        if contents is None:
+        """The kinds whose pixels are not there, or not known to be those of the pictures."""
+        if contents is None and self.streamed:
             return list(self.kinds)
         return [kind for kind in self.kinds if not self._file(kind, contents).is_whole()]
 
@@ -361,8 +372,9 @@ class _PictureCache:
         try:
             with _writing([self._path(kind) for kind in kinds]) as files:
                 contents = self._read(kinds, files, known)
-        except DataError:  # what is known of the pictures holds no more
-            self._index.unlink(missing_ok=True)
+        except DataError:  # what is known of the pictures holds no more, for whatever labels
+            for path in self.folder.glob(f'{self.fingerprint}-*'):
+                path.unlink(missing_ok=True)
             raise
         if known is None:
             document = {**contents._asdict(), 'digests': [digest.hex() for digest in contents.digests]}
@@ -376,16 +388,18 @@ class _PictureCache:
 
     @property
     def _index(self) -> Path:
-        return self.folder / f'{self.fingerprint}.json'
+        return self.folder / f'{self.fingerprint}-{_hash(self.data.label_names())}.json'
 
     def _path(self, kind: str) -> Path:
         return self.folder / f'{self.fingerprint}-{_hash(kind)}.pixels'
 
-    def _shape(self, kind: str, contents: Contents) -> tuple[int, ...]:
+    def _shape(self, kind: str, contents: Contents | None) -> tuple[int, ...]:
         channels, *size = self.kinds[kind]['input_size']
-        return (len(contents.digests), channels, *((contents.size or (0, 0)) if None in size else size))
+        if None in size:
+            size = [*((contents.size or (0, 0)) if contents else self._first_size)]
+        return (len(contents.digests) if contents else self.count, channels, *size)
 
-    def _file(self, kind: str, contents: Contents) -> PixelFile:
+    def _file(self, kind: str, contents: Contents | None) -> PixelFile:
         return PixelFile(self._path(kind), self._shape(kind, contents))
 
     def _complete(self, contents: Contents) -> LabelledImages:

@@ -18,6 +18,7 @@ from .suites import OFFICIAL, SUITES, find_perturbation, suite_rows, unknown_nam
 
 CLEAN = 'clean'
 FORMAT = 1
+FROST_DIGEST = 'frost_pictures'
 
 
 class Condition(NamedTuple):
@@ -111,7 +112,8 @@ class RunPlan:
         seeds: Noise seeds.
         precision: What the networks compute in, see ``Precision.text``.
         data: ``name``, ``split``, ``notes``, ``images`` (how many), ``total``, ``subset``, ``sha256`` and
-            ``images_sha256`` of the data set; runs of early development versions lack ``split`` and ``notes``.
+            ``images_sha256`` of the data set; runs of early development versions lack ``split`` and ``notes``. Runs of
+            the row ``frost`` have the digest of its pictures as well, ``frost_pictures``.
         models: ``name``, ``architecture``, ``arguments``, ``checkpoint``, ``weights_sha256``, ``parameters``,
             ``preprocessing``, ``classes``, ``class_mapping``, ``mapped_by`` and ``label_names`` of each model; runs of
             early development versions lack the last two.
@@ -262,7 +264,7 @@ def differences(plan: RunPlan, other: RunPlan) -> list[str]:
         del values['data set']  # by whatever names
     if not plan.seeds or not other.seeds:
         del values['seeds']  # nothing is random in one of them
-    pictures = plan.data.get('frost_pictures'), other.data.get('frost_pictures')
+    pictures = plan.data.get(FROST_DIGEST), other.data.get(FROST_DIGEST)
     if all(pictures):
         values['pictures of frost'] = pictures
     return [f'{what}: {one} and {two}' for what, (one, two) in values.items() if one != two]

@@ -47,8 +47,11 @@ class Precision:
             raise ValueError(f'amp_dtype: expected {" or ".join(AMP_DTYPES)}, got {amp_dtype!r}')
         if amp and amp_dtype is None:
             amp_dtype = str(torch.get_autocast_dtype(torch.device(device).type)).removeprefix('torch.')
-        if torchcompile is not None and torchcompile not in (known := torch.compiler.list_backends(())):
-            raise ValueError(f'torchcompile: expected one of {", ".join(known)}, got {torchcompile!r}')
+        if torchcompile is not None and torchcompile not in torch.compiler.list_backends(()):  # all, also for tests
+            known = ', '.join(torch.compiler.list_backends())
+            raise ValueError(
+                f'torchcompile: expected a backend of torch.compile, such as {known}, got {torchcompile!r}'
+            )
         return cls(amp_dtype, channels_last, torchcompile, tf32)
 
     def text(self, device: str | torch.device) -> str:

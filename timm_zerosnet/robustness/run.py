@@ -26,17 +26,37 @@ from .data import LabelledImages
 from .evaluation import batch_statistics, batch_statistics_text, default_batch_size, ready
 from .machine import usable_cores
 from .measuring import Entry, Progress, Settings, measure_cells
-from .models import ModelError, ModelInfo, Source, class_indices, describe_model, mapped_by, mapping_note
+from .models import (
+    ModelError,
+    ModelInfo,
+    Source,
+    class_indices,
+    describe_model,
+    few_labels_note,
+    mapped_by,
+    mapping_note,
+)
 from .official import OfficialPrepared, OfficialSet, official_conditions
 from .origins import current_versions
-from .pixels import Prepared, bytes_needed, cache_folder, prepare
-from .plan import CLEAN, Condition, PlannedCell, RunPlan, cell_key, count_conditions, differences, plan_conditions
+from .pixels import Prepared, bytes_needed, cache_folder, check_cache, prepare
+from .plan import (
+    CLEAN,
+    FROST_DIGEST,
+    Condition,
+    PlannedCell,
+    RunPlan,
+    cell_key,
+    count_conditions,
+    differences,
+    plan_conditions,
+)
 from .precision import Precision
 from .preprocessing import view
 from .report.files import export
 from .report.samples import sample_pictures
-from .sharing import Board, Rank
-from .store import Store, StoreError, locked_folder
+from .report.unmeasured import unmeasured
+from .sharing import Board, Rank, forget_failures, ignored_rank
+from .store import Row, Store, StoreError, locked_folder
 from .suites import FROST, OFFICIAL, check_shape, find_perturbation
 from .weather import load_frost
 
@@ -55,6 +75,7 @@ class Outcome:
         subset: Such as ``'first 100 of 10000'``; empty if all images were measured.
         split: The split that was chosen of the data set, see ``LabelledImages``.
         plan: What a dry run says that there is to do.
+        failures: The failed cells by model and reason, in at most ten lines.
     """
 
     measured: int
@@ -64,6 +85,15 @@ class Outcome:
     subset: str
     split: str = ''
     plan: str = ''
+    failures: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls, measured: int, kept: int, failed: Sequence[Row], files: list[Path], subset: str, split: str = ''
+    ) -> Outcome:
+        """The outcome of a run with these failed cells."""
+        each = [f'{row.cell}: {row.error}' for row in failed]
+        return cls(measured, kept, each, files, subset, split, '', [group.text() for group in unmeasured(failed)])
 
 
 @dataclass(frozen=True)
@@ -178,6 +208,8 @@ def run(
     need('robustness')
     rank = Rank.current()
     progress = progress and rank.number == 0
+    if progress and (note := ignored_rank()):
+        tqdm.write(f'timm-zerosnet: {note}', file=sys.stderr)
     sources = _sources(selection('models', models, 'at least one name or source'))
     official = data if isinstance(data, OfficialSet) else None
     if (official is None) != (suite != OFFICIAL):
@@ -197,6 +229,7 @@ def run(
         conditions = plan_conditions(suite, corruptions, levels, seeds, frost_pictures=frost_pictures)
         if any(name != CLEAN and find_perturbation(suite, name).pictures for name, _, _ in conditions):
             load_frost(frost_pictures)
+    check_cache(cache)
     device = _device(device, rank)
     settings = Settings(
         suite=suite,
@@ -217,7 +250,9 @@ def run(
     with ExitStack() as stack:
         store = None
         if rank.number == 0 and not dry_run:
+            once_unlocked = stack.enter_context(ExitStack())
             stack.enter_context(locked_folder(out))
+            once_unlocked.callback(forget_failures, out)
             store = stack.enter_context(closing(Store(out, write=True)))
         _say(settings, f'{count:,} cells are to be measured, each on all images')
         if isinstance(data, OfficialSet):
@@ -260,14 +295,14 @@ def run(
         with closing(told.bar):
             measure_cells(entries, prepared.pixels, board, settings, told)
         files: list[Path] = []
-        failed: list[str] = []
+        failed: list[Row] = []
         if store is not None:
             pictures = None
             if isinstance(prepared, Prepared):
                 first = prepared.first_pixels(configs[0])
                 pictures = sample_pictures(first, configs[0], suite, conditions, frost_pictures)
             files, failed = export(out, store, pictures)
-    return Outcome(len(keys - finished), len(finished), failed, files, images.subset, images.split)
+    return Outcome.of(len(keys - finished), len(finished), failed, files, images.subset, images.split)
 
 
 def _say(settings: Settings, text: str) -> None:
@@ -334,7 +369,7 @@ def _mapped(
         mapping=class_indices(model, images, class_map),
         mapped_by=mapped_by(model, images, class_map),
     )
-    for note in (_few_labels(model, images) if class_map is None else None, mapping_note(found.document())):
+    for note in (few_labels_note(model, images) if class_map is None else '', mapping_note(found.document())):
         if note:
             _say(settings, f'timm-zerosnet: {note}')
     return found
@@ -398,7 +433,7 @@ def _plan(
 def _frost(conditions: Sequence[Condition], settings: Settings) -> dict[str, str]:
     """What tells the pictures of frost of this run from others, if it needs any."""
     needed = settings.suite != OFFICIAL and any(condition.corruption == FROST for condition in conditions)
-    return {'frost_pictures': load_frost(settings.frost_pictures)[1]} if needed else {}
+    return {FROST_DIGEST: load_frost(settings.frost_pictures)[1]} if needed else {}
 
 
 def _with_earlier_models(plan: RunPlan, store: Store, say: Callable[[str], None]) -> RunPlan:
@@ -469,29 +504,6 @@ def _check_sizes(model: ModelInfo, suite: str, conditions: Sequence[Condition]) 
                     raise ModelError(f'model {model.name}: {error}') from error
 
 
-def _few_labels(model: ModelInfo, data: LabelledImages) -> str | None:
-    """That labels without names fill less than half of the outputs, as those of another data set do."""
-    most = int(data.labels.max())
-    known = data.classes is not None or data.subset or model.classes is None
-    if known or 2 * (most + 1) >= (model.classes or 0):
-        return None
-    return (
-        f'the labels end at {most}, {model.name} has {model.classes} outputs, and the data have no class names to '
-        'compare: if they are other classes, --class-map FILE says which output stands for each'
-    )
-
-
 def _targets(data: LabelledImages, mapping: Mapping[str, int]) -> np.ndarray:
     names = [data.classes[label] if data.classes else str(label) for label in data.labels.tolist()]
     return np.array([mapping[name] for name in names], dtype=np.int64)
-
-
-def describe_subset(data: LabelledImages) -> str | None:
-    """A warning where the first images of a set leave classes out, as they do in one sorted by class."""
-    if not data.subset or data.classes is None:
-        return None
-    present = set(data.labels.tolist())
-    absent = [name for label, name in enumerate(data.classes) if label not in present]
-    if not absent:
-        return None
-    return f'the {data.subset} images leave out {len(absent)} of {len(data.classes)} classes: {shorten(absent)}'

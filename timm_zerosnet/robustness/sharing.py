@@ -22,7 +22,7 @@ from .._files import make_folder, replacing
 from .evaluation import Evaluation
 from .origins import Origin, as_document
 from .plan import PlannedCell
-from .store import TYPES, Store, Stored, StoreError
+from .store import TYPES, Store, Stored, StoreError, is_locked
 
 FOLDER = 'cells'
 ABANDONED = 600.0  # seconds after which a claim that nobody touched is free again
@@ -50,20 +50,45 @@ class Rank:
         """This process, as torchrun or srun started it; the only one otherwise.
 
         A shell of ``salloc`` and the script of ``sbatch`` know the number of tasks as well, but are no task of theirs:
-        only a step (``srun``) has a number of tasks of its own.
+        only a step (``srun``) has a number of tasks of its own. What an earlier command left of torchrun's variables
+        counts for nothing, see ``ignored_rank``.
         """
 
         def number(name: str, default: int) -> int:
             text = environment.get(name, '').partition('(')[0].partition(',')[0]  # SLURM: '4(x2),2'
             return int(text) if text.isdigit() else default
 
-        if 'RANK' in environment and 'WORLD_SIZE' in environment:
+        if _is_of_torchrun(environment):
             names = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE')
         elif 'SLURM_PROCID' in environment and 'SLURM_STEP_NUM_TASKS' in environment:
             names = ('SLURM_PROCID', 'SLURM_STEP_NUM_TASKS', 'SLURM_LOCALID', 'SLURM_STEP_TASKS_PER_NODE')
         else:
             return cls()
         return cls(*(number(name, default) for name, default in zip(names, (0, 1, 0, 1), strict=True)))
+
+
+def _is_of_torchrun(environment: Mapping[str, str]) -> bool:
+    """Whether there are several processes, this is one of them, and they have an address to meet at."""
+    number, count = (environment.get(name, '') for name in ('RANK', 'WORLD_SIZE'))
+    several = number.isdigit() and count.isdigit() and int(number) < int(count) > 1
+    return several and 'MASTER_ADDR' in environment
+
+
+def ignored_rank(environment: Mapping[str, str] = os.environ) -> str | None:
+    """That variables of torchrun do not make this process one of several, in words; None if there are none.
+
+    A process that torchrun starts alone has rank 0 of 1, which is no contradiction.
+    """
+    names = ('RANK', 'WORLD_SIZE', 'MASTER_ADDR')
+    alone = (environment.get('RANK', '0'), environment.get('WORLD_SIZE', '1')) == ('0', '1')
+    if alone or Rank.current(environment).count > 1:
+        return None
+    found = ' and '.join(f'{name}={environment[name]}' for name in names if name in environment)
+    absent = [name for name in names if name not in environment]
+    return (
+        f'{found}{" without " * bool(absent)}{" and ".join(absent)} in the environment: expected those of torchrun for '
+        'one of several processes; this one measures everything by itself'
+    )
 
 
 class Board:
@@ -84,8 +109,7 @@ class Board:
         if rank.count > 1:
             make_folder(self._folder)
         if store is not None:
-            for marker in self._folder.glob('*.failed'):  # of an earlier run: it is tried again
-                marker.unlink(missing_ok=True)
+            forget_failures(out)  # of a run that was killed: they are tried again
             self.fold()
             self._done.clear()  # what had failed is tried again
 
@@ -102,6 +126,8 @@ class Board:
         elif refresh:
             with suppress(StoreError), closing(Store(self._out)) as store:  # rank 0 may not have made it yet
                 self._done |= store.finished()
+                if not is_locked(self._out):  # rank 0 has ended: what failed is not tried again
+                    return self._done | store.failed()
         return self._done
 
     def put(self, cell: PlannedCell, stored: Stored) -> None:
@@ -187,6 +213,12 @@ class Board:
         except ValueError:  # it is being written
             return False
         return owner['host'] == socket.gethostname() and not _is_alive(owner['process'])
+
+
+def forget_failures(out: Path) -> None:
+    """Remove the marks of cells that failed, by which the processes of a run that has ended knew of them."""
+    for mark in (out / FOLDER).glob('*.failed'):
+        mark.unlink(missing_ok=True)
 
 
 def unfolded(out: Path) -> list[tuple[PlannedCell, Stored]]:

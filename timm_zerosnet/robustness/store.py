@@ -112,6 +112,11 @@ class Store:
         with self._explained():
             return {key for (key,) in self._base.execute('SELECT key FROM cells WHERE error IS NULL')}
 
+    def failed(self) -> set[str]:
+        """Keys of the cells that failed, in the latest run or before."""
+        with self._explained():
+            return {key for (key,) in self._base.execute('SELECT key FROM cells WHERE error IS NOT NULL')}
+
     def put(self, cell: PlannedCell, stored: Stored) -> None:
         """Write a cell, over one that failed.
 
@@ -276,6 +281,11 @@ def origins_of(rows: Sequence[Row]) -> list[Origin]:
 def mixture_notes(plan: RunPlan, rows: Sequence[Row]) -> list[str]:
     """Sentences about cells that were measured with different packages, devices or pixels; none where all are alike."""
     return [*mixture(origins_of(rows)), *changed_pixels(plan, ((row.cell, row.origin) for row in rows))]
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a run holds the folder, or did when it was killed."""
+    return (folder / f'{LOCK}.pid').exists()
 
 
 @contextmanager

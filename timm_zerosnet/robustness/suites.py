@@ -36,8 +36,6 @@ AUTHORS = 'robustness_eval.py of Chen, Jin, Shang 2022; the levels are ours'
 CIFAR_C = 'make_cifar_c.py of Hendrycks and Dietterich 2019'
 IMAGENET_C = 'make_imagenet_c.py of Hendrycks and Dietterich 2019'
 OURS = 'ours, in place of frost; its shares are those of frost'
-CIFAR_FROST = (1, 0.2, 5), (1, 0.3, 5), (0.9, 0.4, 5), (0.85, 0.4, 5), (0.75, 0.45, 5)
-IMAGENET_FROST = (1, 0.4, 1), (0.8, 0.6, 1), (0.7, 0.7, 1), (0.65, 0.7, 1), (0.6, 0.75, 1)
 STANDARD_GROUPS = {
     'noise': ('gaussian_noise', 'shot_noise', 'impulse_noise'),
     'blur': ('defocus_blur', 'glass_blur', 'motion_blur', 'zoom_blur'),
@@ -128,34 +126,133 @@ def _suite(*rows: Perturbation) -> dict[str, Perturbation]:
 
 def _graded(
     function: Callable[..., Tensor],
-    severities: Sequence[Any],
-    source: str,
+    cifar: Sequence[Any],
+    imagenet: Sequence[Any],
     seeded: bool = True,
     pictures: bool = False,
-    min_size: int = 1,
-) -> Perturbation:
-    return Perturbation(
-        function.__name__,
-        function,
-        tuple(range(1, len(severities) + 1)),
-        source,
-        seeded=seeded,
-        severities=tuple(severities),
-        min_size=min_size,
-        pictures=pictures,
+    source: str | None = None,
+) -> tuple[Perturbation, Perturbation]:
+    """The rows of a corruption in ``cifar-c`` and in ``imagenet-c``, of which ``cifar`` and ``imagenet`` are the
+    strengths at severity 1 to 5."""
+    suites = ((cifar, source or CIFAR_C, 1), (imagenet, source or IMAGENET_C, 64))
+    one, other = (
+        Perturbation(
+            function.__name__,
+            function,
+            tuple(range(1, len(severities) + 1)),
+            where,
+            seeded=seeded,
+            severities=tuple(severities),
+            min_size=min_size,
+            pictures=pictures,
+        )
+        for severities, where, min_size in suites
     )
+    return one, other
 
 
-def _cifar_c(function: Callable[..., Tensor], *severities: Any, source: str = CIFAR_C, **options: Any) -> Perturbation:
-    return _graded(function, severities, source, **options)
-
-
-def _imagenet_c(
-    function: Callable[..., Tensor], *severities: Any, source: str = IMAGENET_C, **options: Any
-) -> Perturbation:
-    return _graded(function, severities, source, min_size=64, **options)
-
-
+FROST_STRENGTHS = (
+    ((1, 0.2, 5), (1, 0.3, 5), (0.9, 0.4, 5), (0.85, 0.4, 5), (0.75, 0.45, 5)),
+    ((1, 0.4, 1), (0.8, 0.6, 1), (0.7, 0.7, 1), (0.65, 0.7, 1), (0.6, 0.75, 1)),
+)
+GRADED = (
+    _graded(do.gaussian_noise, (0.04, 0.06, 0.08, 0.09, 0.1), (0.08, 0.12, 0.18, 0.26, 0.38)),
+    _graded(do.shot_noise, (500, 250, 100, 75, 50), (60, 25, 12, 5, 3)),
+    _graded(do.impulse_noise, (0.01, 0.02, 0.03, 0.05, 0.07), (0.03, 0.06, 0.09, 0.17, 0.27)),
+    _graded(
+        do.defocus_blur,
+        ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),
+        ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)),
+        seeded=False,
+    ),
+    _graded(
+        distortions.glass_blur,
+        ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
+        ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
+    ),
+    _graded(
+        distortions.motion_blur,
+        ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
+        ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
+    ),
+    _graded(
+        distortions.zoom_blur,
+        ((1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)),
+        ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)),
+        seeded=False,
+    ),
+    _graded(
+        weather.snow,
+        (
+            (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
+            (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
+            (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
+            (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
+            (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
+        ),
+        (
+            (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
+            (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
+            (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
+            (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
+            (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
+        ),
+    ),
+    _graded(weather.frost, *FROST_STRENGTHS, pictures=True),
+    _graded(
+        weather.fog,
+        ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
+        ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),
+    ),
+    _graded(do.brightness, (0.05, 0.1, 0.15, 0.2, 0.3), (0.1, 0.2, 0.3, 0.4, 0.5), seeded=False),
+    _graded(do.contrast, (0.75, 0.5, 0.4, 0.3, 0.15), (0.4, 0.3, 0.2, 0.1, 0.05), seeded=False),
+    _graded(
+        distortions.elastic_transform,
+        (
+            (0, 0, 32 * 0.08),
+            (32 * 0.05, 32 * 0.2, 32 * 0.07),
+            (32 * 0.08, 32 * 0.06, 32 * 0.06),
+            (32 * 0.1, 32 * 0.04, 32 * 0.05),
+            (32 * 0.1, 32 * 0.03, 32 * 0.03),
+        ),
+        (
+            (244 * 2, 244 * 0.7, 244 * 0.1),
+            (244 * 2, 244 * 0.08, 244 * 0.2),
+            (244 * 0.05, 244 * 0.01, 244 * 0.02),
+            (244 * 0.07, 244 * 0.01, 244 * 0.02),
+            (244 * 0.12, 244 * 0.01, 244 * 0.02),
+        ),
+    ),
+    _graded(do.pixelate, (0.95, 0.9, 0.85, 0.75, 0.65), (0.6, 0.5, 0.4, 0.3, 0.25), seeded=False),
+    _graded(do.jpeg_compression, (80, 65, 58, 50, 40), (25, 18, 15, 10, 7), seeded=False),
+    _graded(do.speckle_noise, (0.06, 0.1, 0.12, 0.16, 0.2), (0.15, 0.2, 0.35, 0.45, 0.6)),
+    _graded(do.gaussian_blur, (0.4, 0.6, 0.7, 0.8, 1), (1, 2, 3, 4, 6), seeded=False),
+    _graded(
+        weather.spatter,
+        (
+            (0.62, 0.1, 0.7, 0.7, 0.5, 0),
+            (0.65, 0.1, 0.8, 0.7, 0.5, 0),
+            (0.65, 0.3, 1, 0.69, 0.5, 0),
+            (0.65, 0.1, 0.7, 0.69, 0.6, 1),
+            (0.65, 0.1, 0.5, 0.68, 0.6, 1),
+        ),
+        (
+            (0.65, 0.3, 4, 0.69, 0.6, 0),
+            (0.65, 0.3, 3, 0.68, 0.6, 0),
+            (0.65, 0.3, 2, 0.68, 0.5, 0),
+            (0.65, 0.3, 1, 0.65, 1.5, 1),
+            (0.67, 0.4, 1, 0.65, 1.5, 1),
+        ),
+    ),
+    _graded(
+        do.saturate,
+        ((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)),
+        ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
+        seeded=False,
+    ),
+    _graded(weather.frost_like, *FROST_STRENGTHS, source=OURS),
+)
+"""The corruptions of the official sets and ``frost_like``: for each its rows in ``cifar-c`` and in ``imagenet-c``."""
 SUITES: dict[str, dict[str, Perturbation]] = {
     'zerosnet': _suite(
         Perturbation(
@@ -178,96 +275,8 @@ SUITES: dict[str, dict[str, Perturbation]] = {
         ),
         Perturbation('uniform', do.two_sided, (0.04, 0.06, 0.08, 0.1, 0.12, 0.2), 'x + c U[-1, 1); centred rand, ours'),
     ),
-    'cifar-c': _suite(
-        _cifar_c(do.gaussian_noise, 0.04, 0.06, 0.08, 0.09, 0.1),
-        _cifar_c(do.shot_noise, 500, 250, 100, 75, 50),
-        _cifar_c(do.impulse_noise, 0.01, 0.02, 0.03, 0.05, 0.07),
-        _cifar_c(do.defocus_blur, (0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1), seeded=False),
-        _cifar_c(distortions.glass_blur, (0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
-        _cifar_c(distortions.motion_blur, (6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
-        _cifar_c(
-            distortions.zoom_blur, (1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01), seeded=False
-        ),
-        _cifar_c(
-            weather.snow,
-            (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
-            (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
-            (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
-            (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
-            (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
-        ),
-        _cifar_c(weather.frost, *CIFAR_FROST, pictures=True),
-        _cifar_c(weather.fog, (0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
-        _cifar_c(do.brightness, 0.05, 0.1, 0.15, 0.2, 0.3, seeded=False),
-        _cifar_c(do.contrast, 0.75, 0.5, 0.4, 0.3, 0.15, seeded=False),
-        _cifar_c(
-            distortions.elastic_transform,
-            (0, 0, 32 * 0.08),
-            (32 * 0.05, 32 * 0.2, 32 * 0.07),
-            (32 * 0.08, 32 * 0.06, 32 * 0.06),
-            (32 * 0.1, 32 * 0.04, 32 * 0.05),
-            (32 * 0.1, 32 * 0.03, 32 * 0.03),
-        ),
-        _cifar_c(do.pixelate, 0.95, 0.9, 0.85, 0.75, 0.65, seeded=False),
-        _cifar_c(do.jpeg_compression, 80, 65, 58, 50, 40, seeded=False),
-        _cifar_c(do.speckle_noise, 0.06, 0.1, 0.12, 0.16, 0.2),
-        _cifar_c(do.gaussian_blur, 0.4, 0.6, 0.7, 0.8, 1, seeded=False),
-        _cifar_c(
-            weather.spatter,
-            (0.62, 0.1, 0.7, 0.7, 0.5, 0),
-            (0.65, 0.1, 0.8, 0.7, 0.5, 0),
-            (0.65, 0.3, 1, 0.69, 0.5, 0),
-            (0.65, 0.1, 0.7, 0.69, 0.6, 1),
-            (0.65, 0.1, 0.5, 0.68, 0.6, 1),
-        ),
-        _cifar_c(do.saturate, (0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2), seeded=False),
-        _cifar_c(weather.frost_like, *CIFAR_FROST, source=OURS),
-    ),
-    'imagenet-c': _suite(
-        _imagenet_c(do.gaussian_noise, 0.08, 0.12, 0.18, 0.26, 0.38),
-        _imagenet_c(do.shot_noise, 60, 25, 12, 5, 3),
-        _imagenet_c(do.impulse_noise, 0.03, 0.06, 0.09, 0.17, 0.27),
-        _imagenet_c(do.defocus_blur, (3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5), seeded=False),
-        _imagenet_c(distortions.glass_blur, (0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
-        _imagenet_c(distortions.motion_blur, (10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
-        _imagenet_c(
-            distortions.zoom_blur, (1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03), seeded=False
-        ),
-        _imagenet_c(
-            weather.snow,
-            (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
-            (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
-            (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
-            (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
-            (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
-        ),
-        _imagenet_c(weather.frost, *IMAGENET_FROST, pictures=True),
-        _imagenet_c(weather.fog, (1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),
-        _imagenet_c(do.brightness, 0.1, 0.2, 0.3, 0.4, 0.5, seeded=False),
-        _imagenet_c(do.contrast, 0.4, 0.3, 0.2, 0.1, 0.05, seeded=False),
-        _imagenet_c(
-            distortions.elastic_transform,
-            (244 * 2, 244 * 0.7, 244 * 0.1),
-            (244 * 2, 244 * 0.08, 244 * 0.2),
-            (244 * 0.05, 244 * 0.01, 244 * 0.02),
-            (244 * 0.07, 244 * 0.01, 244 * 0.02),
-            (244 * 0.12, 244 * 0.01, 244 * 0.02),
-        ),
-        _imagenet_c(do.pixelate, 0.6, 0.5, 0.4, 0.3, 0.25, seeded=False),
-        _imagenet_c(do.jpeg_compression, 25, 18, 15, 10, 7, seeded=False),
-        _imagenet_c(do.speckle_noise, 0.15, 0.2, 0.35, 0.45, 0.6),
-        _imagenet_c(do.gaussian_blur, 1, 2, 3, 4, 6, seeded=False),
-        _imagenet_c(
-            weather.spatter,
-            (0.65, 0.3, 4, 0.69, 0.6, 0),
-            (0.65, 0.3, 3, 0.68, 0.6, 0),
-            (0.65, 0.3, 2, 0.68, 0.5, 0),
-            (0.65, 0.3, 1, 0.65, 1.5, 1),
-            (0.67, 0.4, 1, 0.65, 1.5, 1),
-        ),
-        _imagenet_c(do.saturate, (0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2), seeded=False),
-        _imagenet_c(weather.frost_like, *IMAGENET_FROST, source=OURS),
-    ),
+    'cifar-c': _suite(*(row for row, _ in GRADED)),
+    'imagenet-c': _suite(*(row for _, row in GRADED)),
 }
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from .._errors import one_line, shorten
 from ..class_folders import DataError, natural_order
 from .labelled import LabelledImages
-from .pictures import ImageError, PictureFiles, Pictures, PictureStream, decode_file
+from .pictures import ImageError, PictureFiles, Pictures, PictureStream, decode_file, file_stamp
 
 PACKAGES = {
     'torch': 'torchvision',
@@ -112,7 +112,7 @@ class _TarPictures(Pictures):
     """Pictures inside a tar file, also inside tar files in it. Each is read by position, by any number of processes."""
 
     def __init__(self, path: Path, samples: Sequence[Any]) -> None:
-        self.path, self._changed = path, path.stat().st_mtime_ns
+        self.path, self._times = path, file_stamp(path)[1:]
         names, self._places = [], []
         for member, _, outer in samples:
             names.append(f'{outer.name}/{member.name}' if outer else member.name)
@@ -126,8 +126,8 @@ class _TarPictures(Pictures):
             content = BytesIO(file.read(size))
         return decode_file(content, f'{self.path}: {self.names[index]}', 3, upright=False)
 
-    def stamp(self, index: int) -> tuple[int, int]:
-        return self._places[index][1], self._changed
+    def stamp(self, index: int) -> tuple[int, ...]:
+        return self._places[index][1], *self._times
 
 
 class _ReaderPictures(Pictures):
@@ -149,8 +149,8 @@ class _ReaderPictures(Pictures):
         with file:
             return decode_file(file, place, 3, upright=False)
 
-    def stamp(self, index: int) -> tuple[int, int]:
-        return 0, 0
+    def stamp(self, index: int) -> tuple[int, ...]:
+        return 0, 0, 0
 
 
 def _of_torchvision(name: str, found: Any, identity: list[Any], limit: int | None, split: str) -> LabelledImages:
@@ -197,18 +197,9 @@ def _of_hugging_face(name: str, reader: Any, identity: list[Any], limit: int | N
         values = list(itertools.islice(reader.iter_targets(), count))
     else:  # timm 1.0.27
         values = list(reader.dataset[reader.label_key][:count])
-    files = [_file_stamp(file['filename']) for file in reader.dataset.cache_files]
+    files = [[file['filename'], *file_stamp(file['filename'])] for file in reader.dataset.cache_files]
     pictures = _ReaderPictures(name, count, _First(reader), [*identity, total, files])
     return _labelled(name, pictures, values, _by_index(reader.class_to_idx), total, split)
-
-
-def _file_stamp(path: str) -> list[Any]:
-    """Path, size and time of change of a file; zeros where there is no such file here."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return [path, 0, 0]
-    return [path, found.st_size, found.st_mtime_ns]
 
 
 def _labelled(
@@ -271,7 +262,9 @@ def _of_stream(name: str, found: Any, identity: list[Any], limit: int | None, sp
     builder = getattr(reader, 'builder', None)
     state: list[Any] = [str(getattr(getattr(builder, 'info', None), 'version', '')), str(getattr(builder, 'hash', ''))]
     if shards := getattr(getattr(reader, 'split_info', None), 'filenames', None):
-        state += [_file_stamp(os.path.join(str(reader.root), str(shard))) for shard in shards]
+        state += [
+            [path, *file_stamp(path)] for path in (os.path.join(str(reader.root), str(shard)) for shard in shards)
+        ]
     stream: Any = _TimmStream(name, found, [*identity, *state], total and min(total, limit or total), limit is None)
     classes = _as_synsets(_by_index(getattr(reader, 'class_to_idx', None)))
     return LabelledImages(stream, np.empty(0, dtype=np.int64), classes, total, split)

@@ -194,7 +194,11 @@ def _load_frost(folder: Path) -> tuple[tuple[np.ndarray, ...], str]:
     names = sorted(folder.iterdir()) if folder.is_dir() else []
     names = [name for name in names if name.suffix.lower() in PICTURE_SUFFIXES][:FROST_PICTURES]
     if not names:
-        raise ValueError(f'frost pictures: expected a folder with pictures of frost, got {folder}')
+        what = 'a folder without any' if folder.is_dir() else 'a file' if folder.exists() else 'no folder'
+        raise ValueError(
+            f'expected a folder with pictures of frost ({", ".join(PICTURE_SUFFIXES)}), got {what}: {folder}; a run '
+            'that is given none takes those of an installed imagecorruptions-imaug, or frost_like in place of frost'
+        )
     pictures, digest = [], hashlib.sha256()
     for name in names:
         with Image.open(name) as picture:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from timm_zerosnet.robustness.analysis import statistics
 from timm_zerosnet.robustness.analysis.statistics import (
     area_weights,
     bootstrap_means,
@@ -191,6 +192,15 @@ def test_sign_flip_keeps_its_level_where_seeds_are_alike():
     assert pooled > 0.15 * trials
 
 
+def test_nothing_is_drawn_where_the_bound_decides(monkeypatch):
+    """A sample cannot say less than 1 / (1 + flips)."""
+    monkeypatch.setattr(statistics, '_flipped_at_random', None)
+    found, name = paired_test([1009] * 100 + [-1009] * 20 + [1, -1], outcomes=3)
+    assert found == pytest.approx(2 * math.exp(-(80**2) / (2 * 120))) and name == 'sign flip by image, 9999 draws'
+    with pytest.raises(TypeError):
+        paired_test([1009] * 60 + [-1009] * 50 + [1, -1], outcomes=3)
+
+
 def test_paired_test_refuses():
     with pytest.raises(ValueError, match=r'expected \(N,\) integers, got float64'):
         paired_test(np.array([0.5]))
@@ -238,9 +248,26 @@ def test_smallest_difference_has_a_floor_and_falls_with_images_and_seeds():
     assert smallest_difference(3) == 1
     assert smallest_difference(10_000, 0.1) < smallest_difference(10_000, 0.1, comparisons=40)
     assert smallest_difference(40_000, 0.1) == pytest.approx(smallest_difference(10_000, 0.1) / 2, rel=1e-3)
-    for wrong in (dict(images=0), dict(mean_square=1.1), dict(alpha=0), dict(power=1), dict(comparisons=0)):
-        with pytest.raises(ValueError, match='expected images and comparisons'):
+    for wrong in (
+        dict(images=0),
+        dict(mean_square=1.1),
+        dict(alpha=0),
+        dict(power=1),
+        dict(comparisons=0),
+        dict(outcomes=0),
+    ):
+        with pytest.raises(ValueError, match='expected images, comparisons and outcomes'):
             smallest_difference(**{'images': 10, **wrong})
+
+
+def test_smallest_difference_of_several_outcomes_may_be_less_than_a_whole_image():
+    """Six images that differ with one noise seed of three make a third of what six whole images do."""
+    images, seeds = 10_000, 3
+    assert paired_test([1] * 6 + [0] * (images - 6), outcomes=seeds)[0] <= 0.05
+    assert smallest_difference(images, 0, outcomes=seeds) == pytest.approx(6 / images / seeds)
+    few = 10 * (1 / seeds) ** 2 / images  # ten images, with one seed each
+    found = smallest_difference(images, few, outcomes=seeds)
+    assert found == pytest.approx(2.8016 * math.sqrt(few / images), rel=0.02) and found < 6 / images
 
 
 def test_calibration_error_by_hand():

@@ -194,7 +194,9 @@ def test_the_table_of_twenty_models_can_be_read(folder):
         names = [line.split(' | ')[0][2:] for line in lines[at + 2 : at + 22]]
         assert names[:19] == [cells[2] for cells in ranked] and names[19] == 'resnet18.a1_in1k'
     assert '5 of 100 cells failed:' in lines
-    assert lines[-1] == '- resnet18.a1_in1k, clean, contrast 1, contrast 3, pixelate 1, pixelate 3: out of memory'
+    assert lines[-1] == (
+        '- resnet18.a1_in1k, 5 cells (clean, contrast 1, contrast 3, pixelate 1, pixelate 3): out of memory'
+    )
 
 
 def test_the_table_of_few_models_is_in_the_order_of_the_run():

@@ -259,27 +259,48 @@ def _check_labels(
     """
     names = [_names_by_output(classes.get(grid.model, {})) for grid in (one, two)]
     shared = set().union(*names[0].values()) & set().union(*names[1].values())
+    meanings: dict[frozenset, int] = {}
 
-    def meaning(side: int, output: int) -> set:
-        """Names of the class of an output; the output itself if the models share no class name."""
-        return names[side].get(output, {output}) if shared else {output}
+    def coded(side: int, outputs: np.ndarray) -> np.ndarray:
+        """For each output the number of its meaning: the names of its class, or itself if no names are shared."""
+        known = names[side] if shared else {}
+        different, places = np.unique(outputs, return_inverse=True)
+        found = [frozenset(known.get(output, {output})) for output in different.tolist()]
+        return np.array([meanings.setdefault(meaning, len(meanings)) for meaning in found])[places]
 
     for level, seeds in pairs.items():
-        x, y = (grid.levels[level][seeds[0]] for grid in (one, two))
-        seen = [x.correct[keep[0]], x.predicted[keep[0]], y.correct[keep[1]], y.predicted[keep[1]]]
-        found, counts = np.unique(np.stack(seen).astype(np.int64), axis=1, return_counts=True)
-        wrong = 0
-        for (right_a, a, right_b, b), count in zip(found.T.tolist(), counts.tolist(), strict=True):
-            label_a, label_b = meaning(0, a), meaning(1, b)
-            if right_a and right_b:
-                wrong += count * (not label_a & label_b)
-            elif right_a or right_b:
-                wrong += count * (label_a <= label_b if right_a else label_b <= label_a)
+        cells = [grid.levels[level][seeds[0]] for grid in (one, two)]
+        right = [cell.correct[kept] for cell, kept in zip(cells, keep, strict=True)]
+        codes = [coded(side, cell.predicted[kept]) for side, (cell, kept) in enumerate(zip(cells, keep, strict=True))]
+        wrong = _count_contradictions(right, codes, list(meanings))
         if wrong:
             raise ValueError(
                 f'{one.model} and {two.model} contradict each other about the labels of {wrong} images: expected '
                 'models on the same images with the same labels, in the same order or with ids'
             )
+
+
+def _count_contradictions(right: list[np.ndarray], codes: list[np.ndarray], meanings: Sequence[frozenset]) -> int:
+    """The number of images about whose label two models contradict each other.
+
+    Args:
+        right: (N,) bool for each model, whether its prediction is right.
+        codes: (N,) for each model, the place of what it predicts in ``meanings``.
+        meanings: Different sets of names. Nearly always no two have a name in common: then they agree only if equal.
+    """
+    both, single = right[0] & right[1], right[0] ^ right[1]
+    if len(set().union(*meanings)) == sum(map(len, meanings)):
+        equal = codes[0] == codes[1]
+        return int(np.count_nonzero(both & ~equal) + np.count_nonzero(single & equal))
+    seen = np.stack([*right, *codes]).astype(np.int64)[:, both | single]
+    found, counts = np.unique(seen, axis=1, return_counts=True)
+    wrong = 0
+    for (right_a, right_b, a, b), count in zip(found.T.tolist(), counts.tolist(), strict=True):
+        if right_a and right_b:
+            wrong += count * meanings[a].isdisjoint(meanings[b])
+        else:
+            wrong += count * (meanings[a] <= meanings[b] if right_a else meanings[b] <= meanings[a])
+    return wrong
 
 
 def _names_by_output(outputs: Mapping[str, int]) -> dict[int, set[str]]:
@@ -331,7 +352,8 @@ def _difference(
     ]
     factors, _ = integer_weights(weights, {key: len(pairs[key]) for key in weights})
     total = np.sum([factors[key] * values.sum(1) for key, values in less.items()], axis=0)
-    p, test = paired_test(total, outcomes=sum(len(pairs[key]) for key in weights), seed=seed)
+    count = sum(len(pairs[key]) for key in weights)
+    p, test = paired_test(total, outcomes=count, seed=seed)
     accuracies = [float(100 * sum(w * outcomes[key][i].mean() for key, w in weights.items())) for i in (0, 1)]
     low, high, interval = difference_interval(column, samples)
     return Difference(
@@ -350,7 +372,7 @@ def _difference(
         p=p,
         test=test,
         p_holm=p,
-        smallest=100 * smallest_difference(len(column), float((column**2).mean())),
+        smallest=100 * smallest_difference(len(column), float((column**2).mean()), outcomes=count),
     )
 
 

@@ -190,7 +190,9 @@ def paired_test(
     if sizes.sum() <= EXACT_SUM:
         return _flipped_exactly(sizes, total), 'exact sign flip by image'
     bound = 2 * math.exp(-(total**2) / (2 * float((sizes.astype(np.float64) ** 2).sum())))
-    return min(bound, _flipped_at_random(sizes, total, flips, seed)), f'sign flip by image, {flips} draws'
+    # a sample gives at least 1 / (1 + flips): below it the bound decides, and nothing need be drawn
+    p = bound if bound * (1 + flips) <= 1 else min(bound, _flipped_at_random(sizes, total, flips, seed))
+    return p, f'sign flip by image, {flips} draws'
 
 
 def _flipped_exactly(sizes: np.ndarray, total: int) -> float:
@@ -278,14 +280,20 @@ def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def smallest_difference(
-    images: int, mean_square: float = 1.0, *, alpha: float = 0.05, power: float = 0.8, comparisons: int = 1
+    images: int,
+    mean_square: float = 1.0,
+    *,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    comparisons: int = 1,
+    outcomes: int = 1,
 ) -> float:
     """The smallest difference of accuracy, a share, that a paired comparison detects with the given power.
 
     With q the mean square of an image's difference, delta solves ``delta sqrt(n) = z(1 - alpha/2) sqrt(q) + z(power)
-    sqrt(q - delta^2)`` (Connor 1987 for McNemar's test, where q is the share of discordant images). It is at least
-    ``k/n``, where k is the smallest number of discordant images that an exact test can call significant if one model is
-    right on all of them.
+    sqrt(q - delta^2)`` (Connor 1987 for McNemar's test, where q is the share of discordant images). An exact test needs
+    k images that differ, all in favour of one model, to call any difference significant; delta is at least what these
+    make if a single outcome of each differs: ``k/n`` with one outcome for each image, ``k/(n outcomes)`` with several.
 
     Args:
         images: Number n of images that both models saw, at least 1.
@@ -294,21 +302,24 @@ def smallest_difference(
         alpha: Level of the two-sided test, in (0, 1).
         power: Probability of detecting the difference, in [0.5, 1).
         comparisons: Number of comparisons, at least 1; divides ``alpha`` as the first step of Holm's correction does.
+        outcomes: Number of outcomes of each image, at least 1: noise seeds times levels.
 
     Raises:
         ValueError: if an argument is out of its range.
     """
-    if images < 1 or not 0 <= mean_square <= 1 or not 0 < alpha < 1 or not 0.5 <= power < 1 or comparisons < 1:
+    counts_fit = min(images, comparisons, outcomes) >= 1
+    if not counts_fit or not 0 <= mean_square <= 1 or not 0 < alpha < 1 or not 0.5 <= power < 1:
         raise ValueError(
-            'expected images and comparisons >= 1, mean_square in [0, 1], alpha in (0, 1) and power in [0.5, 1), got '
-            f'images={images}, comparisons={comparisons}, mean_square={mean_square}, alpha={alpha}, power={power}'
+            'expected images, comparisons and outcomes >= 1, mean_square in [0, 1], alpha in (0, 1) and power in '
+            f'[0.5, 1), got images={images}, comparisons={comparisons}, outcomes={outcomes}, '
+            f'mean_square={mean_square}, alpha={alpha}, power={power}'
         )
     alpha /= comparisons
     normal = scipy_stats().norm
     a, b = float(normal.ppf(1 - alpha / 2)), float(normal.ppf(power))
     root = b * math.sqrt(max(0.0, images + b**2 - a**2))
     delta = math.sqrt(mean_square) * (a * math.sqrt(images) + root) / (images + b**2)
-    return min(1.0, max(delta, math.ceil(math.log2(2 / alpha)) / images))
+    return min(1.0, max(delta, math.ceil(math.log2(2 / alpha)) / (images * outcomes)))
 
 
 def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> np.ndarray:

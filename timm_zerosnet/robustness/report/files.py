@@ -24,15 +24,16 @@ from ..plan import CLEAN, RunPlan, number
 from ..store import FIGURES, Row, Store, mixture_notes, origins_of, read_rows
 from ..suites import SUITES
 from .findings import findings, sorted_models
-from .html import cells_without_result, report_html
+from .html import report_html
 from .samples import Samples
 from .summary_markdown import MANY_MODELS, data_notes, suite_text, summary_lines
+from .unmeasured import NAMED_CONDITIONS, unmeasured
 
 RESULTS = 'results'
 CELLS = ('model', 'suite', 'corruption', 'level', 'seed')
 
 
-def export(folder: Path, store: Store, samples: Samples | None = None) -> tuple[list[Path], list[str]]:
+def export(folder: Path, store: Store, samples: Samples | None = None) -> tuple[list[Path], list[Row]]:
     """Write the files of the latest run.
 
     Args:
@@ -41,7 +42,7 @@ def export(folder: Path, store: Store, samples: Samples | None = None) -> tuple[
         samples: Pictures for the HTML report; without them it shows none.
 
     Returns:
-        The paths of the files, and ``'model, condition: reason'`` for each cell that failed.
+        The paths of the files, and the cells that failed.
 
     Raises:
         OSError: if a file cannot be written; the old one is then kept.
@@ -64,8 +65,7 @@ def export(folder: Path, store: Store, samples: Samples | None = None) -> tuple[
     for old in (folder / RESULTS).glob('results-*.csv'):  # left from an earlier plan
         if f'{RESULTS}/{old.name}' not in texts:
             old.unlink()
-    failed = [f'{row.cell}: {row.error}' for row in rows if row.status == 'failed']
-    return [folder / name for name in texts], failed
+    return [folder / name for name in texts], [row for row in rows if row.status == 'failed']
 
 
 def write(path: Path, text: str) -> None:
@@ -168,9 +168,7 @@ def table_md(plan: RunPlan, rows: list[Row], analysis: Analysis) -> str:
     failed = [row for row in rows if row.status == 'failed']
     if failed:
         lines += ['', f'{len(failed)} of {len(rows)} cells failed:', '']
-        reasons = cells_without_result(failed).items() if many else ()
-        lines += [f'- {escape(f"{model}, {which}: {reason}")}' for (model, _, reason), (_, which) in reasons]
-        lines += [f'- {escape(f"{row.cell}: {row.error}")}' for row in failed if not many]
+        lines += [f'- {escape(group.text(NAMED_CONDITIONS))}' for group in unmeasured(failed)]
     return '\n'.join(lines) + '\n'
 
 

@@ -18,7 +18,7 @@ from ..analysis.run_analysis import Analysis
 from ..analysis.statistics import ALPHA
 from ..corruptions import GENERATOR
 from ..origins import versions_of
-from ..plan import CLEAN, Condition, RunPlan, number
+from ..plan import CLEAN, RunPlan, number
 from ..store import Row, mixture_notes, origins_of
 from ..suites import SUITES
 from .charts import BANDS, CURVES, MARKERS, curves, forest, reliability_diagram, row_at
@@ -36,12 +36,12 @@ from .summary_markdown import (
     mce_legend,
     suite_text,
 )
+from .unmeasured import NAMED_CONDITIONS, unmeasured
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
 FOLDER = Path(__file__).parent
-MAX_NAMED_CELLS = 40  # for each reason
 OPEN_PAIRS = 3  # more charts of pairs than this are folded up
 
 
@@ -63,7 +63,7 @@ def report_html(plan: RunPlan, rows: Sequence[Row], analysis: Analysis, samples:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, signed=signed, p=p_text, breakable=breakable)
+    environment.filters.update(number=number, signed=signed, p=p_text, breakable=breakable, shorten=shorten)
     names = sorted_models(plan.names, analysis)
     known = [name for name in names if name in analysis.summaries]
     bottom = _axis_bottom(analysis)
@@ -87,7 +87,8 @@ def report_html(plan: RunPlan, rows: Sequence[Row], analysis: Analysis, samples:
         sources={row.name: row.source for row in chosen},
         eight_bits=any(row.severities for row in chosen),
         seeded=any(row.seeded for row in chosen),
-        without_result=cells_without_result(rows),
+        without_result=unmeasured(rows),
+        named_conditions=NAMED_CONDITIONS,
         count={status: sum(row.status == status for row in rows) for status in ('ok', 'failed', 'missing')},
         findings=findings(plan.names, analysis),
         baseline=baseline_name(analysis),
@@ -129,15 +130,6 @@ def breakable(name: str) -> Markup:
     from markupsafe import Markup, escape
 
     return Markup(re.sub(r'([_./])(?=.)', r'\1<wbr>', str(escape(name))))
-
-
-def cells_without_result(rows: Sequence[Row]) -> dict[tuple[str, str, str], tuple[int, str]]:
-    """The number of cells without a result, and the first of them, by model, status and reason."""
-    found: dict[tuple[str, str, str], list[Condition]] = {}
-    for row in rows:
-        if row.status != 'ok':
-            found.setdefault((row.cell.model, row.status, row.error), []).append(row.cell.condition)
-    return {key: (len(conditions), shorten(conditions, MAX_NAMED_CELLS)) for key, conditions in found.items()}
 
 
 def _axis_bottom(analysis: Analysis) -> float:
