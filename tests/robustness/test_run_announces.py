@@ -41,7 +41,9 @@ def test_cells_before_the_images_and_the_time_after_the_first(folder, monkeypatc
     assert cli.main(f'{line} --seeds 3'.split()) == 0
     again = capsys.readouterr().err
     assert '2 of them are left to do' in again and ' left for 1 more' in again
-    assert cli.main(f'{line} --seeds 3'.split()) == 0
+    plural = line.replace('--model ', '--models ').replace('--corruption ', '--corruptions ')
+    assert plural != line
+    assert cli.main(f'{plural} --seeds 3'.split()) == 0
     assert 'all of them are measured already' in capsys.readouterr().err
 
 

@@ -72,7 +72,12 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _robustness_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        '--model', nargs='+', required=True, metavar='NAME', help="timm's names, also hf-hub:... and local-dir:..."
+        '--model',
+        '--models',
+        nargs='+',
+        required=True,
+        metavar='NAME',
+        help="timm's names, also hf-hub:... and local-dir:...",
     )
     parser.add_argument('--data', required=True, help=DATA_FORMS)
     parser.add_argument('--out', required=True, help='folder of the run; the same command in it goes on after a stop')
@@ -160,7 +165,9 @@ def _corrupt_options(parser: argparse.ArgumentParser) -> None:
 
 def _plan_options(parser: argparse.ArgumentParser, suite: str, *suites: str) -> None:
     parser.add_argument('--suite', default=suite, help=', '.join(suites))
-    parser.add_argument('--corruption', nargs='+', metavar='NAME', help='corruptions of the suite; default: all')
+    parser.add_argument(
+        '--corruption', '--corruptions', nargs='+', metavar='NAME', help='corruptions of the suite; default: all'
+    )
     parser.add_argument('--frost-pictures', metavar='DIR', help='pictures of frost for the corruption frost')
     parser.add_argument('--levels', nargs='+', type=float, metavar='LEVEL', help="default: each corruption's own")
 
