@@ -6,6 +6,7 @@ import copy
 import os
 import socket
 
+import amounts
 import pytest
 import timm
 import torch
@@ -104,7 +105,7 @@ MADE_FROM = {
 }
 
 
-@each_on_cifar
+@pytest.mark.parametrize('name', slow_but(['zerosnet20', 'zerosnet164', 'multistep_resnet20'], ON_CIFAR))
 @pytest.mark.parametrize('kind', MADE_FROM)
 def test_weights_made_from_others_train_and_are_left_by_fuse(name, kind):
     make, parameter = MADE_FROM[kind]
@@ -157,9 +158,13 @@ def test_fuse_gives_blocks_that_share_a_convolution_weights_of_their_own():
     assert distance(reparameterize_model(model, inplace=True)(x), wanted) < 1e-5
 
 
-@each_on_cifar
-@pytest.mark.parametrize('dora', [False, True], ids=['lora', 'dora'])
-@pytest.mark.parametrize('targets', ['branch', 'all'])
+@pytest.mark.parametrize(
+    'name, dora, targets',
+    amounts.slow_but(
+        [('zerosnet20', False, 'branch'), ('zerosnet20_tra', True, 'all'), ('multistep_resnet20', True, 'branch')],
+        [(name, dora, targets) for name in ON_CIFAR for dora in (False, True) for targets in ('branch', 'all')],
+    ),
+)
 def test_an_adapter_merges_to_the_same_function(name, dora, targets):
     peft = pytest.importorskip('peft')
     model, x = create(name, **ON_CIFAR[name]), images(name)
@@ -324,7 +329,7 @@ def test_fvcore_and_torch_count_all_convolutions():
 
 @pytest.mark.parametrize(
     'method',
-    slow_but(['ab3', 'lm(1.5)'], ['ab2', 'ab3', 'ab4', 'zerosnet-opt', 'euler', 'momentum(0.5)', 'lm(1.5)']),
+    slow_but(['ab3'], ['ab2', 'ab3', 'ab4', 'zerosnet-opt', 'euler', 'momentum(0.5)', 'lm(1.5)']),
 )
 def test_openvino_takes_a_trace(method):
     openvino = pytest.importorskip('openvino')
