@@ -122,7 +122,7 @@ def few_digits(seed, load=demo.load_digits):
 demo.load_digits = few_digits
 """
 EXAMPLES = [
-    pytest.param(block, id=f'{path.stem}-{i}', marks=pytest.mark.slow if path.parent != ROOT and i else ())
+    pytest.param(block, id=f'{path.stem}-{i}', marks=pytest.mark.slow if path.parent != ROOT else ())
     for path in DOCUMENTS
     for i, block in enumerate(blocks(path, 'python'))
 ]

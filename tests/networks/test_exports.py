@@ -9,17 +9,7 @@ import pytest
 import timm
 import torch
 from amounts import slow
-from kinds import (
-    KINDS,
-    VARIED,
-    create,
-    images,
-    is_imagenet,
-    newer_torch,
-    same,
-    settle,
-    slow_but,
-)
+from kinds import KINDS, VARIED, create, images, is_imagenet, newer_torch, same, settle
 from processes import python
 from torch.export import Dim
 
@@ -45,7 +35,8 @@ def program(request):
 
 
 @newer_torch
-@pytest.mark.parametrize('program', slow_but(VARIED[:1], VARIED), indirect=True)
+@pytest.mark.slow
+@pytest.mark.parametrize('program', VARIED, indirect=True)
 def test_torch_export_takes_any_batch_and_size(program):
     name, model, program = program
     file = io.BytesIO()
