@@ -217,10 +217,10 @@ def test_startup_is_measured_in_new_processes():
 
 
 @pytest.mark.slow
-def test_memory_in_small(tmp_path, monkeypatch):
-    words = '--models zerosnet20 zerosnet110 --modes train --batch-size 24 --img-size 32 --repeat 1 --device cpu'
-    monkeypatch.setattr(sys, 'argv', ['memory.py', *words.split(), '--csv', str(tmp_path / 'out.csv')])
-    memory.main()
+def test_memory_in_small(tmp_path):
+    words = '--models zerosnet20 zerosnet110 --modes train --batch-size 64 --img-size 32 --repeat 1 --device cpu'
+    done = python(BENCHMARKS / 'memory.py', *words.split(), '--csv', 'out.csv', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     shallow, deep = rows(tmp_path / 'out.csv')
     assert shallow['ratio'] == '1.000' and 2 < float(deep['ratio']) < 8
     assert 2 < float(deep['step_seconds']) / float(shallow['step_seconds']) < 12

@@ -25,7 +25,6 @@ ON_CIFAR = {
     'multistep_resnet20': dict(method='ab3'),
 }
 each_on_cifar = pytest.mark.parametrize('name', ON_CIFAR)
-each_on_cifar_or_imagenet = pytest.mark.parametrize('name', ['zerosnet20', 'multistep_resnet20', 'zerosnet18'])
 
 
 def convolutions(model):
@@ -369,8 +368,13 @@ def held_by(model, layer, x):
         return model(x)[0, 3], held[0]
 
 
-@each_on_cifar_or_imagenet
-@pytest.mark.parametrize('fused', [False, True], ids=['whole', 'fused'])
+@pytest.mark.parametrize(
+    'name, fused',
+    amounts.slow_but(
+        [('zerosnet20', True)],
+        [(name, fused) for name in ('zerosnet20', 'multistep_resnet20', 'zerosnet18') for fused in (False, True)],
+    ),
+)
 @pytest.mark.filterwarnings('ignore:Setting forward, backward hooks:UserWarning')
 def test_grad_cam_at_the_norm_and_at_a_step(name, fused):
     captum, cam = pytest.importorskip('captum.attr'), pytest.importorskip('pytorch_grad_cam')
