@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import os
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # before torch is imported: each worker has a core
 
 import shutil
+import sqlite3
 import subprocess
 import sys
 import venv
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any, Callable, Iterable
+from typing import Any, Callable, Iterable, Iterator
 
+import amounts
 import pytest
 from bare import bare  # noqa: F401
 from children import ends_its_children, guarded  # noqa: F401
 from filelock import FileLock
-from made_trainings import weights_folder  # noqa: F401
 from places import ROOT, TESTS
-from small_trainings import finished_run, half_finished_run, images_to_train_on, scripts_folder  # noqa: F401
 
 PACKAGED = (
     'pyproject.toml',
@@ -33,16 +35,20 @@ PACKAGED = (
     'weights',
 )
 
+WITH_FIXTURES = ('made_trainings', 'small_trainings')
 MOST_WORKERS = 4
 FIRST = (
     'networks/test_timm_suite.py',
     'packaging/test_autoload_real.py',
+    'packaging/test_plugin_recipe.py',
     'maintain/test_hub.py',
     'commands/test_demo.py',
     'training/test_train.py',
     'training/test_resume.py',
     'benchmarks/test_benchmarks.py',
     'networks/test_exports.py',
+    'examples/test_examples.py',
+    'robustness/test_ranks.py',
     'documents/test_documents.py',
 )
 """Files with the longest tests: they begin, so that no worker is left alone with one in the end; others are stolen."""
@@ -65,6 +71,36 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {TESTS / name: place for place, name in enumerate(FIRST)}
     items.sort(key=lambda item: places.get(item.path, len(FIRST)))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if 'not slow' in config.getoption('markexpr'):
+        amounts.part = 4
+    if hasattr(config, 'workerinput') or config.getoption('dist', 'no') == 'no':
+        for name in WITH_FIXTURES:  # they import timm, which the process that starts the workers need not wait for
+            config.pluginmanager.import_plugin(name)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and all of torch are there for good: each ``gc.collect()`` of a test would go through them."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope='session', autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """A store waits at every cell until the disk has it, which guards against a power cut alone."""
+    connect = sqlite3.connect
+
+    def without_waiting(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        base = connect(*args, **kwargs)
+        with contextlib.suppress(sqlite3.Error):  # a file that is no store
+            base.execute('PRAGMA synchronous = OFF')
+        return base
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite3, 'connect', without_waiting)
+        yield
 
 
 def execute(command: Iterable[Any], cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -131,6 +167,7 @@ class Environment:
                 '--no-index',
                 '--ignore-installed',
                 '--no-build-isolation',
+                '--no-compile',
                 *arguments,
             ],
             self.empty,
@@ -161,6 +198,10 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return folder.parent if hasattr(request.config, 'workerinput') else folder
 
 
+LITTLE_COMPRESSION = 'import gzip\ngzip.GzipFile.__init__.__defaults__ = (None, None, 1, None, None)\n'
+"""For Python that builds: most of the time of a build goes into compressing weights, which gains next to nothing."""
+
+
 @dataclass
 class Distributions:
     sdist: Path
@@ -175,7 +216,10 @@ def distributions(shared: Path) -> Distributions:
         if not folder.exists():
             new = shared / 'dist.partial'
             new.mkdir(exist_ok=True)
-            succeed([sys.executable, '-m', 'build', '--no-isolation', ROOT, '--outdir', new], new)
+            (shared / 'quick').mkdir(exist_ok=True)
+            (shared / 'quick' / 'sitecustomize.py').write_text(LITTLE_COMPRESSION, encoding='utf-8')
+            build = [sys.executable, '-m', 'build', '--no-isolation', ROOT, '--outdir', new]
+            succeed(build, new, PYTHONPATH=str(shared / 'quick'))
             new.rename(folder)
     (sdist,), (wheel,) = folder.glob('*.tar.gz'), folder.glob('*.whl')
     return Distributions(sdist, wheel)

@@ -4,15 +4,16 @@ import csv
 import math
 import os
 import signal
-import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from amounts import slow_but
 from places import ROOT
-from processes import python
+from processes import FORKS, fork, python
 from study.data import Draws, crop, load, padded, resize
 from study.sets import DEEP, PILOT, ROWS, SETS, CoefficientSet, derived
 from study.table import Job, append, done
@@ -192,21 +193,18 @@ train(eval(job), Sizes(load(Path(npz))), Path(checkpoint), eval(recipe), save_ev
 """
 
 
+@pytest.mark.skipif(not FORKS, reason='no forkserver here')
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_bits(npz, data, whole, tmp_path):
     checkpoint = tmp_path / 'run.pt'
-    path = os.pathsep.join([str(ROOT), str(ROOT / 'benchmarks')])
-    process = subprocess.Popen(
-        [sys.executable, '-c', KILLED, npz, checkpoint, repr(JOB), repr(TINY)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1'},
-    )
-    for line in process.stdout:
-        if int(line) == 96:  # six steps; the checkpoint of the first four is there, that of six is not yet
-            break
-    process.send_signal(signal.SIGKILL)
-    process.stdout.close()
-    assert process.wait() == -signal.SIGKILL
+    process = fork(['-c', KILLED, npz, checkpoint, repr(JOB), repr(TINY)], tmp_path / 'log')
+    # six steps; the checkpoint of the first four is there, that of six is not yet
+    while not (tmp_path / 'log').is_file() or '96\n' not in (tmp_path / 'log').read_text():
+        assert process.is_alive()
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     seen = []
     row = train(JOB, data, checkpoint, TINY, report=lambda images, loss: seen.append(images))
     assert seen == [96, 128, 160, 192]
@@ -309,7 +307,7 @@ def test_sets_are_all_different():
     assert all(row.own or parse_method(row.name) == row.method for row in ROWS)
 
 
-@pytest.mark.parametrize('name', SETS)
+@pytest.mark.parametrize('name', slow_but(PILOT, SETS))
 def test_every_set_builds_its_network(name):
     net = build(replace(JOB, set=name), 10, 16)
     assert net.method == SETS[name].method and net.pretrained_cfg['input_size'] == (3, 16, 16)

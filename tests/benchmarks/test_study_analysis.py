@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from amounts import slow
 from study import analyse
 from study.intervals import estimate, explained, explained_beyond, kendall, mean_difference, spearman, tied_pairs
 from study.questions import correlations, failures, lengths, same_roots, stable_against_unstable
@@ -137,9 +138,10 @@ def write(path, rows):
         writer.writerows(rows)
 
 
-def test_command_writes_answers_and_figures(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize('names', [NAMES[:12], slow(NAMES)], ids=len)
+def test_command_writes_answers_and_figures(names, tmp_path, monkeypatch, capsys):
     path = tmp_path / 'stability_study.csv'
-    write(path, [*table(by_radius), *table(by_radius, NAMES[:8], (0, 1), depth=56)])
+    write(path, [*table(by_radius, names), *table(by_radius, NAMES[:8], (0, 1), depth=56)])
     monkeypatch.setattr(sys, 'argv', ['analyse.py', '--csv', str(path), '--out', str(tmp_path)])
     assert analyse.main() == 0
     with open(tmp_path / 'stability_study_answers.csv', newline='') as file:

@@ -414,12 +414,13 @@ def test_two_processes_corrupt_into_one_folder(inputs, tmp_path, monkeypatch, ca
     assert [path.name for path in tmp_path.iterdir()] == ['run.lock']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'target, code, message',
     [
         ('| true', 141, ''),
-        pytest.param('>&-', 0, '', marks=pytest.mark.slow),
-        pytest.param('>/dev/full', 2, 'No space left on device', marks=pytest.mark.slow),  # see test_unwritable.py
+        ('>&-', 0, ''),
+        ('>/dev/full', 2, 'No space left on device'),  # see test_unwritable.py
     ],
 )
 def test_output_that_nobody_takes(target, code, message):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from amounts import slow
 from golden_weights import MODELS, load
 from kinds import depth, slow_but
 from PIL import Image
@@ -105,7 +106,7 @@ def test_meaning(method, words):
     assert words in stability_command.meaning(method)
 
 
-@pytest.mark.parametrize('suffix, start', [('png', b'\x89PNG'), ('svg', b'<?xml'), ('pdf', b'%PDF')])
+@pytest.mark.parametrize('suffix, start', [('png', b'\x89PNG'), slow('svg', b'<?xml'), slow('pdf', b'%PDF')])
 def test_plot(suffix, start, command, tmp_path):
     path = tmp_path / f'plot.{suffix}'
     path.write_text('old')
@@ -116,12 +117,10 @@ def test_plot(suffix, start, command, tmp_path):
 @pytest.mark.parametrize(
     'name',
     [
-        'midpoint',
-        *(
-            pytest.param(name, marks=pytest.mark.slow)
-            for name in ('all-ones', 'zerosnet(1/3)', 'momentum(0.9)', 'lm(0)')
+        *map(
+            slow,
+            ('midpoint', 'all-ones', 'zerosnet(1/3)', 'momentum(0.9)', 'lm(0)', 'optimal(20)', 'momentum(0.999999)'),
         ),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ('optimal(20)', 'momentum(0.999999)')),
     ],
 )
 def test_plot_of_odd_methods(name, command, tmp_path):
@@ -133,7 +132,7 @@ def test_plot_of_odd_methods(name, command, tmp_path):
 # list
 
 
-@pytest.mark.parametrize('pattern', ['*20*', '*18', pytest.param('*', marks=pytest.mark.slow)])
+@pytest.mark.parametrize('pattern', ['*20*', '*18', slow('*')])
 def test_list_names_every_network(pattern, command):
     rows = json.loads(command('list', pattern, '--json'))
     assert {row['model'] for row in rows} == set(fnmatch.filter([*default_cfgs, 'resnet10t'], pattern))
@@ -145,7 +144,9 @@ def test_list_names_every_network(pattern, command):
             assert row['parameters'] == weight['parameters']
 
 
-@pytest.mark.parametrize('name', ['zerosnet20', 'zerosnet110_tra', 'lmresnet56', 'preresnet164', 'zerosnet50'])
+@pytest.mark.parametrize(
+    'name', ['zerosnet20', 'lmresnet56', *map(slow, ('zerosnet110_tra', 'preresnet164', 'zerosnet50'))]
+)
 def test_cost_is_that_of_the_whole_network(name):
     net = timm.create_model(name, num_classes=7).eval().requires_grad_(False)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -253,7 +254,7 @@ def test_info_without_weights(command):
 SOME = sorted(name for name in default_cfgs if '1298' not in name and '650' not in name)[::5]
 
 
-@pytest.mark.parametrize('name', slow_but([name for name in SOME if depth(name) < 60], SOME))
+@pytest.mark.parametrize('name', slow_but([name for name in SOME if depth(name) < 30], SOME))
 def test_info_of_every_kind(name, command):
     assert json.loads(command('info', name, '--json'))['name'].split('.')[0] == name
     assert command('info', name)
@@ -262,7 +263,13 @@ def test_info_of_every_kind(name, command):
 # convert
 
 
-@pytest.mark.parametrize('case, prefix', [*((case, '') for case in MODELS), ('cifar-ZeroSNet20_Opt', 'module.')])
+@pytest.mark.parametrize(
+    'case, prefix',
+    slow_but(
+        [('imagenet-zerosnet18_in-coe_given', ''), ('lm-20-scalar_1.0', ''), ('cifar-ZeroSNet20_Opt', 'module.')],
+        [*((case, '') for case in MODELS), ('cifar-ZeroSNet20_Opt', 'module.')],
+    ),
+)
 def test_converted_checkpoint_loads_strictly(case, prefix, command, tmp_path):
     """A script that knows nothing of timm's filters gets the original's logits."""
     original, x, logits = load(case)
@@ -287,7 +294,7 @@ def test_convert_takes_our_own_with_other_classes_and_channels(command, tmp_path
     )
 
 
-@pytest.mark.parametrize('entry, average', [('state_dict', 'state_dict_ema'), ('model', 'model_ema')])
+@pytest.mark.parametrize('entry, average', [('state_dict', 'state_dict_ema'), slow('model', 'model_ema')])
 def test_convert_takes_the_weights_unless_the_average_is_asked_for(entry, average, command, tmp_path):
     states = [timm.create_model('zerosnet20').state_dict() for _ in range(2)]
     states = [{key: value + i for key, value in state.items()} for i, state in enumerate(states)]
@@ -300,7 +307,7 @@ def test_convert_takes_the_weights_unless_the_average_is_asked_for(entry, averag
         assert said == (not options)
 
 
-@pytest.mark.parametrize('entries', ['step.mu', 'conv1.weight', 'norm1'])
+@pytest.mark.parametrize('entries', ['step.mu', slow('conv1.weight'), slow('norm1')])
 def test_convert_refuses_a_parameter_of_several_blocks(entries, command, tmp_path):
     net = timm.create_model('zerosnet20_tra')
     first, second = net.stages[1].blocks[1:]
@@ -341,7 +348,7 @@ def test_convert_believes_a_checkpoint_that_says_what_it_is_of(command, tmp_path
     assert ': zerosnet20, ' in command(*words, '--model', 'zerosnet20')  # who names one has to know
 
 
-@pytest.mark.parametrize('prefix', ['_orig_mod.module.', 'module.module.'])
+@pytest.mark.parametrize('prefix', ['_orig_mod.module.', slow('module.module.')])
 def test_prefixes_in_every_command(prefix, files, command, tmp_path):
     net = timm.create_model('zerosnet20.cifar100', pretrained=True)
     for name, lead in (('plain.pth', ''), ('wrapped.pth', prefix)):

@@ -49,6 +49,7 @@ def test_manifest_of_the_wrong_type(case, tmp_path, monkeypatch, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ['manifest.json']
 
 
+@pytest.mark.slow
 def test_damaged_manifest_of_a_fresh_process(checkout, bare):
     (checkout / 'weights' / 'manifest.json').write_text('[1]')
     done = bare('-c', 'import sys, timm_zerosnet_autoload as a; sys.exit(a.command())', 'list', path=checkout)

@@ -11,7 +11,7 @@ import pytest
 import timm
 from conftest import ROOT
 from places import STAND_IN
-from processes import FORKS, start
+from processes import FORKS, fork, start
 from refusals import forbid_work, write_inputs  # noqa: F401
 
 from timm_zerosnet import _files as output
@@ -109,14 +109,19 @@ def test_download_of_a_script_into_an_unwritable_cache(tmp_path, monkeypatch, ca
     assert f'cannot write {tmp_path}/file/hub/timm_scripts/v' in said and '--timm-scripts DIR' in said
 
 
+@pytest.mark.skipif(not FORKS, reason='no forkserver here')
+@pytest.mark.skipif(not Path('/dev/full').exists(), reason='no /dev/full here')
+def test_output_on_a_full_disk_of_a_fork(tmp_path):
+    process = fork(['-m', 'timm_zerosnet.cli', 'list', 'zerosnet20'], Path('/dev/full'), tmp_path / 'log')
+    process.join(120)
+    assert process.exitcode == 2 and (tmp_path / 'log').read_text().endswith(
+        'cannot write the output: No space left on device; make room there, or name another place\n'
+    )
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    'line, unbuffered',
-    [
-        ('list zerosnet20', ''),
-        pytest.param('--version', '1', marks=pytest.mark.slow),
-        pytest.param('list --help', '1', marks=pytest.mark.slow),
-        pytest.param('train --help', '', marks=pytest.mark.slow),
-    ],
+    'line, unbuffered', [('list zerosnet20', ''), ('--version', '1'), ('list --help', '1'), ('train --help', '')]
 )
 def test_output_on_a_full_disk(line, unbuffered):
     if not Path('/dev/full').exists():

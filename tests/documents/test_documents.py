@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from amounts import slow_but
 from golden_weights import load
 from PIL import Image
 from places import CIFAR10_SAMPLE, ROOT, STAND_IN
@@ -121,7 +122,7 @@ def few_digits(seed, load=demo.load_digits):
 demo.load_digits = few_digits
 """
 EXAMPLES = [
-    pytest.param(block, id=f'{path.stem}-{i}', marks=pytest.mark.slow if 'onnx' in block else ())
+    pytest.param(block, id=f'{path.stem}-{i}', marks=pytest.mark.slow if path.parent != ROOT else ())
     for path in DOCUMENTS
     for i, block in enumerate(blocks(path, 'python'))
 ]
@@ -261,7 +262,11 @@ WITH_COMMANDS = [path for path in DOCUMENTS if commands(path)]
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize('path', WITH_COMMANDS, ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    'path',
+    slow_but([ROOT / 'README.md'], WITH_COMMANDS),
+    ids=lambda path: path.relative_to(ROOT).as_posix(),
+)
 def test_commands_run_one_after_the_other(path, folder):
     if not any(shown.output for shown in commands(path)):  # no output depends on the number of images
         (folder / 'cifar10.npz').unlink()

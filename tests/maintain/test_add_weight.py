@@ -15,6 +15,7 @@ import pytest
 import timm
 import torch
 import yaml
+from amounts import slow
 from made_trainings import HEADER, NEW, OLD, PACKAGED, SAMPLE, Run, weights_folder  # noqa: F401
 from places import ROOT
 from safetensors.torch import load_file
@@ -128,7 +129,7 @@ def test_version_of_the_scripts_is_what_the_launcher_recorded(run, folder):
     assert manifest(folder)[NEW]['versions']['scripts'] == '1.0.31'
 
 
-@pytest.mark.parametrize('mode', [0o644, 0o444, 0o600], ids=oct)
+@pytest.mark.parametrize('mode', [0o444, *map(slow, (0o644, 0o600))], ids=oct)
 def test_replaces_an_existing_file(mode, run, folder, top1):
     """An old file would be written into, or lose its mode: it is replaced."""
     path = folder / f'{OLD}.safetensors'

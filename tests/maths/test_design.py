@@ -10,6 +10,7 @@ import pytest
 import timm
 import torch
 import yaml
+from amounts import examples, slow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -23,7 +24,7 @@ from timm_zerosnet._files import MissingExtraError
 from timm_zerosnet.methods import METHODS, zerosnet
 from timm_zerosnet.multistep import MultistepMethod
 
-many = settings(deadline=None, max_examples=100, derandomize=True)
+many = settings(deadline=None, max_examples=examples(100), derandomize=True)
 HAIR = F(1, 10**12)
 
 
@@ -343,16 +344,15 @@ def test_command_as_json(command):
     assert 'design' not in json.loads(command('stability', 'euler', '--json'))
 
 
-@pytest.mark.parametrize('suffix, start', [('png', b'\x89PNG'), ('svg', b'<?xml'), ('pdf', b'%PDF')])
+@pytest.mark.parametrize('suffix, start', [slow('png', b'\x89PNG'), ('svg', b'<?xml'), slow('pdf', b'%PDF')])
 def test_plot_of_each_format(suffix, start, command, tmp_path):
     path = tmp_path / f'design.{suffix}'
     assert str(path) in command('stability', 'design', '--steps', 3, '--order', 2, '--plot', path)
     assert path.read_bytes().startswith(start) and len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.parametrize(
-    'k, p', [(2, 2), (4, 3), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((4, 2), (6, 3)))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('k, p', [(2, 2), (4, 3), (4, 2), (6, 3)])
 def test_plot_of_each_number_of_free_parameters(k, p, command, tmp_path):
     command('stability', 'design', '--steps', k, '--order', p, '--plot', tmp_path / 'plot.png')
     pixels = np.asarray(Image.open(tmp_path / 'plot.png').convert('RGB'))

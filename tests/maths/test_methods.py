@@ -5,6 +5,7 @@ from fractions import Fraction as F
 
 import numpy as np
 import pytest
+from amounts import examples, slow
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +13,7 @@ from timm_zerosnet import methods
 from timm_zerosnet.methods import METHODS, lm, momentum, optimal, parse_method, zerosnet
 from timm_zerosnet.multistep import MultistepMethod
 
-many = settings(deadline=None, max_examples=200, derandomize=True)
+many = settings(deadline=None, max_examples=examples(200), derandomize=True)
 HAIR = F(1, 10**12)
 
 
@@ -94,7 +95,7 @@ def test_verdicts():
     assert lm('1.05').verdict.endswith('(must be 1 + sum i a[i] = 19/20)')
 
 
-@settings(many, max_examples=400)
+@settings(many, max_examples=examples(400))
 @given(around(F(-1), F(3)))
 def test_family_region(mu):
     assert family(mu).is_zero_stable == (-1 <= mu < 3)
@@ -169,7 +170,7 @@ def test_momentum_region(g):
     assert method.parasitic_radius == pytest.approx(abs(g), abs=1e-9)
 
 
-@pytest.mark.parametrize('k', [*range(2, 13), 24, 64])
+@pytest.mark.parametrize('k', [*range(2, 13), 24, slow(64)])
 def test_optimal(k):
     method, r = optimal(k), F(1, 2 * k - 3)
     assert method.is_zero_stable and method.order == 2 and method.steps == k

@@ -9,13 +9,14 @@ from fractions import Fraction as F
 
 import numpy as np
 import pytest
+from amounts import examples
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from timm_zerosnet.methods import METHODS, optimal, zerosnet
 from timm_zerosnet.multistep import MultistepMethod, as_fraction
 
-many = settings(deadline=None, max_examples=200, derandomize=True)
+many = settings(deadline=None, max_examples=examples(200), derandomize=True)
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
 
@@ -256,7 +257,7 @@ def stable(roots):
     return all(re**2 + im**2 < 1 or re**2 + im**2 == n == 1 for (re, im), n in roots.items())
 
 
-@settings(many, max_examples=400)
+@settings(many, max_examples=examples(400))
 @given(known_roots)
 @example({(F(1), F(0)): 1, (F(3, 5), F(4, 5)): 1, (F(-3, 5), F(4, 5)): 1, (F(0), F(1, 2)): 3})
 @example({(F(3, 5), F(4, 5)): 2})

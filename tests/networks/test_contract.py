@@ -7,7 +7,8 @@ import math
 import pytest
 import timm
 import torch
-from kinds import create, depth, each_kind, images, is_imagenet, same, settle, slow_but
+from amounts import slow
+from kinds import KINDS, create, depth, each_kind, images, is_imagenet, same, settle, slow_but
 from timm.layers import BatchNormAct2d, GroupNormAct
 from torch import nn
 
@@ -29,7 +30,7 @@ def levels(name):
     return channels[:1] + [c * (4 if bottleneck else 1) for c in channels[1:]], reductions
 
 
-@pytest.mark.parametrize('name', slow_but([name for name in NAMES if depth(name) < 100], NAMES))
+@pytest.mark.parametrize('name', slow_but(KINDS, NAMES))
 def test_features_only_of_every_name_needs_no_argument(name):
     model = timm.create_model(name, features_only=True, device='meta').eval()
     channels, reductions = levels(name)
@@ -42,7 +43,12 @@ def test_features_only_of_every_name_needs_no_argument(name):
         assert [m.shape for m in maps] == [(2, c, n, n) for c, n in zip(channels, sides, strict=True)]
 
 
-@pytest.mark.parametrize('name', ['zerosnet20', 'zerosnet164', 'preresnet18', 'lmresnet20', 'multistep_resnet20'])
+@pytest.mark.parametrize(
+    'name',
+    slow_but(
+        ['zerosnet20', 'preresnet18'], ['zerosnet20', 'zerosnet164', 'preresnet18', 'lmresnet20', 'multistep_resnet20']
+    ),
+)
 def test_features_are_those_of_the_whole_network(name):
     whole, features = settle(timm.create_model(name), name), timm.create_model(name, features_only=True).eval()
     features.model.load_state_dict(whole.state_dict(), strict=False)
@@ -296,7 +302,7 @@ def test_unknown_arguments_are_type_errors(argument):
 
 
 @each_kind
-@pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize('dtype', [slow(torch.float64), torch.bfloat16], ids=str)
 def test_dtype(name, dtype):
     model = create(name, dtype=dtype, device='cpu')
     model.reset_classifier(0)
@@ -310,7 +316,7 @@ def test_dtype(name, dtype):
     assert {m.dtype for m in maps} == {dtype}
 
 
-@pytest.mark.parametrize('kwargs', [{}, dict(norm_layer='groupnorm1')], ids=str)
+@pytest.mark.parametrize('kwargs', [{}, slow(dict(norm_layer='groupnorm1'))], ids=str)
 @each_kind
 def test_meta_then_init_weights_is_what_the_constructor_does(name, kwargs):
     model, direct = create(name, device='meta', **kwargs), create(name, **kwargs)

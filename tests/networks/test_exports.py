@@ -8,17 +8,8 @@ import numpy as np
 import pytest
 import timm
 import torch
-from kinds import (
-    KINDS,
-    VARIED,
-    create,
-    images,
-    is_imagenet,
-    newer_torch,
-    same,
-    settle,
-    slow_but,
-)
+from amounts import slow
+from kinds import KINDS, VARIED, create, images, is_imagenet, newer_torch, same, settle
 from processes import python
 from torch.export import Dim
 
@@ -44,7 +35,8 @@ def program(request):
 
 
 @newer_torch
-@pytest.mark.parametrize('program', slow_but(VARIED[:1], VARIED), indirect=True)
+@pytest.mark.slow
+@pytest.mark.parametrize('program', VARIED, indirect=True)
 def test_torch_export_takes_any_batch_and_size(program):
     name, model, program = program
     file = io.BytesIO()
@@ -89,7 +81,7 @@ class Counter:
 @pytest.mark.parametrize('name', VARIED)
 def test_graphs_do_not_grow_with_batches_modes_or_blocks(name):
     counts = []
-    for layers in ((4, 1, 1, 2), (5, 2, 2, 3)):
+    for layers in ((4, 1, 1, 1), (5, 2, 1, 1)):
         torch._dynamo.reset()
         counter = Counter()
         model = settle(create(name, layers=layers if is_imagenet(name) else layers[:3]), name)
@@ -97,7 +89,7 @@ def test_graphs_do_not_grow_with_batches_modes_or_blocks(name):
         for _ in range(2):
             for training in (False, True):
                 model.train(training)
-                for batch in (1, 2, 7, 15, 16, 33) if not training else (2, 7, 33):
+                for batch in (1, 2, 7, 33) if not training else (2, 7, 33):
                     found = compiled(images(name, batch))
                     if not training:
                         same(found, model(images(name, batch)))
@@ -107,10 +99,11 @@ def test_graphs_do_not_grow_with_batches_modes_or_blocks(name):
     assert counts[0] == counts[1] <= 6
 
 
-def test_inductor_agrees():
+@pytest.mark.parametrize('backend', ['eager', slow('inductor')])
+def test_compiled_network_agrees(backend):
     torch._dynamo.reset()
     model = settle(create('zerosnet20', layers=(4, 1, 1)), 'zerosnet20')
-    compiled = torch.compile(model, fullgraph=True)
+    compiled = torch.compile(model, fullgraph=True, backend=backend)
     with torch.no_grad():
         same(compiled(images('zerosnet20')), model(images('zerosnet20')))
     torch._dynamo.reset()

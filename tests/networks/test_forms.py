@@ -35,7 +35,7 @@ def test_layer_decay(name):
     assert len(set(coarse.values())) == 2 + len(model.stages)
 
 
-@each_kind
+@pytest.mark.parametrize('name', slow_but(['zerosnet20', *VARIED]))
 @pytest.mark.parametrize('features_only', [False, True], ids=['whole', 'features'])
 def test_grad_checkpointing_changes_nothing(name, features_only):
     model = create(name, features_only=features_only, drop_path_rate=0.2)
@@ -107,7 +107,7 @@ def test_features_taken_by_fx_are_what_the_convolution_returns():
 # --- forms of the same network
 
 
-@each_kind
+@pytest.mark.parametrize('name', slow_but(['zerosnet20', *VARIED]))
 def test_odd_sizes_single_images_copies_and_modes(name):
     model = settle(create(name, dtype=torch.float64), name)
     with torch.no_grad():
@@ -138,7 +138,7 @@ def reloaded(module):
     return torch.jit.load(buffer)
 
 
-@pytest.mark.parametrize('name', slow_but(['zerosnet20', *VARIED]))
+@pytest.mark.parametrize('name', slow_but(['lmresnet20']))
 def test_script_trace_and_fx(name):
     """Scripting fails where some blocks lack a submodule that others have."""
     model = settle(create(name), name)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from kinds import newer_torch
+from kinds import newer_torch, slow_but
 from timm.utils import reparameterize_model
 from torch import nn
 
@@ -51,6 +51,7 @@ def test_logits_are_the_same(network):
     assert torch.equal(again(images), fused(images))
 
 
+@pytest.mark.parametrize('network', slow_but(['zerosnet20_tra', 'multistep_resnet20'], KINDS), indirect=True)
 def test_float32_script_and_export(network):
     model, images, _ = network
     model, images = model.float().eval(), images.float()

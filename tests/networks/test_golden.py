@@ -3,21 +3,31 @@
 import pytest
 import timm
 import torch
+from amounts import slow
 from golden_weights import MODELS, load
 
 import timm_zerosnet  # noqa: F401
 
 
-@pytest.fixture(params=[(case, prefix) for case in MODELS for prefix in ('', 'module.')], ids=lambda p: '-'.join(p))
-def original(request, tmp_path):
-    case, prefix = request.param
+@pytest.fixture(params=MODELS)
+def original(request, prefix, tmp_path):
+    case = request.param
     state_dict, x, logits = load(case)
     path = tmp_path / 'theirs.pth.tar'
     torch.save({'state_dict': {prefix + key: value for key, value in state_dict.items()}, 'epoch': 3}, path)
     return MODELS[case], path, x, logits
 
 
-@pytest.mark.parametrize('dtype, tolerance', [(torch.float64, 1e-8), (torch.float32, 1e-5)], ids=['float64', 'float32'])
+@pytest.mark.parametrize(
+    'prefix, dtype, tolerance',
+    [
+        ('', torch.float64, 1e-8),
+        slow('', torch.float32, 1e-5),
+        slow('module.', torch.float64, 1e-8),
+        slow('module.', torch.float32, 1e-5),
+    ],
+    ids=str,
+)
 def test_logits_of_the_original(original, dtype, tolerance):
     name, path, x, logits = original
     model = timm.create_model(

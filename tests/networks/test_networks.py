@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from amounts import slow
 from kinds import depth, slow_but
 from places import ROOT
 from torch import nn
@@ -185,7 +186,7 @@ def test_registered_names():
     assert sorted(timm.list_models(module='zerosnet')) == sorted(ZOO)
 
 
-@pytest.mark.parametrize('name', slow_but([name for name in ZOO if depth(name) < 500], ZOO))
+@pytest.mark.parametrize('name', slow_but([name for name in ZOO if depth(name) < 60], ZOO))
 def test_every_name_builds_on_meta_with_its_depth(name):
     model = timm.create_model(name, device='meta')
     assert all(p.is_meta for p in model.parameters())
@@ -206,7 +207,7 @@ COUNTS = {
 }
 
 
-@pytest.mark.parametrize('depth', COUNTS)
+@pytest.mark.parametrize('depth', slow_but([20, 18], COUNTS))
 def test_parameter_counts(depth):
     names = (f'zerosnet{depth}', f'zerosnet{depth}_tra', f'preresnet{depth}', f'lmresnet{depth}')
     for name, expected in zip(names, COUNTS[depth], strict=True):
@@ -267,7 +268,7 @@ def requirements(layers, terms, a, b, euler_at_change, bottleneck):
     return need
 
 
-@pytest.mark.parametrize('block', ['basic', 'bottleneck'])
+@pytest.mark.parametrize('block', [slow('basic'), 'bottleneck'])
 @pytest.mark.parametrize('kind', KINDS, ids=str)
 def test_every_parameter_is_used_and_the_history_is_as_short_as_it_can_be(kind, block):
     steps = fixed(kind['method'])['terms'] if 'method' in kind else 3
@@ -381,6 +382,7 @@ def test_initial_weights_have_the_spread_of_the_papers():
     assert all(1 <= k.item() <= 1.1 for k in steps) and len({k.item() for k in steps}) == len(steps)
 
 
+@pytest.mark.slow
 def test_importing_draws_no_random_numbers(bare):
     code = """
 import random, numpy, timm, torch

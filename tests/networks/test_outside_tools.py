@@ -6,6 +6,7 @@ import copy
 import os
 import socket
 
+import amounts
 import pytest
 import timm
 import torch
@@ -24,7 +25,6 @@ ON_CIFAR = {
     'multistep_resnet20': dict(method='ab3'),
 }
 each_on_cifar = pytest.mark.parametrize('name', ON_CIFAR)
-each_on_cifar_or_imagenet = pytest.mark.parametrize('name', ['zerosnet20', 'multistep_resnet20', 'zerosnet18'])
 
 
 def convolutions(model):
@@ -104,7 +104,7 @@ MADE_FROM = {
 }
 
 
-@each_on_cifar
+@pytest.mark.parametrize('name', slow_but(['zerosnet20', 'zerosnet164', 'multistep_resnet20'], ON_CIFAR))
 @pytest.mark.parametrize('kind', MADE_FROM)
 def test_weights_made_from_others_train_and_are_left_by_fuse(name, kind):
     make, parameter = MADE_FROM[kind]
@@ -157,9 +157,13 @@ def test_fuse_gives_blocks_that_share_a_convolution_weights_of_their_own():
     assert distance(reparameterize_model(model, inplace=True)(x), wanted) < 1e-5
 
 
-@each_on_cifar
-@pytest.mark.parametrize('dora', [False, True], ids=['lora', 'dora'])
-@pytest.mark.parametrize('targets', ['branch', 'all'])
+@pytest.mark.parametrize(
+    'name, dora, targets',
+    amounts.slow_but(
+        [('zerosnet20', False, 'branch'), ('zerosnet20_tra', True, 'all'), ('multistep_resnet20', True, 'branch')],
+        [(name, dora, targets) for name in ON_CIFAR for dora in (False, True) for targets in ('branch', 'all')],
+    ),
+)
 def test_an_adapter_merges_to_the_same_function(name, dora, targets):
     peft = pytest.importorskip('peft')
     model, x = create(name, **ON_CIFAR[name]), images(name)
@@ -324,7 +328,7 @@ def test_fvcore_and_torch_count_all_convolutions():
 
 @pytest.mark.parametrize(
     'method',
-    slow_but(['ab3', 'lm(1.5)'], ['ab2', 'ab3', 'ab4', 'zerosnet-opt', 'euler', 'momentum(0.5)', 'lm(1.5)']),
+    slow_but(['ab3'], ['ab2', 'ab3', 'ab4', 'zerosnet-opt', 'euler', 'momentum(0.5)', 'lm(1.5)']),
 )
 def test_openvino_takes_a_trace(method):
     openvino = pytest.importorskip('openvino')
@@ -364,8 +368,13 @@ def held_by(model, layer, x):
         return model(x)[0, 3], held[0]
 
 
-@each_on_cifar_or_imagenet
-@pytest.mark.parametrize('fused', [False, True], ids=['whole', 'fused'])
+@pytest.mark.parametrize(
+    'name, fused',
+    amounts.slow_but(
+        [('zerosnet20', True)],
+        [(name, fused) for name in ('zerosnet20', 'multistep_resnet20', 'zerosnet18') for fused in (False, True)],
+    ),
+)
 @pytest.mark.filterwarnings('ignore:Setting forward, backward hooks:UserWarning')
 def test_grad_cam_at_the_norm_and_at_a_step(name, fused):
     captum, cam = pytest.importorskip('captum.attr'), pytest.importorskip('pytorch_grad_cam')

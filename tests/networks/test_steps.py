@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from amounts import slow
 from timm.layers import DropPath
 from timm.optim import create_optimizer_v2
 from torch import nn
@@ -23,14 +24,14 @@ pytestmark = pytest.mark.filterwarnings('error::timm_zerosnet.ZeroStabilityWarni
 @pytest.mark.parametrize(
     'name, amp',
     [
-        ('zerosnet20', False),
         ('zerosnet20', True),
         ('zerosnet110_tra', False),
-        ('lmresnet110', False),
-        ('zerosnet164', False),
-        ('zerosnet164', True),
-        ('zerosnet326', False),
-        pytest.param('zerosnet1298', False, marks=pytest.mark.slow),
+        slow('zerosnet20', False),
+        slow('lmresnet110', False),
+        slow('zerosnet164', False),
+        slow('zerosnet164', True),
+        slow('zerosnet326', False),
+        slow('zerosnet1298', False),
     ],
 )
 def test_steps_of_sgd_stay_finite_at_every_depth(name, amp):
@@ -130,7 +131,7 @@ def test_lambda_init(name, kwargs, mu):
 
 
 @pytest.mark.parametrize('decay', [dict(), dict(filter_bias_and_bn=False)], ids=['filtered', 'all'])
-@pytest.mark.parametrize('optimizer', ['sgd', 'momentum'])
+@pytest.mark.parametrize('optimizer', ['sgd', slow('momentum')])
 @pytest.mark.parametrize('name', ['zerosnet20_tra', 'lmresnet20'])
 def test_learned_scalars_are_not_decayed_and_do_learn(name, optimizer, decay):
     torch.manual_seed(0)

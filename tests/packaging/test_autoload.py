@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import amounts
 import pytest
 from conftest import ROOT, Environment, execute
 
@@ -344,7 +345,7 @@ result = [found, timm.list_models()]
 """
 
 
-@pytest.mark.parametrize('slow', ['torch', 'timm/models', 'timm_zerosnet/zoo'])
+@pytest.mark.parametrize('slow', ['torch', *map(amounts.slow, ('timm/models', 'timm_zerosnet/zoo'))])
 @pytest.mark.parametrize(
     'names',
     [

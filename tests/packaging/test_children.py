@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from amounts import slow
 from places import TESTS
 from processes import PROC
 
@@ -95,7 +96,7 @@ def test_children_of_a_test_that_fails_are_gone_in_the_next(way, tmp_path):
 
 
 @each_way
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize('number', [slow(signal.SIGTERM), signal.SIGKILL])
 def test_children_end_with_pytest(number, way, tmp_path):
     with start(tmp_path, way, 'wait') as process:
         wait_until((tmp_path / 'ids').is_file)

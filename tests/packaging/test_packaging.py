@@ -69,6 +69,7 @@ def test_weights_are_small_enough_for_a_wheel(distributions):
         assert sum(entry.file_size for entry in archive.infolist() if '/_weights/' in entry.filename) <= 40e6
 
 
+@pytest.mark.slow
 def test_installed_wheel_finds_its_files(installed, bare):
     code = (
         f'smallest = {SMALLEST!r}'

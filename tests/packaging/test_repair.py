@@ -35,6 +35,7 @@ def test_reinstalling(distributions, new_environment, bare):
     assert bare('-c', LOAD, path=environment.site).stdout == '10\n'
 
 
+@pytest.mark.slow
 def test_restoring_the_file_from_its_repository(checkout, bare):
     path = checkout / 'weights' / FILE
     shutil.copy(ROOT / 'weights' / FILE, path)

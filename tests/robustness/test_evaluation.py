@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from amounts import slow
 from PIL import Image
 from places import CIFAR10_SAMPLE
 from torch import nn
@@ -388,7 +389,7 @@ ARRAYS = {
 }
 
 
-@pytest.mark.parametrize('suite, name, level', [('zerosnet', 'randn', 0.1), ('cifar-c', 'shot_noise', 3)])
+@pytest.mark.parametrize('suite, name, level', [('zerosnet', 'randn', 0.1), slow('cifar-c', 'shot_noise', 3)])
 @pytest.mark.parametrize('form', ARRAYS)
 def test_perturb_takes_what_evaluate_takes(form, suite, name, level, net):
     expected = perturb((torch.from_numpy(IMAGES) / 255).permute(0, 3, 1, 2), name, level, 3, suite=suite)

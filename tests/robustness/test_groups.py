@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from amounts import slow
 from small_runs import CELLS, DATA, FEW, IMAGES, LABELS, Plain, plain, rows
 
 from timm_zerosnet.robustness import evaluate, measuring
@@ -56,8 +57,9 @@ def test_only_what_is_missing_is_shown(perturbed, tmp_path):
     assert calls == ['b'] * CELLS * BATCHES and len(perturbed) == (CELLS - 1) * BATCHES
 
 
-@pytest.mark.parametrize('models_at_once', [1, 2, None])
-@pytest.mark.parametrize('workers', [0, 3])
+@pytest.mark.parametrize(
+    'models_at_once, workers', [(1, 0), (2, 3), slow(1, 3), slow(2, 0), slow(None, 0), slow(None, 3)]
+)
 def test_how_many_are_held_changes_nothing_but_the_work(models_at_once, workers, perturbed, tmp_path):
     sources = [plain(name) for name in 'abc']
     run(sources, DATA, tmp_path, batch_size=10, models_at_once=models_at_once, workers=workers, **FEW)
@@ -89,7 +91,7 @@ def test_a_condition_without_models_ends(perturbed, tmp_path):
     assert len(outcome.failed) == CELLS and len(perturbed) == CELLS - 1
 
 
-@pytest.mark.parametrize('error', [torch.OutOfMemoryError('CUDA out of memory. Tried'), MemoryError()], ids=repr)
+@pytest.mark.parametrize('error', [torch.OutOfMemoryError('CUDA out of memory. Tried'), slow(MemoryError())], ids=repr)
 def test_memory_that_runs_out_halves_the_models_at_once(error, perturbed, tmp_path, capsys):
     """A stand-in for memory: it holds two of the five networks that are at work, in eval mode."""
     nets = []
@@ -152,7 +154,7 @@ def test_networks_are_let_go(tmp_path):
     assert counts == [0] * 6
 
 
-@pytest.mark.parametrize('workers', [0, 2])
+@pytest.mark.parametrize('workers', [slow(0), 2])
 def test_processes_draw_the_same(workers, tmp_path):
     """Images of 80 px are perturbed in processes, those of 32 px in threads."""
     chance = np.random.default_rng(0)

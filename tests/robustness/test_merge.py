@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from amounts import slow_but
 from PIL import Image
 from places import TESTS
 from small_runs import CELLS, DATA, FEW, IMAGES, LABELS, plain, rows
@@ -100,7 +101,7 @@ OTHER = {
 }
 
 
-@pytest.mark.parametrize('what', OTHER)
+@pytest.mark.parametrize('what', slow_but(['images', 'levels of const', 'precision'], OTHER))
 def test_what_is_no_part_of_the_run_is_refused(what, runs, tmp_path):
     settings = {'data': DATA, **FEW, **OTHER[what]}
     run([plain('c')], settings.pop('data'), tmp_path / 'other', **settings)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from amounts import slow
 from PIL import Image
 from small_runs import rows
 
@@ -39,7 +40,7 @@ def cifar(tmp_path):
     return tmp_path
 
 
-@pytest.fixture(params=['', 'weather'])
+@pytest.fixture(params=[slow(''), 'weather'])
 def imagenet(request, tmp_path):
     for corruption, severities in (('fog', (1, 2, 5)), ('snow', (1,))):
         for severity in severities:
@@ -91,7 +92,7 @@ def source(name, size=(None, None)):
     return Source(name, Mean(), mean=(0.5,) * 3, std=(0.25,) * 3, preprocessing={'input_size': size})
 
 
-@pytest.mark.parametrize('workers', [0, 2])
+@pytest.mark.parametrize('workers', [slow(0), 2])
 def test_run_of_arrays(workers, cifar, tmp_path):
     out = tmp_path / 'out'
     outcome = run([source('a'), source('b', (8, 8))], OfficialSet(cifar), out, suite='official', workers=workers)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from amounts import slow
 from PIL import Image
 from small_runs import CELLS, DATA, FEW, IMAGES, LABELS, SAMPLE, Plain, plain, rows
 from timm.models import save_for_hf
@@ -107,7 +108,7 @@ def test_files(whole):
     assert len(rows(whole, 'timings.csv')) == CELLS
 
 
-@pytest.mark.parametrize('batch_size, workers', [(7, 0), (13, 2)])
+@pytest.mark.parametrize('batch_size, workers', [slow(7, 0), (13, 2)])
 def test_batches_and_workers_change_nothing(batch_size, workers, whole, tmp_path):
     """Noise or a prediction would depend on the neighbours in the batch."""
     run(['zerosnet20'], DATA, tmp_path, batch_size=batch_size, workers=workers, **FEW)

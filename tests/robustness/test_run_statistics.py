@@ -7,6 +7,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 import timm
+from amounts import slow
 from PIL import Image
 from small_runs import CELLS, DATA, FEW, IMAGES, LABELS
 from torch import nn
@@ -24,6 +25,7 @@ from timm_zerosnet.robustness.report.comparison_markdown import comparison_markd
 from timm_zerosnet.robustness.run import run
 from timm_zerosnet.robustness.store import read_run
 
+ONE = dict(corruptions=['const'], levels=[0.1])
 POINTS = [
     ('clean', 0, None),
     *(('const', level, None) for level in FEW['levels']),
@@ -179,10 +181,10 @@ class Reordered(nn.Module):
 def test_models_may_number_the_classes_differently(tmp_path, capsys):
     """As those of ImageNet-1k and ImageNet-12k do: the names of their outputs say which class is which."""
     data = LabelledImages(IMAGES, LABELS, CIFAR10_LABELS)
-    run(['zerosnet20', Source('reordered', Reordered())], data, tmp_path / 'both', **FEW)
+    run(['zerosnet20', Source('reordered', Reordered())], data, tmp_path / 'both', **ONE)
     assert cli.main(['compare', str(tmp_path / 'both'), 'zerosnet20', 'reordered']) == 0
     assert '| overall |' in capsys.readouterr().out
-    run([Source('reordered', Reordered())], data, tmp_path / 'other', **FEW)
+    run([Source('reordered', Reordered())], data, tmp_path / 'other', **ONE)
     found = compare_run(tmp_path / 'both', 'zerosnet20', 'reordered', tmp_path / 'other')
     assert found.overall.only_a == found.overall.only_b == 0 and found.rows[0].accuracy_a > 50
 
@@ -201,11 +203,11 @@ def unlabelled(folder):
         base.commit()
 
 
-@pytest.mark.parametrize('classes', [None, CIFAR10_LABELS], ids=['numbers', 'names'])
+@pytest.mark.parametrize('classes', [slow(None), CIFAR10_LABELS], ids=['numbers', 'names'])
 def test_other_labels_of_the_same_images_are_refused(classes, tmp_path, capsys):
     """Shifted by one, the same network would be better than itself by all that it is right on."""
     for name, labels in (('one', LABELS), ('two', (LABELS + 1) % 10)):
-        run(['zerosnet20'], LabelledImages(IMAGES, labels, classes), tmp_path / name, **FEW)
+        run(['zerosnet20'], LabelledImages(IMAGES, labels, classes), tmp_path / name, **ONE)
     folders = str(tmp_path / 'one'), str(tmp_path / 'two')
     assert cli.main(['compare', folders[0], 'zerosnet20', 'zerosnet20', '--with', folders[1]]) == 2
     error = capsys.readouterr().err
@@ -220,10 +222,10 @@ def test_other_labels_of_the_same_images_are_refused(classes, tmp_path, capsys):
 
 def test_labels_are_compared_by_name_in_whatever_order_of_classes(tmp_path):
     """A run whose data set orders its classes otherwise has other numbers and the same names."""
-    run(['zerosnet20'], LabelledImages(IMAGES, LABELS, CIFAR10_LABELS), tmp_path / 'one', **FEW)
+    run(['zerosnet20'], LabelledImages(IMAGES, LABELS, CIFAR10_LABELS), tmp_path / 'one', **ONE)
     backwards = LabelledImages(IMAGES, 9 - LABELS, CIFAR10_LABELS[::-1])
-    run(['zerosnet20'], backwards, tmp_path / 'two', **FEW)
-    run(['zerosnet20'], DATA, tmp_path / 'numbers', **FEW)
+    run(['zerosnet20'], backwards, tmp_path / 'two', **ONE)
+    run(['zerosnet20'], DATA, tmp_path / 'numbers', **ONE)
     for other in ('two', 'numbers'):
         found = compare_run(tmp_path / 'one', 'zerosnet20', 'zerosnet20', tmp_path / other)
         assert found.overall.only_a == found.overall.only_b == 0 and found.notes == () and found.images == 40
@@ -231,14 +233,14 @@ def test_labels_are_compared_by_name_in_whatever_order_of_classes(tmp_path):
 
 def test_equal_images_with_two_labels_are_paired_by_label(tmp_path):
     images, labels = IMAGES[[0, 1, 0]], np.array([LABELS[0], LABELS[1], (LABELS[0] + 1) % 10])
-    run(['zerosnet20'], LabelledImages(images, labels), tmp_path / 'one', **FEW)
-    run(['zerosnet20'], LabelledImages(images[::-1], labels[::-1]), tmp_path / 'two', **FEW)
-    run(['zerosnet20'], LabelledImages(images[2:], labels[2:]), tmp_path / 'part', **FEW)
+    run(['zerosnet20'], LabelledImages(images, labels), tmp_path / 'one', **ONE)
+    run(['zerosnet20'], LabelledImages(images[::-1], labels[::-1]), tmp_path / 'two', **ONE)
+    run(['zerosnet20'], LabelledImages(images[2:], labels[2:]), tmp_path / 'part', **ONE)
     for other, count in (('two', 3), ('part', 1)):
         found = compare_run(tmp_path / 'one', 'zerosnet20', 'zerosnet20', tmp_path / other)
         clean = found.rows[0]
         assert (found.images, clean.only_a, clean.only_b) == (count, 0, 0)
-    run(['zerosnet20'], LabelledImages(images[2:], labels[2:] + 1), tmp_path / 'other', **FEW)
+    run(['zerosnet20'], LabelledImages(images[2:], labels[2:] + 1), tmp_path / 'other', **ONE)
     with pytest.raises(ValueError, match='1 of 1 common images have other labels in'):
         compare_run(tmp_path / 'one', 'zerosnet20', 'zerosnet20', tmp_path / 'other')
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from amounts import slow
 from places import CIFAR10_SAMPLE
 from processes import FORKS, start
 from timm.models import save_for_hf
@@ -101,6 +102,7 @@ def test_kill_at_any_moment(folder, whole, tmp_path, capsys):
     assert_went_on(folder, out, stored(out), whole)
 
 
+@pytest.mark.slow
 def test_one_more_model(folder, whole, tmp_path):
     net = timm.create_model('zerosnet20', pretrained=True)
     with torch.no_grad():
@@ -120,6 +122,7 @@ def test_one_more_model(folder, whole, tmp_path):
     assert len(read_run(out).cells) == 2 * CELLS
 
 
+@pytest.mark.slow
 def test_interrupt(folder, whole, tmp_path):
     out, log = tmp_path / 'out', tmp_path / 'log'
     process = start(command(folder, out), log)
@@ -132,6 +135,7 @@ def test_interrupt(folder, whole, tmp_path):
     assert_went_on(folder, out, stored(out), whole)
 
 
+@pytest.mark.slow
 def test_full_disk(folder, whole, tmp_path):
     out, log = tmp_path / 'out', tmp_path / 'log'
     process = start(command(folder, out), log, file_limit=32_000)
@@ -147,7 +151,7 @@ def test_full_disk(folder, whole, tmp_path):
 @pytest.mark.parametrize(
     'pragma, message',
     [
-        ('max_page_count = 12', 'database or disk is full; make room there'),
+        slow('max_page_count = 12', 'database or disk is full; make room there'),
         ('query_only = 1', 'attempt to write a readonly database; make it writable'),
     ],
 )

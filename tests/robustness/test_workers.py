@@ -37,6 +37,7 @@ def runs(pid):
 
 
 @pytest.mark.skipif(not os.path.isdir('/proc/self'), reason='the state of processes is read from /proc')
+@pytest.mark.slow
 def test_workers_end_with_a_parent_that_is_killed():
     """What they had made waited in a pipe that nobody read any more, and so did they, for ever."""
     with subprocess.Popen([sys.executable, '-c', SCRIPT], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:

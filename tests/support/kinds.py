@@ -1,5 +1,6 @@
 """One network of each kind, small enough for tests of what all of them do."""
 
+import amounts
 import pytest
 import timm
 import torch
@@ -26,7 +27,7 @@ VARIED = ('multistep_resnet20', 'zerosnet50_tra', 'lmresnet20')
 
 def slow_but(often, names=KINDS):
     """``names`` as parameters, of which only ``often`` are not slow."""
-    return [pytest.param(name, marks=() if name in often else pytest.mark.slow) for name in names]
+    return amounts.slow_but(often, names)
 
 
 def depth(name):

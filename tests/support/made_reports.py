@@ -160,11 +160,12 @@ def many_models(names=NAMES, conditions=None, images=200, suite='official'):
 
 def twenty(**options):
     """Plan, rows and analysis of twenty models in the reverse of their order; one of them lacks a corruption."""
-    models = many_models(images=120)
+    conditions = official_conditions(levels=(1.0, 3.0, 5.0))
+    models = many_models(conditions=conditions, images=120)
     models['vgg16.tv_in1k'] = [c for c in models['vgg16.tv_in1k'] if c.corruption != 'contrast']
     baseline = 'resnet50.a1_in1k'
     models = dict(reversed(models.items()))
-    return made(models, official_conditions(), suite='official', baseline=baseline, **options)
+    return made(models, conditions, suite='official', baseline=baseline, **options)
 
 
 def samples(suite='zerosnet', side=32, channels=3, corruptions=None, levels=None):

@@ -11,7 +11,7 @@ import timm
 import timm_zerosnet  # noqa: F401
 from timm_zerosnet import weights
 
-NAMES = ['zerosnet20', 'zerosnet50_tra', 'preresnet18', 'lmresnet20', 'multistep_resnet20']
+NAMES = ['zerosnet20', 'zerosnet50_tra', 'preresnet18', 'lmresnet20']
 """Between them they have both stems, both kinds of block, and every kind of step."""
 
 # tests that take a model's name and are not run on ours, and why; tests that take none build a model of timm's

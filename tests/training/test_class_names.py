@@ -13,14 +13,21 @@ from timm_zerosnet import cli, train, validate
 from timm_zerosnet.checkpoint import class_names
 
 
-@pytest.fixture
-def two_classes(tmp_path, capsys):
-    """A run that was trained on the folders rose and tulip, and its data."""
-    data = write_images(tmp_path / 'data', classes=2, names=['rose', 'tulip'])
-    words = [*options(data, tmp_path, 'flowers', epochs=1), '--num-classes', 2]
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A folder with a run that was trained on the folders rose and tulip, and its data."""
+    folder = tmp_path_factory.mktemp('trained')
+    data = write_images(folder / 'data', classes=2, names=['rose', 'tulip'])
+    words = [*options(data, folder, 'flowers', epochs=1), '--num-classes', 2]
     assert train.main([*map(str, command(STAND_IN, *words)[1:])]) == 0
-    capsys.readouterr()
-    return tmp_path / 'flowers', data
+    return folder
+
+
+@pytest.fixture
+def two_classes(trained, tmp_path):
+    """A copy of that run, and of its data."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    return tmp_path / 'flowers', tmp_path / 'data'
 
 
 def test_a_run_keeps_the_names_of_its_classes(two_classes, tmp_path):

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from amounts import slow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -231,7 +232,7 @@ def test_holm_rejects_what_its_steps_reject(p, random):
     assert np.array_equal(holm([p[i] for i in order]), adjusted[order])
 
 
-@pytest.mark.parametrize('share', [0.05, 0.3])
+@pytest.mark.parametrize('share', [slow(0.05), 0.3])
 def test_smallest_difference_is_found_four_times_in_five(share):
     images, trials = 2000, 1500
     delta = smallest_difference(images, share)

@@ -238,6 +238,7 @@ def test_size():
     assert all(len(page(name)) < limit for name, limit in limits.items())
 
 
+@pytest.mark.slow
 def test_importing_is_quick(bare):
     code = 'import timm_zerosnet.robustness.run, sys; print(*{"matplotlib", "jinja2"} & set(sys.modules))'
     found = bare('-c', code, path=ROOT)

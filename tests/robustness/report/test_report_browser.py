@@ -10,6 +10,7 @@ import shutil
 import subprocess
 
 import pytest
+from amounts import slow_but
 from made_reports import page
 from PIL import Image
 
@@ -73,7 +74,7 @@ def chromium(path, folder, *options):
     return found.stdout, console, requested_by_the_page(log.read_text())
 
 
-@pytest.mark.parametrize('case', LOOKED_AT)
+@pytest.mark.parametrize('case', slow_but(['imagenet-c'], LOOKED_AT))
 def test_nothing_is_asked_for(case, tmp_path):
     path = tmp_path / 'report.html'
     path.write_text(page(case), encoding='utf-8')
@@ -98,8 +99,12 @@ def test_a_page_that_asks_is_seen(asking, tmp_path):
     assert chromium(path, tmp_path, '--dump-dom')[2] == {address}
 
 
-@pytest.mark.parametrize('width', [400, 1280])
-@pytest.mark.parametrize('case', LOOKED_AT)
+@pytest.mark.parametrize(
+    'case, width',
+    slow_but(
+        [('imagenet-c', 400), ('twenty models', 1280)], [(case, width) for case in LOOKED_AT for width in (400, 1280)]
+    ),
+)
 def test_everything_is_drawn_and_fits(case, width, tmp_path):
     text, path = page(case), tmp_path / 'frame.html'
     path.write_text(FRAME.format(page=html.escape(text), width=width), encoding='utf-8')

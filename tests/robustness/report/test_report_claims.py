@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 import timm
 from made_cells import cell
 from made_reports import made, whole
@@ -61,6 +62,7 @@ def test_a_pair_that_lacks_cells_is_marked():
     assert [pair['complete'] for pair in whole[2].document()['comparisons']] == [True]
 
 
+@pytest.mark.slow
 def test_a_pair_of_two_sizes_did_not_see_the_same_noise(tmp_path):
     large = Source('large', timm.create_model('preresnet20', pretrained=True), preprocessing={'input_size': (48, 48)})
     run(['zerosnet20', large], DATA, tmp_path, **FEW)

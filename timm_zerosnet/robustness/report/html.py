@@ -7,6 +7,7 @@ and no other; all text in the page is escaped.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import re
 from pathlib import Path
@@ -39,6 +40,7 @@ from .summary_markdown import (
 from .unmeasured import NAMED_CONDITIONS, unmeasured
 
 if TYPE_CHECKING:
+    from jinja2 import Template
     from markupsafe import Markup
 
 FOLDER = Path(__file__).parent
@@ -54,16 +56,6 @@ def report_html(plan: RunPlan, rows: Sequence[Row], analysis: Analysis, samples:
         analysis: The statistics of the run.
         samples: Pictures of the perturbations; without them the page has none.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=number, signed=signed, p=p_text, breakable=breakable, shorten=shorten)
     names = sorted_models(plan.names, analysis)
     known = [name for name in names if name in analysis.summaries]
     bottom = _axis_bottom(analysis)
@@ -73,7 +65,7 @@ def report_html(plan: RunPlan, rows: Sequence[Row], analysis: Analysis, samples:
     origins = origins_of(rows)
     chosen = [row for name, row in SUITES.get(plan.suite, {}).items() if name in plan.levels]
     script = (FOLDER / 'report.js').read_text(encoding='utf-8')
-    return environment.get_template('report.html.jinja').render(
+    return _template().render(
         plan=plan,
         analysis=analysis,
         samples=samples,
@@ -123,6 +115,22 @@ def report_html(plan: RunPlan, rows: Sequence[Row], analysis: Analysis, samples:
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+@functools.cache
+def _template() -> Template:
+    """The template of the page, compiled once in a process: that takes longer than to fill it."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=number, signed=signed, p=p_text, breakable=breakable, shorten=shorten)
+    return environment.get_template('report.html.jinja')
 
 
 def breakable(name: str) -> Markup:
