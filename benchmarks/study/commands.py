@@ -42,7 +42,7 @@ def main(description: str | None = None) -> int:
     length.add_argument('--epochs', type=positive, help='the same in passes over the training images')
     parser.add_argument('--holdout', type=int, default=None, metavar='N', help='test on the last N training images')
     parser.add_argument(
-        '--pilot', action='store_true', help='ten sets, two seeds, half and twice the length, 5000 held out, a table of its own'
+        '--pilot', action='store_true', help='ten sets, two seeds, two lengths, 5000 held out, a table of its own'
     )
     parser.add_argument('--jobs', type=positive, help='processes of one thread, default: one for each core')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')

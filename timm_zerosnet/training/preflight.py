@@ -95,20 +95,22 @@ def check_pretrained(args: argparse.Namespace, new_head: bool) -> None:
 def check_images(args: argparse.Namespace) -> None:
     """Refuse channels that the pictures will not have, and a size without effect or that does not fit into memory.
 
-    timm passes over ``--img-size`` where there is an input size, such as a recipe's. Its loaders give 3 channels where the input size has 3, otherwise 1, or those of ``--input-img-mode``.
+    timm passes over ``--img-size`` where there is an input size, such as a recipe's. Its loaders give 3 channels where
+    the input size has 3, otherwise 1, or those of ``--input-img-mode``.
 
     Args:
         args: The arguments of train.py or validate.py.
 
     Raises:
-        ScriptError: with both sizes, both numbers of channels, both numbers of bytes, or a layer that timm does not have.
+        ScriptError: with both sizes, both numbers of channels, both numbers of bytes, or a layer that timm does not
+            have.
     """
     channels, size, side = _channels(args), args.input_size, getattr(args, 'img_size', None)
     if side and size and [side, side] != list(size[1:]):
         grown = ' and other --train-img-sizes' if getattr(args, 'train_img_sizes', None) else ''
         raise ScriptError(
-            f'expected one size, got --img-size {side} and an input size of {" ".join(map(str, size))}, which timm would '
-            f'take: --input-size {size[0]} {side} {side}{grown} in place of --img-size'
+            f'expected one size, got --img-size {side} and an input size of {" ".join(map(str, size))}, which timm '
+            f'would take: --input-size {size[0]} {side} {side}{grown} in place of --img-size'
         )
     config = model_config(args.model)
     if is_own(args.model.split('.')[0]):
