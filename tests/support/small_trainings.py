@@ -118,7 +118,10 @@ def refused(capsys, *arguments):
     name='scripts',
     params=[
         'stand-in',
-        pytest.param('timm', marks=pytest.mark.skipif(not CHECKOUT, reason='TIMM_SCRIPTS names no checkout')),
+        pytest.param(
+            'timm',
+            marks=[pytest.mark.slow, pytest.mark.skipif(not CHECKOUT, reason='TIMM_SCRIPTS names no checkout')],
+        ),
     ],
 )
 def scripts_folder(request):

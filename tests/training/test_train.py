@@ -91,6 +91,7 @@ def test_output_that_cannot_be_written(training_images, finished, capsys):
     assert f'cannot write {out / "x"}: {out.parent} is a file; --output DIR names another place' in message
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CHECKOUT, reason='TIMM_SCRIPTS names no checkout')
 @pytest.mark.timeout(900)
 def test_own_checkpoint_gets_a_new_head_and_two_classes_do(finished, tmp_path):
