@@ -30,6 +30,7 @@ def table(tmp_path, monkeypatch):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_every_row_at_three_severities(table):
     found = {(row['suite'], row['perturbation'], row['level'], row['size']) for row in table}
     expected = {('', 'zerosnet20 forward', '', '32')}

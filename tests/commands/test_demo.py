@@ -3,7 +3,6 @@
 import csv
 
 import pytest
-from amounts import slow
 from PIL import Image
 from processes import python
 
@@ -53,7 +52,8 @@ def test_digits_are_split_by_the_seed_and_real():
     assert set(first.y_test) == set(range(10))
 
 
-@pytest.mark.parametrize('blocked', [slow('sklearn'), 'matplotlib'])
+@pytest.mark.slow
+@pytest.mark.parametrize('blocked', ['sklearn', 'matplotlib'])
 def test_a_missing_extra_is_one_line_that_says_how_to_install_it(tmp_path, blocked):
     code = (
         f'import sys; sys.modules[{blocked!r}] = None\n'
