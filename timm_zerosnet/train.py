@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from timm.utils.distributed import is_distributed_env, world_info_from_env
 
 from . import __version__
 from ._errors import ScriptError
@@ -92,6 +93,7 @@ def _start(
             f'--pretrained-path {found["file"]} --num-classes N {preprocessing} starts from these weights; '
             f'validate, predict and robustness take its checkpoints by --model {args.model} --checkpoint FILE'
         )
+    preflight.check_growth(args, config.get('input_size'))
     target = Path(args.output or './output/train', args.experiment)
     if _is_primary():
         check_folder(target, ANOTHER_PLACE)
@@ -158,7 +160,8 @@ def _parse(parser: argparse.ArgumentParser, config: dict[str, Any], arguments: l
 
 
 def _is_primary() -> bool:
-    return os.environ.get('RANK', '0') == '0'
+    """Whether this process writes, by timm's own rule: a rank counts for nothing unless there are several processes."""
+    return not is_distributed_env() or world_info_from_env()[1] == 0
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -42,6 +42,13 @@ def test_models_are_united(runs, tmp_path):
         assert (tmp_path / 'out' / name).read_bytes() == (runs / 'both' / name).read_bytes(), name
 
 
+def test_several_baselines_are_named(tmp_path):
+    for name in ('a', 'b'):
+        run([plain(name)], DATA, tmp_path / name, **FEW, baseline=name)
+    found = merge([tmp_path / 'b', tmp_path / 'a'], tmp_path / 'out')
+    assert found.notes == ['the runs have several baselines (b, a): mCE is relative to b']
+
+
 def test_a_merged_run_goes_on(runs, tmp_path):
     merge([runs / 'a', runs / 'b'], tmp_path / 'out')
     models = [plain('a'), plain('b', lambda logits, x: -logits), plain('c')]

@@ -94,6 +94,15 @@ def test_a_rank_that_is_left_over_silences_nothing(tmp_path, capsys, monkeypatch
     assert said.out.startswith('2 cells measured') and said.err.count('this one measures everything by itself') == 1
 
 
+def test_a_process_other_than_the_first_says_who_writes(tmp_path, capsys, monkeypatch):
+    np.savez(tmp_path / 'images.npz', x_test=SAMPLE.images[:10], y_test=SAMPLE.labels[:10])
+    for name, value in {'RANK': '1', 'WORLD_SIZE': '2', 'MASTER_ADDR': 'host'}.items():
+        monkeypatch.setenv(name, value)
+    line = ['robustness', '--model', 'zerosnet20', '--data', str(tmp_path / 'images.npz'), '--corruption', 'const']
+    assert cli.main([*line, '--levels', '0.1', '--device', 'cpu', '--out', str(tmp_path / 'out')]) == 0
+    assert capsys.readouterr().err == 'timm-zerosnet: process 1 of 0 to 1; 0 writes the results\n'
+
+
 @pytest.mark.parametrize('name', [None, 'cuda'])
 def test_each_process_has_a_gpu_of_its_own(name, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
@@ -187,7 +196,10 @@ def test_files_are_those_of_one_process(count, folder, whole, tmp_path):
         process.join(300)
     logs = [(folder / f'log-{number}').read_text() for number in range(count)]
     assert [process.exitcode for process in processes] == [0] * count, logs
-    assert 'report.html' in logs[0] and not any(logs[1:]), 'the first one alone speaks'
+    assert 'report.html' in logs[0], logs
+    assert logs[1:] == [
+        f'timm-zerosnet: process {n} of 0 to {count - 1}; 0 writes the results\n' for n in range(1, count)
+    ]
     assert files(out) == whole
     with closing(Store(out)) as store:
         assert len(store.finished()) == 2 * CONDITIONS

@@ -147,6 +147,7 @@ def test_images_in_another_order_are_paired_by_their_pixels(whole, tmp_path):
     rows = {(row.corruption, row.level): row for row in found.rows}
     assert found.images == 40 and rows['const', 0.1].only_a == rows['const', 0.1].only_b == rows['clean', 0].only_a == 0
     assert found.notes == ('the two did not see the same noise: their images are in another order',)
+    assert comparison_markdown(found).rstrip().endswith('Both names mean the same weights.')
 
 
 def test_models_of_two_sizes_do_not_see_the_same_noise(whole, tmp_path):

@@ -43,7 +43,11 @@ from timm_zerosnet import validate
         ),
         (
             ['--data-dir', 'DIR', '--img-size', '48'],
-            'would take: --input-size 3 48 48 and other --train-img-sizes in place of --img-size',
+            'would take: --input-size 3 48 48 in place of --img-size',
+        ),
+        (
+            ['--data-dir', 'DIR', '--input-size', '3', '48', '48', '--train-img-sizes', '16', '32'],
+            'got 16 32: it would be validated at a size that it never saw; --train-img-sizes 24 48 keeps',
         ),
         (
             ['--data-dir', 'DIR', '--pretrained-path', 'FILE'],

@@ -79,7 +79,11 @@ def test_interruption_is_not_taken_for_the_end(training, tmp_path):
     assert epochs(folder) < 300
 
 
-def test_a_run_is_not_overwritten(finished, training_images, capsys):
+@pytest.mark.parametrize('environment', [{}, {'RANK': '1'}, {'RANK': '1', 'WORLD_SIZE': '1'}], ids=str)
+def test_a_run_is_not_overwritten(environment, finished, training_images, capsys, monkeypatch):
+    """A rank that another command left in the shell makes nobody a second process."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
     for more in ([], ['--resume', finished / 'last.pth.tar']):
         message = refused(capsys, *options(training_images, finished.parent, finished.name), *more)
     assert f'--continue {finished} resumes it, another --experiment keeps it' in message

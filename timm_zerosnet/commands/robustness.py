@@ -263,7 +263,12 @@ def _robustness(args: argparse.Namespace) -> int:
     if args.dry_run:
         print(outcome.plan)
         return 0
-    if Rank.current().number:  # the first process says it
+    rank = Rank.current()
+    if rank.number:
+        if 'TORCHELASTIC_RUN_ID' not in os.environ:  # torchrun has a first process for certain
+            print(
+                f'timm-zerosnet: process {rank.number} of 0 to {rank.count - 1}; 0 writes the results', file=sys.stderr
+            )
         return 0
     earlier = f', {outcome.kept} from an earlier run' if outcome.kept else ''
     subset = f'; a subset: the {outcome.subset} images' if outcome.subset else ''
@@ -279,9 +284,9 @@ def _print_files(outcome: Outcome) -> int:
     print(f'{outcome.files[-1].parent} ({len(outcome.files) - 5} files)')
     if outcome.failed:
         lines = '\n'.join(outcome.failures)
-        print(f'timm-zerosnet: {len(outcome.failed)} cells failed, the others are written:\n{lines}', file=sys.stderr)
+        print(f'timm-zerosnet: {len(outcome.failed)} cells failed:\n{lines}', file=sys.stderr)
         if 'TORCHELASTIC_RUN_ID' in os.environ:
-            print('torchrun calls exit code 1, which says that cells failed, a ChildFailedError:', file=sys.stderr)
+            print('exit code 1 says that cells failed; torchrun calls it a ChildFailedError', file=sys.stderr)
     return 1 if outcome.failed else 0
 
 

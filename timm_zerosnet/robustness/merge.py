@@ -70,6 +70,8 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
         store.set_plan(plan)
         rows = read_rows(plan, store)
         notes = mixture_notes(plan, rows)
+        if len(others := dict.fromkeys(own.baseline for own in plans if own.baseline)) > 1:
+            notes.append(f'the runs have several baselines ({", ".join(others)}): mCE is relative to {plan.baseline}')
         if absent := [str(row.cell) for row in rows if row.status == 'missing']:
             notes.append(f'{len(absent)} cells are in none of the runs: {shorten(absent)}')
         files, failed = export(out, store)

@@ -21,7 +21,7 @@ from .._files import need
 from ..memory import gib
 from .analysis.baselines import check_baseline
 from .analysis.grids import architecture_of, training_of
-from .arguments import integer, selection
+from .arguments import ArgumentTypeError, integer, selection
 from .data import LabelledImages
 from .evaluation import batch_statistics, batch_statistics_text, default_batch_size, ready
 from .machine import usable_cores
@@ -211,6 +211,10 @@ def run(
     if progress and (note := ignored_rank()):
         tqdm.write(f'timm-zerosnet: {note}', file=sys.stderr)
     sources = _sources(selection('models', models, 'at least one name or source'))
+    if not isinstance(data, (LabelledImages, OfficialSet)) and not callable(data):
+        raise ArgumentTypeError(
+            f'data: expected LabelledImages, as load_data gives them, or an OfficialSet, got a {type(data).__name__}'
+        )
     official = data if isinstance(data, OfficialSet) else None
     if (official is None) != (suite != OFFICIAL):
         raise ValueError(
@@ -460,6 +464,10 @@ def _with_earlier_models(plan: RunPlan, store: Store, say: Callable[[str], None]
 def _sources(models: Sequence[str | Source]) -> list[Source]:
     sources: dict[str, Source] = {}
     for model in models:
+        if not isinstance(model, (str, Source)):
+            raise ArgumentTypeError(
+                f"models: expected names or sources, such as Source('mine', module), got a {type(model).__name__}"
+            )
         source = model if isinstance(model, Source) else Source(model)
         if sources.setdefault(source.name, source) != source:
             raise ValueError(f'expected a name for each model, got {source.name!r} for two different ones')

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import math
 from pathlib import Path
+from typing import Sequence
 
 import timm
 import torch
@@ -92,6 +93,26 @@ def check_pretrained(args: argparse.Namespace, new_head: bool) -> None:
         )
 
 
+def check_growth(args: argparse.Namespace, of_recipe: Sequence[int] | None) -> None:
+    """Refuse training sizes that grow to another size than the one that is validated.
+
+    Args:
+        args: The arguments of train.py.
+        of_recipe: Input size of the recipe, if it has one: its own sizes may end elsewhere.
+
+    Raises:
+        ScriptError: with training sizes in the same ratio to the input size as those given.
+    """
+    sizes, size = getattr(args, 'train_img_sizes', None), args.input_size
+    if not sizes or not size or of_recipe is None or list(size) == list(of_recipe) or max(sizes) == max(size[1:]):
+        return
+    grown = ' '.join(str(max(4, round(side * max(size[1:]) / max(sizes) / 4) * 4)) for side in sizes)
+    raise ScriptError(
+        f'expected --train-img-sizes that end at the input size {max(size[1:])}, got {" ".join(map(str, sizes))}: it '
+        f'would be validated at a size that it never saw; --train-img-sizes {grown} keeps the proportions'
+    )
+
+
 def check_images(args: argparse.Namespace) -> None:
     """Refuse channels that the pictures will not have, and a size without effect or that does not fit into memory.
 
@@ -107,10 +128,9 @@ def check_images(args: argparse.Namespace) -> None:
     """
     channels, size, side = _channels(args), args.input_size, getattr(args, 'img_size', None)
     if side and size and [side, side] != list(size[1:]):
-        grown = ' and other --train-img-sizes' if getattr(args, 'train_img_sizes', None) else ''
         raise ScriptError(
             f'expected one size, got --img-size {side} and an input size of {" ".join(map(str, size))}, which timm '
-            f'would take: --input-size {size[0]} {side} {side}{grown} in place of --img-size'
+            f'would take: --input-size {size[0]} {side} {side} in place of --img-size'
         )
     config = model_config(args.model)
     if is_own(args.model.split('.')[0]):

@@ -20,6 +20,7 @@ from timm_zerosnet.robustness.analysis.statistics import (
     paired_test,
     percentiles,
     share_interval,
+    size_of_differences,
     smallest_difference,
     wilson,
 )
@@ -245,7 +246,6 @@ def test_smallest_difference_is_found_four_times_in_five(share):
 
 
 def test_smallest_difference_has_a_floor_and_falls_with_images_and_seeds():
-    assert smallest_difference(10_000, 0) == 6 / 10_000
     assert smallest_difference(3) == 1
     assert smallest_difference(10_000, 0.1) < smallest_difference(10_000, 0.1, comparisons=40)
     assert smallest_difference(40_000, 0.1) == pytest.approx(smallest_difference(10_000, 0.1) / 2, rel=1e-3)
@@ -255,20 +255,24 @@ def test_smallest_difference_has_a_floor_and_falls_with_images_and_seeds():
         dict(alpha=0),
         dict(power=1),
         dict(comparisons=0),
-        dict(outcomes=0),
+        dict(size=0),
     ):
-        with pytest.raises(ValueError, match='expected images, comparisons and outcomes'):
+        with pytest.raises(ValueError, match='expected images and comparisons >= 1'):
             smallest_difference(**{'images': 10, **wrong})
 
 
-def test_smallest_difference_of_several_outcomes_may_be_less_than_a_whole_image():
-    """Six images that differ with one noise seed of three make a third of what six whole images do."""
-    images, seeds = 10_000, 3
-    assert paired_test([1] * 6 + [0] * (images - 6), outcomes=seeds)[0] <= 0.05
-    assert smallest_difference(images, 0, outcomes=seeds) == pytest.approx(6 / images / seeds)
-    few = 10 * (1 / seeds) ** 2 / images  # ten images, with one seed each
-    found = smallest_difference(images, few, outcomes=seeds)
-    assert found == pytest.approx(2.8016 * math.sqrt(few / images), rel=0.02) and found < 6 / images
+@pytest.mark.parametrize('images', [6, 64, 10_000])
+def test_the_floor_has_the_power_that_is_asked_for(images):
+    """Six images, all in favour of one model, are the fewest that an exact test calls significant."""
+    assert paired_test([1] * 6 + [0] * (images - 6))[0] <= 0.05 < paired_test([1] * 5 + [0] * (images - 5))[0]
+    floor = smallest_difference(images, 0)
+    assert stats.binom.sf(5, images, floor) == pytest.approx(0.8)
+    assert smallest_difference(images, 0, size=0.25) == pytest.approx(floor / 4)
+
+
+def test_size_of_differences_is_that_of_the_images_that_differ():
+    assert size_of_differences(np.array([0.5, -0.25] * 5 + [0.0] * 90)) == pytest.approx(0.375)
+    assert size_of_differences(np.array([0.5, -0.25] + [0.0] * 90)) == size_of_differences(np.zeros(9)) == 1
 
 
 def test_calibration_error_by_hand():

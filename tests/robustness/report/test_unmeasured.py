@@ -44,6 +44,16 @@ def test_there_are_at_most_ten_lines(models):
     )
 
 
+def test_a_model_of_many_reasons_hides_no_other():
+    rows = [row('a', level, error=f'boom {level}') for level in range(30)] + [row('b', level) for level in range(3)]
+    assert [group.text(1) for group in unmeasured(rows)] == [
+        'a, 30 cells (const 0 and 29 more): 30 reasons, the first: boom 0',
+        'b, 3 cells (const 0 and 2 more): no memory',
+    ]
+    many = [row(f'm{i}', level) for i in range(12) for level in range(2 + (i > 9))]
+    assert {'m10', 'm11'} < {group.model for group in unmeasured(many)}
+
+
 def test_a_run_of_many_failures(tmp_path):
     models = [plain(f'm{i}', lambda logits, x, i=i: logits.flatten()[: i + 1]) for i in range(12)]
     outcome = run(models, DATA, tmp_path, **FEW)
@@ -69,5 +79,5 @@ def test_command(by_torchrun, tmp_path, capsys, monkeypatch):
     place = next(i for i, line in enumerate(said) if line.startswith('timm-zerosnet: 15 cells failed'))
     assert said[place + 1].startswith(expected)
     assert said[place + 2 :] == by_torchrun * [
-        'torchrun calls exit code 1, which says that cells failed, a ChildFailedError:'
+        'exit code 1 says that cells failed; torchrun calls it a ChildFailedError'
     ]

@@ -29,6 +29,7 @@ from .statistics import (
     holm,
     paired_test,
     scipy_stats,
+    size_of_differences,
     smallest_difference,
 )
 
@@ -114,6 +115,7 @@ class Comparison:
         overall: Mean over the rows; None if no level of a corruption is among them.
         trainings: The architectures compared on the same images; None if both models are of one architecture.
         notes: Sentences about what makes the comparison less than exact.
+        same_weights: Whether the two are known to be one set of weights, as in two runs of one model.
     """
 
     a: str
@@ -129,6 +131,7 @@ class Comparison:
     overall: Difference | None
     trainings: Trainings | None
     notes: tuple[str, ...] = ()
+    same_weights: bool = False
 
     @property
     def complete(self) -> bool:
@@ -352,8 +355,7 @@ def _difference(
     ]
     factors, _ = integer_weights(weights, {key: len(pairs[key]) for key in weights})
     total = np.sum([factors[key] * values.sum(1) for key, values in less.items()], axis=0)
-    count = sum(len(pairs[key]) for key in weights)
-    p, test = paired_test(total, outcomes=count, seed=seed)
+    p, test = paired_test(total, outcomes=sum(len(pairs[key]) for key in weights), seed=seed)
     accuracies = [float(100 * sum(w * outcomes[key][i].mean() for key, w in weights.items())) for i in (0, 1)]
     low, high, interval = difference_interval(column, samples)
     return Difference(
@@ -372,7 +374,7 @@ def _difference(
         p=p,
         test=test,
         p_holm=p,
-        smallest=100 * smallest_difference(len(column), float((column**2).mean()), outcomes=count),
+        smallest=100 * smallest_difference(len(column), float((column**2).mean()), size=size_of_differences(column)),
     )
 
 

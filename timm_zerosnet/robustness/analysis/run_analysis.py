@@ -146,7 +146,12 @@ def compare_run(folder: str | Path, a: str, b: str, other: str | Path | None = N
     names = [side.name for side in sides]
     same = view(one['preprocessing']) == view(two['preprocessing']) and one['ids'] == two['ids']
     measured = difference(names, [side.origins for side in sides], same)
-    return replace(found, notes=(*_noise_notes(one, two), *measured, *[unchecked] * bool(unchecked)))
+    weights = [entry.get('weights_sha256') for entry in (one, two)]
+    return replace(
+        found,
+        notes=(*_noise_notes(one, two), *measured, *[unchecked] * bool(unchecked)),
+        same_weights=weights[0] == weights[1] and bool(weights[0]),
+    )
 
 
 @dataclass(frozen=True)

@@ -286,14 +286,15 @@ def smallest_difference(
     alpha: float = 0.05,
     power: float = 0.8,
     comparisons: int = 1,
-    outcomes: int = 1,
+    size: float = 1.0,
 ) -> float:
     """The smallest difference of accuracy, a share, that a paired comparison detects with the given power.
 
     With q the mean square of an image's difference, delta solves ``delta sqrt(n) = z(1 - alpha/2) sqrt(q) + z(power)
     sqrt(q - delta^2)`` (Connor 1987 for McNemar's test, where q is the share of discordant images). An exact test needs
-    k images that differ, all in favour of one model, to call any difference significant; delta is at least what these
-    make if a single outcome of each differs: ``k/n`` with one outcome for each image, ``k/(n outcomes)`` with several.
+    k images that differ, all in favour of one model, to call any difference significant. So delta is at least ``size``
+    times the smallest share of differing images of which k or more are among the n with the given power (Clopper and
+    Pearson 1934).
 
     Args:
         images: Number n of images that both models saw, at least 1.
@@ -302,24 +303,37 @@ def smallest_difference(
         alpha: Level of the two-sided test, in (0, 1).
         power: Probability of detecting the difference, in [0.5, 1).
         comparisons: Number of comparisons, at least 1; divides ``alpha`` as the first step of Holm's correction does.
-        outcomes: Number of outcomes of each image, at least 1: noise seeds times levels.
+        size: Mean size of the difference on an image that differs, in (0, 1]; 1 with one outcome for each image.
 
     Raises:
         ValueError: if an argument is out of its range.
     """
-    counts_fit = min(images, comparisons, outcomes) >= 1
-    if not counts_fit or not 0 <= mean_square <= 1 or not 0 < alpha < 1 or not 0.5 <= power < 1:
+    counts_fit = min(images, comparisons) >= 1
+    if not counts_fit or not 0 <= mean_square <= 1 or not 0 < alpha < 1 or not 0.5 <= power < 1 or not 0 < size <= 1:
         raise ValueError(
-            'expected images, comparisons and outcomes >= 1, mean_square in [0, 1], alpha in (0, 1) and power in '
-            f'[0.5, 1), got images={images}, comparisons={comparisons}, outcomes={outcomes}, '
-            f'mean_square={mean_square}, alpha={alpha}, power={power}'
+            'expected images and comparisons >= 1, mean_square in [0, 1], alpha in (0, 1), power in [0.5, 1) and size '
+            f'in (0, 1], got images={images}, comparisons={comparisons}, mean_square={mean_square}, alpha={alpha}, '
+            f'power={power}, size={size}'
         )
     alpha /= comparisons
-    normal = scipy_stats().norm
+    stats = scipy_stats()
+    normal = stats.norm
     a, b = float(normal.ppf(1 - alpha / 2)), float(normal.ppf(power))
     root = b * math.sqrt(max(0.0, images + b**2 - a**2))
     delta = math.sqrt(mean_square) * (a * math.sqrt(images) + root) / (images + b**2)
-    return min(1.0, max(delta, math.ceil(math.log2(2 / alpha)) / (images * outcomes)))
+    needed = math.ceil(math.log2(2 / alpha))
+    share = float(stats.beta.ppf(power, needed, images - needed + 1)) if images >= needed else 1.0
+    return min(1.0, max(delta, size * share))
+
+
+def size_of_differences(differences: np.ndarray) -> float:
+    """The mean size of the per-image differences other than 0; 1 if fewer than 10 images differ, too few to tell.
+
+    Args:
+        differences: (N,) difference of two models on each image, in [-1, 1], averaged over cells.
+    """
+    found = np.abs(differences[differences != 0])
+    return float(found.mean()) if len(found) >= BOOTSTRAP_IMAGES else 1.0
 
 
 def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> np.ndarray:

@@ -105,7 +105,7 @@ def count_significant(found: Comparison) -> tuple[int, int]:
 
 def _trainings(found: Comparison) -> str:
     trainings = found.trainings
-    if training_of(found.a) == training_of(found.b):
+    if found.same_weights or training_of(found.a) == training_of(found.b):
         return 'Both names mean the same weights.'
     if trainings is None:
         return 'This compares two sets of weights; it shows nothing about architectures.'

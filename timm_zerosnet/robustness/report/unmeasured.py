@@ -41,17 +41,33 @@ class Unmeasured:
 def unmeasured(rows: Sequence[Row]) -> list[Unmeasured]:
     """The cells without a result by model, status and reason, in the order of the run.
 
-    If these are more than ``MOST_LINES``, the last line counts the cells of all that have no line of their own.
+    If these are more than ``MOST_LINES``, the reasons of a model are counted together. If its models are more, those
+    with the most cells have a line each, and the last line counts the cells of the others.
     """
-    groups: dict[tuple[str, str, str], list[Condition]] = {}
+    groups: dict[tuple[str, str], dict[str, list[Condition]]] = {}
     for row in rows:
         if row.status != 'ok':
-            groups.setdefault((row.cell.model, row.status, row.error), []).append(row.cell.condition)
-    found = [Unmeasured(*key, len(conditions), conditions) for key, conditions in groups.items()]
+            reasons = groups.setdefault((row.cell.model, row.status), {})
+            reasons.setdefault(row.error, []).append(row.cell.condition)
+    found = [
+        Unmeasured(*key, reason, len(conditions), conditions)
+        for key, reasons in groups.items()
+        for reason, conditions in reasons.items()
+    ]
     if len(found) <= MOST_LINES:
         return found
-    own, rest = found[: MOST_LINES - 1], found[MOST_LINES - 1 :]
+    found = []
+    for key, reasons in groups.items():
+        conditions = [condition for each in reasons.values() for condition in each]
+        first = next(iter(reasons))
+        reason = first if len(reasons) == 1 else f'{len(reasons)} reasons, the first: {first}'
+        found.append(Unmeasured(*key, reason, len(conditions), conditions))
+    if len(found) <= MOST_LINES:
+        return found
+    most = sorted(found, key=lambda group: -group.count)[: MOST_LINES - 1]
+    rest = [group for group in found if group not in most]
     statuses = {group.status for group in rest}
     status = statuses.pop() if len(statuses) == 1 else 'without a result'
     models = list(dict.fromkeys(group.model for group in rest))
+    own = [group for group in found if group in most]
     return [*own, Unmeasured('others', status, 'see cells.csv', sum(group.count for group in rest), models)]
