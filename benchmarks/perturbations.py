@@ -239,6 +239,8 @@ def main() -> None:
     parser.add_argument('--data', type=Path, default=HERE.parent / 'tests' / 'data' / 'cifar10_test_200.npz')
     parser.add_argument('--results', type=Path, default=HERE / 'results')
     args = parser.parse_args()
+    if args.no_agreement and not args.timings:
+        parser.error('expected --timings beside --no-agreement: there is nothing else to measure')
     args.results.mkdir(parents=True, exist_ok=True)
     if not args.no_agreement:
         against = ', '.join(f'{name} {version(name)}' for name in AGAINST)

@@ -292,7 +292,7 @@ class _PictureCache:
         return self._cache / f'{name}-{_hash([_versions(), self.source.identity, first])}'
 
     @functools.cached_property
-    def files(self) -> list[tuple[str, int, int]]:
+    def files(self) -> list[tuple[str | int, ...]]:
         """Name, size and times of each picture; nothing for a stream, whose identity says as much."""
         return [] if self.streamed else [(name, *self.source.stamp(i)) for i, name in enumerate(self.source.names)]
 

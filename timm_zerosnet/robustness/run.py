@@ -258,7 +258,7 @@ def run(
             stack.enter_context(locked_folder(out))
             once_unlocked.callback(forget_failures, out)
             store = stack.enter_context(closing(Store(out, write=True)))
-        _say(settings, f'{count:,} cells are to be measured, each on all images')
+        _say(settings, f'{count:,} cell{"s are" if count > 1 else " is"} planned, each measured on all images')
         if isinstance(data, OfficialSet):
             images = data.load(conditions[0].corruption, int(conditions[0].level))
         else:
