@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from timm.utils.distributed import is_distributed_env, world_info_from_env
+from timm.utils import is_distributed_env, world_info_from_env
 
 from . import __version__
 from ._errors import ScriptError
@@ -93,12 +93,12 @@ def _start(
             f'--pretrained-path {found["file"]} --num-classes N {preprocessing} starts from these weights; '
             f'validate, predict and robustness take its checkpoints by --model {args.model} --checkpoint FILE'
         )
-    preflight.check_growth(args, config.get('input_size'))
     target = Path(args.output or './output/train', args.experiment)
     if _is_primary():
         check_folder(target, ANOTHER_PLACE)
     preflight.check_positional(args)
     names = preflight.check_training(args, ('initial_checkpoint', 'pretrained_path', 'resume'))
+    preflight.check_growth(args, config.get('input_size'))
     if args.experiment and _is_primary() and (target / 'summary.csv').is_file():
         raise ScriptError(f'{target} holds a run: --continue {target} resumes it, another --experiment keeps it')
     with only_writer(target) if args.experiment and _is_primary() else nullcontext():

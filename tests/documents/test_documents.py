@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import timm
 import torch
-from amounts import slow_but
 from golden_weights import load
 from PIL import Image
 from places import CIFAR10_SAMPLE, ROOT, STAND_IN
@@ -261,12 +260,9 @@ def folder(files: Path, tmp_path: Path) -> Path:
 WITH_COMMANDS = [path for path in DOCUMENTS if commands(path)]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    'path',
-    slow_but([ROOT / 'README.md'], WITH_COMMANDS),
-    ids=lambda path: path.relative_to(ROOT).as_posix(),
-)
+@pytest.mark.parametrize('path', WITH_COMMANDS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_commands_run_one_after_the_other(path, folder):
     if not any(shown.output for shown in commands(path)):  # no output depends on the number of images
         (folder / 'cifar10.npz').unlink()

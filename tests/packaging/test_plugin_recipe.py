@@ -56,6 +56,7 @@ def plugins(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_working_plugins_register_and_a_broken_one_costs_one_warning(installed, plugins):
     found = installed.result(f'import sys{CODE}', path=[plugins])
     (warning,) = found.pop('warnings')

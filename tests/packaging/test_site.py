@@ -20,6 +20,7 @@ def site(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_every_document_is_a_page(site):
     names = {path.stem for path in [*(ROOT / 'docs').glob('*.md'), *ROOT.glob('*.md')]} - {'README'}
     assert {path.parent.name for path in site.rglob('index.html')} >= names

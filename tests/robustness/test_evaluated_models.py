@@ -152,6 +152,7 @@ def test_two_classes():
         evaluate(plain(classes=2), IMAGES, LABELS, **HALF)
 
 
+@pytest.mark.slow
 def test_compiled_and_wrapped_models_are_measured_as_they_are(net):
     wanted = evaluate(net, IMAGES, LABELS)
     for wrapped in (torch.compile(net, backend='eager'), nn.DataParallel(net)):
