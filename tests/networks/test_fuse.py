@@ -63,6 +63,7 @@ def test_float32_script_and_export(network):
     assert torch.allclose(torch.export.export(fused, (images,)).module()(images), expected, **close)
 
 
+@pytest.mark.slow
 @newer_torch
 def test_onnx_of_a_fused_network(tmp_path):
     onnxruntime = pytest.importorskip('onnxruntime')

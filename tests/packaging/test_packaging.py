@@ -32,6 +32,7 @@ def in_checkout(folder: str, pattern: str = '*') -> set[str]:
     return {path.as_posix() for path in paths if not any(part.startswith(('.', '__pycache__')) for part in path.parts)}
 
 
+@pytest.mark.slow
 def test_wheel_holds_the_package_its_data_and_nothing_else(distributions):
     (info,) = {name.split('/')[0] for name in files(distributions.wheel_of_sdist) if '.dist-info/' in name}
     assert files(distributions.wheel_of_sdist) == {

@@ -27,6 +27,7 @@ def test_every_document_is_a_page(site):
     assert 'x[n+1] =' in (site / 'index.html').read_text(encoding='utf-8')
 
 
+@pytest.mark.slow
 def test_pages_load_nothing_from_another_host(site):
     for path in site.rglob('*.html'):
         if 'benchmarks' not in path.parts:

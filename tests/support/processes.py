@@ -152,6 +152,7 @@ def begin(
     if file_limit is not None:
         import resource
 
+        sys.dont_write_bytecode = True  # Python would leave compiled files that are cut off
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
     sys.path[:0] = search
     first, *rest = words
