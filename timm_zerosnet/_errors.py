@@ -25,6 +25,11 @@ def shorten(names: Iterable[Any], count: int = 5) -> str:
     return ', '.join(listed[:count]) + (f' and {len(listed) - count} more' if len(listed) > count else '')
 
 
+def counted(number: int, noun: str) -> str:
+    """Such as ``'1 cell'`` or ``'1,200 cells'``."""
+    return f'{number:,} {noun}{"" if number == 1 else "s"}'
+
+
 def one_line(error: BaseException) -> str:
     """The first 300 characters of an error's message, without line breaks and the full stop at its end."""
     return ' '.join(str(error).split())[:300].rstrip('. ')

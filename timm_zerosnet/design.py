@@ -47,6 +47,7 @@ from typing import Any, Iterator, NamedTuple, Sequence
 import numpy as np
 from tqdm import tqdm
 
+from ._errors import counted
 from ._files import need
 from .methods import METHODS, optimal
 from .multistep import Coefficient, MultistepMethod, as_fraction, satisfies_root_condition
@@ -126,8 +127,8 @@ def _check(steps: int, order: int) -> None:
             raise ValueError(f'expected {name} to be an integer from 1 to {MOST_STEPS}, got {value!r}')
     if order > steps:
         raise ValueError(
-            f'expected an order of at most {steps}, got {order}: no one-slope method of {steps} '
-            f'step{"s" if steps > 1 else ""} has it{_advice(steps, order)}'
+            f'expected an order of at most {steps}, got {order}: no one-slope method of '
+            f'{counted(steps, "step")} has it{_advice(steps, order)}'
         )
 
 

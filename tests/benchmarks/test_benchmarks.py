@@ -220,7 +220,7 @@ def test_startup_is_measured_in_new_processes():
 
 @pytest.mark.slow
 def test_memory_in_small(tmp_path):
-    words = '--models zerosnet20 zerosnet110 --modes train --batch-size 64 --img-size 32 --repeat 1 --device cpu'
+    words = '--models zerosnet20 zerosnet110 --modes train --batch-size 16 --img-size 32 --repeat 1 --device cpu'
     done = python(BENCHMARKS / 'memory.py', *words.split(), '--csv', 'out.csv', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     shallow, deep = rows(tmp_path / 'out.csv')

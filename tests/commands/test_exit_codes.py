@@ -79,6 +79,7 @@ def test_a_refusal_in_a_with_statement_is_one_line(tmp_path, capsys):
     assert exit_code('it', work) == 2 and capsys.readouterr().err.startswith('it: ')
 
 
+@pytest.mark.slow
 def test_the_package_runs_as_a_module(bare):
     done = bare('-m', 'timm_zerosnet', '--version', path=ROOT)
     assert (done.returncode, done.stdout, done.stderr) == (0, f'timm-zerosnet {__version__}\n', '')

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, Callable
 
-from .._errors import shorten
+from .._errors import counted, shorten
 from .._files import check_folder
 from ..class_folders import SPLITS
 from ..robustness.analysis.run_analysis import compare_run, plain_values
@@ -273,7 +273,7 @@ def _robustness(args: argparse.Namespace) -> int:
     earlier = f', {outcome.kept} from an earlier run' if outcome.kept else ''
     subset = f'; a subset: the {outcome.subset} images' if outcome.subset else ''
     split = f'; of {args.data} the folder {outcome.split}' if outcome.split else ''
-    print(f'{outcome.measured} cells measured{earlier}{split}{subset}')
+    print(f'{counted(outcome.measured, "cell")} measured{earlier}{split}{subset}')
     return _print_files(outcome)
 
 
@@ -284,7 +284,7 @@ def _print_files(outcome: Outcome) -> int:
     print(f'{outcome.files[-1].parent} ({len(outcome.files) - 5} files)')
     if outcome.failed:
         lines = '\n'.join(outcome.failures)
-        print(f'timm-zerosnet: {len(outcome.failed)} cells failed:\n{lines}', file=sys.stderr)
+        print(f'timm-zerosnet: {counted(len(outcome.failed), "cell")} failed:\n{lines}', file=sys.stderr)
         if 'TORCHELASTIC_RUN_ID' in os.environ:
             print('exit code 1 says that cells failed; torchrun calls it a ChildFailedError', file=sys.stderr)
     return 1 if outcome.failed else 0

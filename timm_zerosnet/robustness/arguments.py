@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import operator
+import os
+from pathlib import Path
 from typing import Any, Iterable
 
 import numpy as np
@@ -21,9 +23,9 @@ def integer(what: str, value: Any, least: int = 0, most: int | None = None) -> i
         ValueError: for one out of range.
     """
     bounds = f'>= {least}' if most is None else f'from {least} to {_power(most)}'
-    if isinstance(value, (bool, np.bool_)) or getattr(value, 'dtype', None) is torch.bool:
-        raise ArgumentTypeError(f'{what}: expected an integer {bounds}, got {value!r}')
     try:
+        if _no_number(value):
+            raise TypeError
         found = operator.index(value)
     except TypeError:
         raise ArgumentTypeError(f'{what}: expected an integer {bounds}, got {value!r}') from None
@@ -33,20 +35,30 @@ def integer(what: str, value: Any, least: int = 0, most: int | None = None) -> i
 
 
 def real(what: str, value: Any, expected: str) -> float:
-    """The value as a float, which may be NaN or infinite; text and booleans are no numbers.
+    """The value as a float, which may be NaN or infinite; text, booleans and arrays of numbers are no numbers.
 
     Raises:
         ArgumentTypeError: for what is no number; says what is expected.
     """
-    text = isinstance(value, (str, bytes, bool, np.bool_)) or getattr(value, 'dtype', None) is torch.bool
     try:
-        if not text:
+        if not _no_number(value):
             return float(value)
     except OverflowError:
         return float('inf')
     except (TypeError, ValueError, RuntimeError):
         pass
     raise ArgumentTypeError(f'{what}: expected {expected}, got {value!r}')
+
+
+def file_path(what: str, value: Any) -> Path:
+    """The value as a path.
+
+    Raises:
+        ArgumentTypeError: for what is no path.
+    """
+    if isinstance(value, (str, os.PathLike)):
+        return Path(value)
+    raise ArgumentTypeError(f'{what}: expected a path, got {value!r}')
 
 
 def selection(what: str, values: Iterable[Any], expected: str) -> list[Any]:
@@ -62,6 +74,15 @@ def selection(what: str, values: Iterable[Any], expected: str) -> list[Any]:
     if not found:
         raise ValueError(f'{what}: expected {expected}, got []')
     return found
+
+
+def _no_number(value: Any) -> bool:
+    """Whether Python would convert the value silently: text, booleans, arrays of one number."""
+    return (
+        isinstance(value, (str, bytes, bool, np.bool_))
+        or getattr(value, 'dtype', None) is torch.bool
+        or getattr(value, 'ndim', 0) > 0
+    )
 
 
 def _power(value: int) -> str:

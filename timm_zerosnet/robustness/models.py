@@ -6,6 +6,7 @@ import collections
 import hashlib
 import inspect
 import json
+import numbers
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from ..memory import check_size
 from ..model_names import create, model_config
 from ..multistep_resnet import MultistepResNet
 from ..weights import backbone_weights, own_weights
+from .arguments import ArgumentTypeError
 from .data import DataError, LabelledImages, map_by_name, order_note
 from .preprocessing import data_config
 
@@ -310,6 +312,19 @@ def class_indices(model: ModelInfo, data: LabelledImages, given: Mapping[str, in
             f'model has {model.classes} classes{"" if given is not None else advice}'
         )
     return dict(zip(classes, indices, strict=True))
+
+
+def check_class_map(given: Any) -> None:
+    """Refuse what is no class map, before anything is read.
+
+    Raises:
+        ArgumentTypeError: naming the first class whose index is no integer, or for what is no mapping.
+    """
+    if not isinstance(given, Mapping):
+        raise ArgumentTypeError(f'class_map: expected a mapping from class names to indices, got {given!r}')
+    for name, index in given.items():
+        if isinstance(index, bool) or not isinstance(index, numbers.Integral):
+            raise ArgumentTypeError(f'class_map: expected an integer for {name!r}, got {index!r}')
 
 
 def mapped_by(model: ModelInfo, data: LabelledImages, given: Mapping[str, int] | None = None) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Iterable, Sequence
 import torch
 
 from .. import __version__
-from .._errors import shorten
+from .._errors import counted, shorten
 from .plan import Condition, PlannedCell, RunPlan
 from .preprocessing import view
 
@@ -88,17 +88,17 @@ def mixture(origins: Sequence[Origin]) -> list[str]:
     notes = []
     packages = [name for name, found in versions_of(origins).items() if ' and ' in found]
     if packages:
-        parts = '; '.join(f'{name} {_counted(origin.version(name) for origin in origins)}' for name in packages)
+        parts = '; '.join(f'{name} {_counts(origin.version(name) for origin in origins)}' for name in packages)
         notes.append(f'the cells were not all measured with the same versions: {parts}')
     if len({origin.device for origin in origins}) > 1:
-        parts = _counted(origin.device for origin in origins)
+        parts = _counts(origin.device for origin in origins)
         notes.append(f'the cells were not all measured on the same device: {parts}')
     return notes
 
 
-def _counted(values: Iterable[str]) -> str:
+def _counts(values: Iterable[str]) -> str:
     counts = sorted(collections.Counter(values).items())
-    return ', '.join(f'{value} ({count} cell{"s" * (count > 1)})' for value, count in counts)
+    return ', '.join(f'{value} ({counted(count, "cell")})' for value, count in counts)
 
 
 def changed_pixels(plan: RunPlan, cells: Iterable[tuple[PlannedCell, Origin]]) -> list[str]:

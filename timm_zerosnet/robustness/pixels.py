@@ -36,6 +36,7 @@ from tqdm import tqdm
 from .._files import LockedError, cannot_write, check_folder, locked, make_folder, replacing
 from ..class_folders import DataError
 from ..memory import gib
+from .arguments import file_path
 from .labelled import LabelledImages, digest_of_set, ids_of_images
 from .pictures import ImageError, Pictures, PictureStream
 from .preprocessing import picture_channels, resize, resized_batches, view
@@ -193,10 +194,11 @@ def check_cache(cache: str | Path | None) -> None:
     """Refuse a folder for pixels that cannot be made or written to, before anything is read.
 
     Raises:
+        ArgumentTypeError: for what is no path.
         OutputError: if a file is in its place, or it may not be written to.
     """
     if cache is not None:
-        check_folder(Path(cache), OTHER_CACHE)
+        check_folder(file_path('cache', cache), OTHER_CACHE)
 
 
 def cache_folder() -> Path:

@@ -16,12 +16,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from .._errors import one_line, shorten
+from .._errors import counted, one_line, shorten
 from .._files import need
 from ..memory import gib
 from .analysis.baselines import check_baseline
-from .analysis.grids import architecture_of, training_of
-from .arguments import ArgumentTypeError, integer, selection
+from .arguments import ArgumentTypeError, file_path, integer, selection
 from .data import LabelledImages
 from .evaluation import batch_statistics, batch_statistics_text, default_batch_size, ready
 from .machine import usable_cores
@@ -30,6 +29,7 @@ from .models import (
     ModelError,
     ModelInfo,
     Source,
+    check_class_map,
     class_indices,
     describe_model,
     few_labels_note,
@@ -56,6 +56,7 @@ from .report.files import export
 from .report.samples import sample_pictures
 from .report.unmeasured import unmeasured
 from .sharing import Board, Rank, forget_failures, ignored_rank
+from .sources import distinct_sources
 from .store import Row, Store, StoreError, locked_folder
 from .suites import FROST, OFFICIAL, check_shape, find_perturbation
 from .weather import load_frost
@@ -196,7 +197,8 @@ def run(
         progress: Show progress bars.
 
     Raises:
-        TypeError: for seeds, levels and sizes that are no numbers, selections that are no sequence.
+        TypeError: for seeds, levels and sizes that are no numbers, selections that are no sequence, folders that are
+            no paths.
         ValueError: for unknown names, levels out of range, an empty selection, images or classes that do not fit a
             model, a baseline that is neither in the run nor packaged for its images.
         WeightError: for weights that are missing, damaged or do not fit.
@@ -210,7 +212,7 @@ def run(
     progress = progress and rank.number == 0
     if progress and (note := ignored_rank()):
         tqdm.write(f'timm-zerosnet: {note}', file=sys.stderr)
-    sources = _sources(selection('models', models, 'at least one name or source'))
+    sources = distinct_sources(selection('models', models, 'at least one name or source'))
     if not isinstance(data, (LabelledImages, OfficialSet)) and not callable(data):
         raise ArgumentTypeError(
             f'data: expected LabelledImages, as load_data gives them, or an OfficialSet, got a {type(data).__name__}'
@@ -233,6 +235,10 @@ def run(
         conditions = plan_conditions(suite, corruptions, levels, seeds, frost_pictures=frost_pictures)
         if any(name != CLEAN and find_perturbation(suite, name).pictures for name, _, _ in conditions):
             load_frost(frost_pictures)
+        elif frost_pictures is not None:
+            warnings.warn('the pictures of frost are not used: the row frost is not in this run', stacklevel=2)
+    if class_map is not None:
+        check_class_map(class_map)
     check_cache(cache)
     device = _device(device, rank)
     settings = Settings(
@@ -250,7 +256,7 @@ def run(
         source.check_pictures()
     if baseline is not None:
         check_baseline([source.name for source in sources], suite, baseline)
-    out = Path(out)
+    out = file_path('out', out)
     with ExitStack() as stack:
         store = None
         if rank.number == 0 and not dry_run:
@@ -258,7 +264,7 @@ def run(
             stack.enter_context(locked_folder(out))
             once_unlocked.callback(forget_failures, out)
             store = stack.enter_context(closing(Store(out, write=True)))
-        _say(settings, f'{count:,} cell{"s are" if count > 1 else " is"} planned, each measured on all images')
+        _say(settings, f'{counted(count, "cell")} planned, each measured on all images')
         if isinstance(data, OfficialSet):
             images = data.load(conditions[0].corruption, int(conditions[0].level))
         else:
@@ -328,9 +334,9 @@ def _preview(
     perturbed = 0 if official else sum(condition.corruption != CLEAN for condition in conditions)
     needed = 0 if official else bytes_needed(images, [one.model.preprocessing for one in described], cache)
     lines = [
-        f'{len(described):,} models x {len(conditions):,} conditions = {len(described) * len(conditions):,} cells, '
-        f'each on {len(images.labels):,} images',
-        f'{len(groups)} kind{"s" * (len(groups) > 1)} of preprocessing: '
+        f'{counted(len(described), "model")} x {counted(len(conditions), "condition")} = '
+        f'{counted(len(described) * len(conditions), "cell")}, each on {counted(len(images.labels), "image")}',
+        f'{counted(len(groups), "kind")} of preprocessing: '
         f'{len(groups) * perturbed * len(images.labels):,} images are perturbed',
     ]
     if needed:
@@ -459,29 +465,6 @@ def _with_earlier_models(plan: RunPlan, store: Store, say: Callable[[str], None]
         cells=[*(cell for cell in earlier.cells if cell.model in names), *plan.cells],
         baseline=plan.baseline or earlier.baseline,
     )
-
-
-def _sources(models: Sequence[str | Source]) -> list[Source]:
-    sources: dict[str, Source] = {}
-    for model in models:
-        if not isinstance(model, (str, Source)):
-            raise ArgumentTypeError(
-                f"models: expected names or sources, such as Source('mine', module), got a {type(model).__name__}"
-            )
-        source = model if isinstance(model, Source) else Source(model)
-        if sources.setdefault(source.name, source) != source:
-            raise ValueError(f'expected a name for each model, got {source.name!r} for two different ones')
-    own = [name for name, source in sources.items() if source.module is not None or source.checkpoint is not None]
-    for name in own:
-        kind, seed = training_of(name)
-        for other in sources:
-            same = other != name and training_of(other) == (kind, seed)
-            if same or not seed and other not in own and architecture_of(other) == kind:
-                raise ValueError(
-                    f"expected a name of its own for weights of yours, as in Source('mine', module), got {name!r} "
-                    f'beside {other!r}: they would count as a training of the same network'
-                )
-    return list(sources.values())
 
 
 def _device(name: str | None, rank: Rank) -> str:

@@ -16,6 +16,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .._errors import one_line
+from .arguments import file_path
 from .corruptions import Draws, gaussian_blur
 from .distortions import cut_off, streak, zoom
 from .splashes import water_depth
@@ -178,9 +180,9 @@ def load_frost(folder: str | Path | None = None) -> tuple[tuple[np.ndarray, ...]
         folder: Folder of pictures of frost; default: that of an installed imagecorruptions-imaug.
 
     Raises:
-        ValueError: if there is no folder, or no picture in it.
+        ValueError: if there is no folder, no picture in it, or one that cannot be read.
     """
-    place = frost_folder() if folder is None else Path(folder)
+    place = frost_folder() if folder is None else file_path('frost_pictures', folder)
     if place is None:
         raise ValueError(
             'frost needs pictures of frost: expected a folder of them or an installed imagecorruptions-imaug; '
@@ -201,8 +203,13 @@ def _load_frost(folder: Path) -> tuple[tuple[np.ndarray, ...], str]:
         )
     pictures, digest = [], hashlib.sha256()
     for name in names:
-        with Image.open(name) as picture:
-            pictures.append(np.asarray(picture.convert('RGB')))
+        try:
+            with Image.open(name) as picture:
+                pictures.append(np.asarray(picture.convert('RGB')))
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+            raise ValueError(
+                f'expected pictures of frost that can be read, got {name}: {one_line(error)}; replace or remove it'
+            ) from error
         digest.update(f'{pictures[-1].shape}'.encode() + pictures[-1].tobytes())
     return tuple(pictures), digest.hexdigest()
 

@@ -7,6 +7,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+from amounts import slow_but
 from made_reports import NAMES, built, made, many_models, official_conditions, page, whole
 from made_runs import store_run
 from pages import Page, words
@@ -26,7 +27,7 @@ def cells_of(text, section):
     return [words(content) for where, _, content in Page(text).cells if where == section]
 
 
-@pytest.mark.parametrize('case', CASES)
+@pytest.mark.parametrize('case', slow_but(['five models', 'nothing', 'clean alone'], CASES))
 def test_what_stands_out_has_at_most_ten_lines(case):
     plan, _, analysis, _ = built(case)
     lines = findings(plan.names, analysis)

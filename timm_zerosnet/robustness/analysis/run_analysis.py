@@ -207,7 +207,7 @@ def _noise_notes(*entries: dict[str, Any]) -> tuple[str, ...]:
     sizes = [entry['preprocessing']['input_size'] for entry in entries]
     places = [{id: i for i, id in enumerate(entry['ids'])} for entry in entries]
     if sizes[0] != sizes[1]:
-        shapes = ' and '.join('x'.join(map(str, size)) for size in sizes)
+        shapes = ' and '.join('x'.join(map(str, size)) if None not in size else 'any size' for size in sizes)
         return (f'the two did not see the same noise: their inputs are {shapes}',)
     if any(places[1].get(id, i) != i for id, i in places[0].items()):
         return ('the two did not see the same noise: their images are in another order',)

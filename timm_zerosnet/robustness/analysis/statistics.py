@@ -189,10 +189,11 @@ def paired_test(
         return float(scipy_stats().binomtest((count + total) // 2, count).pvalue), 'exact McNemar'
     if sizes.sum() <= EXACT_SUM:
         return _flipped_exactly(sizes, total), 'exact sign flip by image'
+    # Hoeffding's
     bound = 2 * math.exp(-(total**2) / (2 * float((sizes.astype(np.float64) ** 2).sum())))
-    # a sample gives at least 1 / (1 + flips): below it the bound decides, and nothing need be drawn
-    p = bound if bound * (1 + flips) <= 1 else min(bound, _flipped_at_random(sizes, total, flips, seed))
-    return p, f'sign flip by image, {flips} draws'
+    if bound * (1 + flips) <= 1:  # a sample would give at least 1 / (1 + flips)
+        return bound, 'sign flip by image, upper bound'
+    return min(bound, _flipped_at_random(sizes, total, flips, seed)), f'sign flip by image, {flips} draws'
 
 
 def _flipped_exactly(sizes: np.ndarray, total: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Sequence
 
+from ..._errors import counted
 from ..._markdown import markdown_table
 from ..analysis.comparison import Comparison, Difference, Trainings, missing_text
 from ..analysis.grids import training_of
@@ -132,7 +133,7 @@ def _training(trainings: Trainings, i: int) -> str:
     values, sd = trainings.accuracies[i], trainings.sds[i]
     listed = ', '.join(f'{model} {value:.2f}' for model, value in values.items())
     spread = '' if sd is None else f'; standard deviation {sd:.2f}'
-    return f'{trainings.architectures[i]}, {len(values)} training seed{"s" * (len(values) > 1)}: {listed}{spread}'
+    return f'{trainings.architectures[i]}, {counted(len(values), "training seed")}: {listed}{spread}'
 
 
 def signed(value: float | None) -> str:
