@@ -30,8 +30,8 @@ def levels(name):
     return channels[:1] + [c * (4 if bottleneck else 1) for c in channels[1:]], reductions
 
 
-@pytest.mark.parametrize('name', slow_but(['zerosnet20', *VARIED], NAMES))
-def test_features_only_of_every_name_needs_no_argument(name):
+@pytest.mark.parametrize('name', slow_but(['zerosnet20', *VARIED], [name for name in NAMES if depth(name) < 300]))
+def test_features_only_needs_no_argument(name):
     model = timm.create_model(name, features_only=True, device='meta').eval()
     channels, reductions = levels(name)
     assert (model.feature_info.channels(), model.feature_info.reduction()) == (channels, reductions)
