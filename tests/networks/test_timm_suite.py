@@ -6,6 +6,7 @@ import sys
 import tarfile
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 from places import TESTS
@@ -28,9 +29,9 @@ def timm_tests(tmp_path_factory) -> Path:
         pytest.skip(reason)
     with tarfile.open(archives[0]) as archive:
         root = archives[0].name.removesuffix('.tar.gz')
-        archive.extractall(
-            folder, [m for m in archive.getmembers() if m.name.startswith(f'{root}/tests')], filter='data'
-        )
+        kept = [member for member in archive.getmembers() if member.name.startswith(f'{root}/tests')]
+        checked: dict[str, Any] = {'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}  # not in Python 3.11.2
+        archive.extractall(folder, kept, **checked)
     return folder / root / 'tests'
 
 

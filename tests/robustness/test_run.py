@@ -232,7 +232,7 @@ def test_other_settings_are_new_cells(command):
         assert command(*words)[1].startswith('2 cells measured'), words
     assert command('--batch-size', '13')[1].startswith('0 cells measured, 2 from')
     code, said, _ = command('--suite', 'cifar-c', '--corruption', 'contrast', '--levels', '3')
-    assert code == 0 and said.startswith('1 cells measured, 1 from')  # clean images are the same in all suites
+    assert code == 0 and said.startswith('1 cell measured, 1 from')  # clean images are the same in all suites
 
 
 def test_a_model_that_fails_fails_alone(tmp_path):

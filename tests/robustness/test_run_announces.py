@@ -36,7 +36,7 @@ def test_cells_before_the_images_and_the_time_after_the_first(folder, monkeypatc
     line = f'{COMMAND} --corruption const randn --levels 0.1 0.2 --seeds 2'
     assert cli.main(line.split()) == 0
     after = capsys.readouterr().err
-    assert said == ['7 cells are planned, each measured on all images\n']
+    assert said == ['7 cells planned, each measured on all images\n']
     assert after.count(' took ') == 1 and ' left for 6 more' in after
     assert cli.main(f'{line} --seeds 3'.split()) == 0
     again = capsys.readouterr().err
