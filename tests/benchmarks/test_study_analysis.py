@@ -5,7 +5,6 @@ import sys
 
 import numpy as np
 import pytest
-from amounts import slow
 from study import analyse
 from study.intervals import estimate, explained, explained_beyond, kendall, mean_difference, spearman, tied_pairs
 from study.questions import correlations, failures, lengths, same_roots, stable_against_unstable
@@ -138,7 +137,8 @@ def write(path, rows):
         writer.writerows(rows)
 
 
-@pytest.mark.parametrize('names', [NAMES[:12], slow(NAMES)], ids=len)
+@pytest.mark.slow
+@pytest.mark.parametrize('names', [NAMES[:12], NAMES], ids=len)
 def test_command_writes_answers_and_figures(names, tmp_path, monkeypatch, capsys):
     path = tmp_path / 'stability_study.csv'
     write(path, [*table(by_radius, names), *table(by_radius, NAMES[:8], (0, 1), depth=56)])

@@ -107,7 +107,7 @@ def test_features_taken_by_fx_are_what_the_convolution_returns():
 # --- forms of the same network
 
 
-@pytest.mark.parametrize('name', slow_but(['zerosnet20', *VARIED]))
+@pytest.mark.parametrize('name', slow_but(['zerosnet20', 'zerosnet50_tra']))
 def test_odd_sizes_single_images_copies_and_modes(name):
     model = settle(create(name, dtype=torch.float64), name)
     with torch.no_grad():
@@ -138,7 +138,8 @@ def reloaded(module):
     return torch.jit.load(buffer)
 
 
-@pytest.mark.parametrize('name', slow_but(['lmresnet20']))
+@pytest.mark.slow
+@each_kind
 def test_script_trace_and_fx(name):
     """Scripting fails where some blocks lack a submodule that others have."""
     model = settle(create(name), name)

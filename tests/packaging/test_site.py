@@ -38,6 +38,7 @@ def test_pages_load_nothing_from_another_host(site):
         assert not re.search(r'(?:url\(|@import )["\']?(?:https?:)?//', path.read_text(encoding='utf-8')), path
 
 
+@pytest.mark.slow
 def test_public_names_are_in_the_api(site):
     text = (site / 'api' / 'index.html').read_text(encoding='utf-8')
     names = ['MultistepMethod', 'methods.METHODS', 'parse_method', 'MultistepResNet', 'ZeroStabilityWarning']

@@ -188,7 +188,8 @@ def wait_until(condition, processes):
 
 
 @needs_forks
-@pytest.mark.parametrize('count', [2, slow(3)])
+@pytest.mark.slow
+@pytest.mark.parametrize('count', [2, 3])
 def test_files_are_those_of_one_process(count, folder, whole, tmp_path):
     out = tmp_path / 'out'
     processes = start(folder, out, count)

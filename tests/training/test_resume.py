@@ -6,6 +6,7 @@ import time
 import pytest
 import torch
 import yaml
+from amounts import slow
 from places import STAND_IN
 from processes import fork
 from small_trainings import (
@@ -89,7 +90,7 @@ def torn_recovery(folder):
 
 @pytest.mark.parametrize(
     'accident',
-    [torn_newer, only_under_its_first_name, header_twice, moved, emptied, recovery, torn_recovery],
+    [torn_newer, recovery, *map(slow, (only_under_its_first_name, header_twice, moved, emptied, torn_recovery))],
     ids=lambda f: f.__name__,
 )
 def test_whenever_it_was_killed(accident, half, capsys):

@@ -59,6 +59,7 @@ def training(scripts, training_images, tmp_path):
     return process, tmp_path / 'run'
 
 
+@pytest.mark.slow
 def test_two_do_not_train_in_one_folder(training, capsys):
     process, folder = training
     assert continue_run(folder) == 2

@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from amounts import slow_but
 from bare import Bare
 from conftest import ROOT
 
@@ -41,10 +40,8 @@ def _says(folder: Path, bare: Bare) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize(
-    'what',
-    slow_but(['damaged manifest'], ['manifest', 'folder', 'empty manifest', 'damaged manifest', 'folder of a wheel']),
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('what', ['manifest', 'folder', 'empty manifest', 'damaged manifest', 'folder of a wheel'])
 def test_networks_are_there_and_the_damage_is_said(what, checkout, tmp_path, bare):
     folder, place = checkout, checkout / 'weights'
     if what == 'manifest':

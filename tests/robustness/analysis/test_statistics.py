@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 import pytest
-from amounts import slow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -179,6 +178,7 @@ def test_sampled_sign_flip_says_how_small_a_small_p_is():
         assert exact < found < max(1e-4, 1.5 * exact) or within_monte_carlo(9999 * found, 9999, exact)
 
 
+@pytest.mark.slow
 def test_sign_flip_keeps_its_level_where_seeds_are_alike():
     """1000 pairs of equal models whose seeds mostly agree: 5 % differ by image, far more by outcome."""
     generator = np.random.default_rng(3)
@@ -233,7 +233,8 @@ def test_holm_rejects_what_its_steps_reject(p, random):
     assert np.array_equal(holm([p[i] for i in order]), adjusted[order])
 
 
-@pytest.mark.parametrize('share', [slow(0.05), 0.3])
+@pytest.mark.slow
+@pytest.mark.parametrize('share', [0.05, 0.3])
 def test_smallest_difference_is_found_four_times_in_five(share):
     images, trials = 2000, 1500
     delta = smallest_difference(images, share)

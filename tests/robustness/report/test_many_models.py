@@ -7,7 +7,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from amounts import slow_but
+from amounts import slow, slow_but
 from made_reports import NAMES, built, made, many_models, official_conditions, page, whole
 from made_runs import store_run
 from pages import Page, words
@@ -37,6 +37,7 @@ def test_what_stands_out_has_at_most_ten_lines(case):
         assert subject in words(page(case)) or '.' in subject or '<' in subject
 
 
+@pytest.mark.slow
 def test_what_stands_out_of_twenty_models():
     plan, _, analysis, _ = built('twenty models')
     lines = dict(findings(plan.names, analysis))
@@ -63,7 +64,9 @@ def test_many_architectures_trained_several_times_are_one_sentence():
     assert re.match(r'Over their trainings, \d of 3 architectures differ from a.d \(Welch', line)
 
 
-@pytest.mark.parametrize('case', ['one model', 'three models', 'five models', 'twelve models', 'twenty models'])
+@pytest.mark.parametrize(
+    'case', ['one model', 'three models', 'five models', *map(slow, ('twelve models', 'twenty models'))]
+)
 def test_every_list_of_models_is_sorted_by_result(case):
     plan, _, analysis, _ = built(case)
     errors = {n: s.mean_error.value for n, s in analysis.summaries.items()}
