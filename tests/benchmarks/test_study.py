@@ -167,6 +167,7 @@ def test_learning_rate_rises_to_its_peak_and_falls_to_zero():
     assert [Recipe().size(step, 10) for step in (0, 5, 6, 9)] == [12, 12, 16, 16]
 
 
+@pytest.mark.slow
 def test_a_run_gives_the_same_bits_twice_and_others_another(data, whole, tmp_path):
     torch.manual_seed(123)
     assert untimed(train(JOB, data, tmp_path / 'again.pt', TINY)) == untimed(whole)

@@ -15,7 +15,7 @@ import pytest
 import timm
 import torch
 import yaml
-from amounts import slow
+from amounts import slow_but
 from made_trainings import HEADER, NEW, OLD, PACKAGED, SAMPLE, Run, weights_folder  # noqa: F401
 from places import ROOT
 from safetensors.torch import load_file
@@ -331,7 +331,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize('case', REFUSED)
+@pytest.mark.parametrize('case', slow_but(list(REFUSED)[::3], REFUSED))
 def test_refused_run_leaves_the_folder_as_it_was(case, run, folder, capsys):
     prepare, expected = REFUSED[case]
     options = prepare(run)

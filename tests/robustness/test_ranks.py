@@ -13,7 +13,6 @@ from contextlib import closing
 import numpy as np
 import pytest
 import torch
-from amounts import slow
 from places import CIFAR10_SAMPLE
 from processes import FORKS, fork
 from small_runs import DATA, FEW, plain
@@ -207,7 +206,8 @@ def test_files_are_those_of_one_process(count, folder, whole, tmp_path):
 
 
 @needs_forks
-@pytest.mark.parametrize('killed', [slow(0), 1])
+@pytest.mark.slow
+@pytest.mark.parametrize('killed', [0, 1])
 def test_killed_process(killed, folder, whole, tmp_path):
     """As torchrun has it, the others end too; the same command then goes on, with any number of processes."""
     out = tmp_path / 'out'

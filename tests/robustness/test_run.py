@@ -226,6 +226,7 @@ def test_a_random_classifier_is_not_measured(command, tmp_path):
     assert command('--num-classes', '12', '--checkpoint', tmp_path / 'own.pth')[0] == 0
 
 
+@pytest.mark.slow
 def test_other_settings_are_new_cells(command):
     assert command()[1].startswith('2 cells measured')
     for words in (['--mean', '0.5', '--std', '0.25'], ['--crop-pct', '0.9'], ['--amp', '--device', 'cpu']):

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import timm
 import torch
-from amounts import slow
 from places import CIFAR10_SAMPLE
 from processes import FORKS, start
 from timm.models import save_for_hf
@@ -149,10 +148,11 @@ def test_full_disk(folder, whole, tmp_path):
     assert_went_on(folder, out, kept, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'pragma, message',
     [
-        slow('max_page_count = 12', 'database or disk is full; make room there'),
+        ('max_page_count = 12', 'database or disk is full; make room there'),
         ('query_only = 1', 'attempt to write a readonly database; make it writable'),
     ],
 )

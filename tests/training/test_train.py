@@ -70,6 +70,7 @@ def test_two_do_not_train_in_one_folder(training, capsys):
         pass
 
 
+@pytest.mark.slow
 def test_interruption_is_not_taken_for_the_end(training, tmp_path):
     process, folder = training
     os.kill(process.pid, signal.SIGINT)

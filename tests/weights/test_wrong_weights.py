@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from amounts import slow_but
 from golden_weights import MODELS, load
 from safetensors.torch import load_file, save_file
 
@@ -240,7 +241,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize('case', WRONG)
+@pytest.mark.parametrize('case', slow_but(list(WRONG)[::2], WRONG))
 def test_wrong_checkpoint(case, tmp_path):
     """Entries that match in part, loaded without a word, leave a network that is partly random."""
     model, make, expected = WRONG[case]
