@@ -15,7 +15,7 @@ import pytest
 import timm
 import torch
 import yaml
-from amounts import slow_but
+from amounts import slow, slow_but
 from made_trainings import HEADER, NEW, OLD, PACKAGED, SAMPLE, Run, weights_folder  # noqa: F401
 from places import ROOT
 from safetensors.torch import load_file
