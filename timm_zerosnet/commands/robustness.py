@@ -270,7 +270,7 @@ def _robustness(args: argparse.Namespace) -> int:
                 f'timm-zerosnet: process {rank.number} of 0 to {rank.count - 1}; 0 writes the results', file=sys.stderr
             )
         return 0
-    earlier = f', {outcome.kept} from an earlier run' if outcome.kept else ''
+    earlier = f', {outcome.kept:,} from an earlier run' if outcome.kept else ''
     subset = f'; a subset: the {outcome.subset} images' if outcome.subset else ''
     split = f'; of {args.data} the folder {outcome.split}' if outcome.split else ''
     print(f'{counted(outcome.measured, "cell")} measured{earlier}{split}{subset}')

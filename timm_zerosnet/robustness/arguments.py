@@ -15,22 +15,22 @@ class ArgumentTypeError(TypeError, ValueError):
     """A value of the wrong type, for callers that check values as for those that check types."""
 
 
-def integer(what: str, value: Any, least: int = 0, most: int | None = None) -> int:
-    """The value as an int; numpy's and torch's integers are integers, booleans are not.
+def integer(what: str, value: Any, least: int | None = 0, most: int | None = None) -> int:
+    """The value as an int; numpy's and torch's integers are integers, booleans and arrays are not.
 
     Raises:
         ArgumentTypeError: for what is no integer.
         ValueError: for one out of range.
     """
-    bounds = f'>= {least}' if most is None else f'from {least} to {_power(most)}'
+    bounds = '' if least is None else f' >= {least}' if most is None else f' from {least} to {_power(most)}'
     try:
-        if _no_number(value):
+        if _would_convert(value):
             raise TypeError
         found = operator.index(value)
-    except TypeError:
-        raise ArgumentTypeError(f'{what}: expected an integer {bounds}, got {value!r}') from None
-    if found < least or (most is not None and found > most):
-        raise ValueError(f'{what}: expected an integer {bounds}, got {found}')
+    except (TypeError, RuntimeError):  # RuntimeError: a tensor without data
+        raise ArgumentTypeError(f'{what}: expected an integer{bounds}, got {value!r}') from None
+    if (least is not None and found < least) or (most is not None and found > most):
+        raise ValueError(f'{what}: expected an integer{bounds}, got {found}')
     return found
 
 
@@ -41,7 +41,7 @@ def real(what: str, value: Any, expected: str) -> float:
         ArgumentTypeError: for what is no number; says what is expected.
     """
     try:
-        if not _no_number(value):
+        if not _would_convert(value):
             return float(value)
     except OverflowError:
         return float('inf')
@@ -70,17 +70,22 @@ def selection(what: str, values: Iterable[Any], expected: str) -> list[Any]:
     """
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise ArgumentTypeError(f'{what}: expected a sequence of {expected}, got {values!r}')
-    found = list(values)
+    try:
+        found = list(values)
+    except TypeError:  # an array without dimensions
+        raise ArgumentTypeError(f'{what}: expected a sequence of {expected}, got {values!r}') from None
     if not found:
         raise ValueError(f'{what}: expected {expected}, got []')
     return found
 
 
-def _no_number(value: Any) -> bool:
-    """Whether Python would convert the value silently: text, booleans, arrays of one number."""
+def _would_convert(value: Any) -> bool:
+    """Whether Python makes a number of what is none, without a word: text, booleans, arrays of one number."""
+    kind = getattr(value, 'dtype', None)
     return (
-        isinstance(value, (str, bytes, bool, np.bool_))
-        or getattr(value, 'dtype', None) is torch.bool
+        isinstance(value, (str, bytes, bytearray, bool))
+        or kind is torch.bool
+        or (isinstance(kind, np.dtype) and kind.kind not in 'iuf')
         or getattr(value, 'ndim', 0) > 0
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import warnings
 from pathlib import Path
 from typing import Any, Sequence
 
@@ -16,13 +17,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .._files import replacing, writing
+from .arguments import file_path
 from .data import DataError, LabelledImages
 from .pixels import prepare
 from .plan import Condition, number, plan_conditions
 from .preprocessing import as_floats, view
 from .store import locked_folder
 from .suites import SUITES, check_shape, find_perturbation, perturb, suite_rows, unknown_name
-from .weather import load_frost
+from .weather import check_frost
 
 LAYOUTS = ('folder', 'npz', 'cifar-c')
 BATCH = 250
@@ -102,8 +104,9 @@ def corrupt(
         'crop_mode': 'center',
         'mean': IMAGENET_DEFAULT_MEAN,
     }
-    if any(row.pictures for row in rows.values()):
-        load_frost(frost_pictures)
+    if note := check_frost(any(row.pictures for row in rows.values()), frost_pictures):
+        warnings.warn(note, stacklevel=2)
+    out = file_path('out', out)
     prepared = prepare(data, [config], cache, workers, progress)
     if progress:
         for note in prepared.data.notes[len(data.notes) :]:
@@ -111,7 +114,6 @@ def corrupt(
     data, pixels = prepared.data, prepared.pixels(view(config))
     for row in rows.values():
         check_shape(tuple(pixels.shape), row, suite)
-    out = Path(out)
     with locked_folder(out), writing(out):
         writer: Any = {'folder': _Folders, 'npz': _Npz, 'cifar-c': _CifarC}[layout](out, data, tuple(pixels.shape))
         with tqdm(total=len(conditions) * len(pixels), unit='img', unit_scale=True, disable=not progress) as bar:

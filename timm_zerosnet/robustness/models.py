@@ -6,7 +6,6 @@ import collections
 import hashlib
 import inspect
 import json
-import numbers
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,7 +24,7 @@ from ..memory import check_size
 from ..model_names import create, model_config
 from ..multistep_resnet import MultistepResNet
 from ..weights import backbone_weights, own_weights
-from .arguments import ArgumentTypeError
+from .arguments import ArgumentTypeError, integer
 from .data import DataError, LabelledImages, map_by_name, order_note
 from .preprocessing import data_config
 
@@ -314,17 +313,20 @@ def class_indices(model: ModelInfo, data: LabelledImages, given: Mapping[str, in
     return dict(zip(classes, indices, strict=True))
 
 
-def check_class_map(given: Any) -> None:
-    """Refuse what is no class map, before anything is read.
+def checked_class_map(given: Any) -> dict[str, int]:
+    """A class map with plain integers.
 
     Raises:
-        ArgumentTypeError: naming the first class whose index is no integer, or for what is no mapping.
+        ArgumentTypeError: for what is no mapping, and the first class that is no text or whose index is no integer.
     """
     if not isinstance(given, Mapping):
-        raise ArgumentTypeError(f'class_map: expected a mapping from class names to indices, got {given!r}')
-    for name, index in given.items():
-        if isinstance(index, bool) or not isinstance(index, numbers.Integral):
-            raise ArgumentTypeError(f'class_map: expected an integer for {name!r}, got {index!r}')
+        raise ArgumentTypeError(
+            f'class_map: expected a mapping from class names to indices, got a {type(given).__name__}'
+        )
+    for name in given:
+        if not isinstance(name, str):
+            raise ArgumentTypeError(f'class_map: expected class names as text, also of numbered classes, got {name!r}')
+    return {name: integer(f'class_map of {name!r}', index, least=None) for name, index in given.items()}
 
 
 def mapped_by(model: ModelInfo, data: LabelledImages, given: Mapping[str, int] | None = None) -> str:

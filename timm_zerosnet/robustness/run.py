@@ -29,7 +29,7 @@ from .models import (
     ModelError,
     ModelInfo,
     Source,
-    check_class_map,
+    checked_class_map,
     class_indices,
     describe_model,
     few_labels_note,
@@ -59,7 +59,7 @@ from .sharing import Board, Rank, forget_failures, ignored_rank
 from .sources import distinct_sources
 from .store import Row, Store, StoreError, locked_folder
 from .suites import FROST, OFFICIAL, check_shape, find_perturbation
-from .weather import load_frost
+from .weather import check_frost, load_frost
 
 MOST_CELLS = 1_000_000  # the document of more outgrows the store
 
@@ -198,7 +198,7 @@ def run(
 
     Raises:
         TypeError: for seeds, levels and sizes that are no numbers, selections that are no sequence, folders that are
-            no paths.
+            no paths, a class map that is none.
         ValueError: for unknown names, levels out of range, an empty selection, images or classes that do not fit a
             model, a baseline that is neither in the run nor packaged for its images.
         WeightError: for weights that are missing, damaged or do not fit.
@@ -233,13 +233,14 @@ def run(
                 f'expected at most {MOST_CELLS:,} cells in a run, got {count:,}: name fewer seeds, levels or models'
             )
         conditions = plan_conditions(suite, corruptions, levels, seeds, frost_pictures=frost_pictures)
-        if any(name != CLEAN and find_perturbation(suite, name).pictures for name, _, _ in conditions):
-            load_frost(frost_pictures)
-        elif frost_pictures is not None:
-            warnings.warn('the pictures of frost are not used: the row frost is not in this run', stacklevel=2)
-    if class_map is not None:
-        check_class_map(class_map)
+    if (note := check_frost(_needs_frost(suite, conditions), frost_pictures)) and rank.number == 0:
+        if progress:
+            tqdm.write(f'timm-zerosnet: {note}', file=sys.stderr)
+        else:
+            warnings.warn(note, stacklevel=2)
+    class_map = None if class_map is None else checked_class_map(class_map)
     check_cache(cache)
+    out = file_path('out', out)
     device = _device(device, rank)
     settings = Settings(
         suite=suite,
@@ -256,7 +257,6 @@ def run(
         source.check_pictures()
     if baseline is not None:
         check_baseline([source.name for source in sources], suite, baseline)
-    out = file_path('out', out)
     with ExitStack() as stack:
         store = None
         if rank.number == 0 and not dry_run:
@@ -337,7 +337,7 @@ def _preview(
         f'{counted(len(described), "model")} x {counted(len(conditions), "condition")} = '
         f'{counted(len(described) * len(conditions), "cell")}, each on {counted(len(images.labels), "image")}',
         f'{counted(len(groups), "kind")} of preprocessing: '
-        f'{len(groups) * perturbed * len(images.labels):,} images are perturbed',
+        f'{counted(len(groups) * perturbed * len(images.labels), "image")} to perturb',
     ]
     if needed:
         lines.append(f'{gib(needed)} of pixels are to be written into {cache or cache_folder()}')
@@ -442,8 +442,12 @@ def _plan(
 
 def _frost(conditions: Sequence[Condition], settings: Settings) -> dict[str, str]:
     """What tells the pictures of frost of this run from others, if it needs any."""
-    needed = settings.suite != OFFICIAL and any(condition.corruption == FROST for condition in conditions)
+    needed = _needs_frost(settings.suite, conditions)
     return {FROST_DIGEST: load_frost(settings.frost_pictures)[1]} if needed else {}
+
+
+def _needs_frost(suite: str, conditions: Sequence[Condition]) -> bool:
+    return suite != OFFICIAL and any(condition.corruption == FROST for condition in conditions)
 
 
 def _with_earlier_models(plan: RunPlan, store: Store, say: Callable[[str], None]) -> RunPlan:

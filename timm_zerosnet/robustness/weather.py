@@ -191,6 +191,20 @@ def load_frost(folder: str | Path | None = None) -> tuple[tuple[np.ndarray, ...]
     return _load_frost(place.resolve())
 
 
+def check_frost(needed: bool, folder: str | Path | None) -> str:
+    """Read the pictures of frost if a row needs them; otherwise a note where a folder of them is named, or ''.
+
+    Raises:
+        ValueError: as ``load_frost``.
+    """
+    if needed:
+        load_frost(folder)
+    elif folder is not None:
+        file_path('frost_pictures', folder)
+        return 'the pictures of frost are not used: the row frost is not asked for'
+    return ''
+
+
 @functools.lru_cache(maxsize=4)
 def _load_frost(folder: Path) -> tuple[tuple[np.ndarray, ...], str]:
     names = sorted(folder.iterdir()) if folder.is_dir() else []
@@ -206,7 +220,7 @@ def _load_frost(folder: Path) -> tuple[tuple[np.ndarray, ...], str]:
         try:
             with Image.open(name) as picture:
                 pictures.append(np.asarray(picture.convert('RGB')))
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise ValueError(
                 f'expected pictures of frost that can be read, got {name}: {one_line(error)}; replace or remove it'
             ) from error

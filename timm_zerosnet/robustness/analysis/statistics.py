@@ -161,7 +161,8 @@ def paired_test(
     or levels, the difference on an image changes sign as a whole (Fisher's randomisation test for pairs). The
     distribution of the sum is then computed exactly, as a convolution of binomials. If it is too long for that, the
     signs are sampled. A sample cannot show how small a small p value is, so p is then at most Hoeffding's bound (1963),
-    ``2 exp(-total^2 / (2 sum of squares))``, which is never below the exact p value.
+    ``2 exp(-total^2 / (2 sum of squares))``, which is never below the exact p value. Where the bound is below what a
+    sample can show, it is p, and nothing is sampled.
 
     Args:
         differences: (N,) integers: the number of cells in which only the first model is right minus the number in which
@@ -189,7 +190,6 @@ def paired_test(
         return float(scipy_stats().binomtest((count + total) // 2, count).pvalue), 'exact McNemar'
     if sizes.sum() <= EXACT_SUM:
         return _flipped_exactly(sizes, total), 'exact sign flip by image'
-    # Hoeffding's
     bound = 2 * math.exp(-(total**2) / (2 * float((sizes.astype(np.float64) ** 2).sum())))
     if bound * (1 + flips) <= 1:  # a sample would give at least 1 / (1 + flips)
         return bound, 'sign flip by image, upper bound'
