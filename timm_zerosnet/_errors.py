@@ -25,6 +25,12 @@ def shorten(names: Iterable[Any], count: int = 5) -> str:
     return ', '.join(listed[:count]) + (f' and {len(listed) - count} more' if len(listed) > count else '')
 
 
+def type_of(value: Any) -> str:
+    """Such as ``'a list'`` or ``'an int'``."""
+    name = type(value).__name__
+    return f'{"an" if name[0].lower() in "aeiou" else "a"} {name}'
+
+
 def counted(number: int, noun: str) -> str:
     """Such as ``'1 cell'`` or ``'1,200 cells'``."""
     return f'{number:,} {noun}{"" if number == 1 else "s"}'

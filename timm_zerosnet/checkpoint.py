@@ -17,7 +17,7 @@ import yaml
 from timm.models import list_models
 from torch import Tensor, nn
 
-from ._errors import WeightError, one_line, shorten
+from ._errors import WeightError, one_line, shorten, type_of
 from .cifar import DATA_SETS
 from .registry import is_own
 
@@ -56,7 +56,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     except Exception as error:  # torch, pickle, zipfile and safetensors each raise their own
         raise _unreadable(path, _why_unreadable(path, error)) from error
     if not isinstance(content, dict):
-        raise _unreadable(path, f'it holds no state dict but a {type(content).__name__}')
+        raise _unreadable(path, f'it holds no state dict but {type_of(content)}')
     return content
 
 
@@ -122,7 +122,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise WeightError(f'{path} is not a readable YAML file: {one_line(error)}') from error
     if not isinstance(parsed, dict):
-        raise WeightError(f'{path}: expected lines of the form name: value, got a {type(parsed).__name__}')
+        raise WeightError(f'{path}: expected lines of the form name: value, got {type_of(parsed)}')
     return parsed
 
 

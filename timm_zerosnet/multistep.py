@@ -73,7 +73,7 @@ def shown(value: object, most: int = 60) -> str:
     try:
         text = repr(value)
     except ValueError:  # Python writes no integers of more than 4300 digits
-        text = f'a {type(value).__name__} of thousands of digits'
+        text = 'a number of thousands of digits'
     return text if len(text) <= most else f'{text[: most - 3]}...'
 
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ._errors import WeightError
+from ._errors import WeightError, type_of
 from ._files import sha256
 from .checkpoint import check_readable
 from .cifar import cifar_config
@@ -78,7 +78,7 @@ def read_manifest() -> dict[str, dict[str, Any]]:
 
 def _checked_rows(rows: Any) -> dict[str, dict[str, Any]]:
     if not isinstance(rows, dict):
-        raise ValueError(f'expected an object with one entry for each weight, got a {type(rows).__name__}')
+        raise ValueError(f'expected an object with one entry for each weight, got {type_of(rows)}')
     for name, row in rows.items():
         if not isinstance(row, dict):
             raise ValueError(f'{name}: expected an object, got {row!r}')

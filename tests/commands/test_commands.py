@@ -114,15 +114,8 @@ def test_plot(suffix, start, command, tmp_path):
     assert path.read_bytes().startswith(start) and path.stat().st_mode & 0o044 and len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.parametrize(
-    'name',
-    [
-        *map(
-            slow,
-            ('midpoint', 'all-ones', 'zerosnet(1/3)', 'momentum(0.9)', 'lm(0)', 'optimal(20)', 'momentum(0.999999)'),
-        ),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['midpoint', 'zerosnet(1/3)', 'optimal(20)', 'momentum(0.999999)'])
 def test_plot_of_odd_methods(name, command, tmp_path):
     command('stability', name, '--plot', tmp_path / 'plot.png')
     pixels = np.asarray(Image.open(tmp_path / 'plot.png').convert('RGB'))
@@ -132,7 +125,7 @@ def test_plot_of_odd_methods(name, command, tmp_path):
 # list
 
 
-@pytest.mark.parametrize('pattern', ['*20*', '*18', slow('*')])
+@pytest.mark.parametrize('pattern', ['*20*', '*18', slow('*net1?0*')])
 def test_list_names_every_network(pattern, command):
     rows = json.loads(command('list', pattern, '--json'))
     assert {row['model'] for row in rows} == set(fnmatch.filter([*default_cfgs, 'resnet10t'], pattern))

@@ -21,12 +21,12 @@ def test_demo_fine_tunes_measures_and_draws(tmp_path):
         'import sys\n'
         'from timm_zerosnet import cli, demo\n'
         'demo.NOISE = demo.NOISE[:1]  # the test below has them all\n'
-        f'sys.exit(cli.main(["demo", "--out", {str(tmp_path / "out")!r}]))'
+        f'sys.exit(cli.main(["demo", "--out", {str(tmp_path / "out")!r}, "--epochs", "2"]))'
     )
     done = python('-c', code)
     assert done.returncode == 0, done.stderr
     clean = table(tmp_path / 'out')[0]
-    assert float(clean['fine-tuned']) > 95 and float(clean['fine-tuned']) > float(clean['from scratch']) > 30
+    assert float(clean['fine-tuned']) > 90 and float(clean['fine-tuned']) > float(clean['from scratch']) > 30
     assert f'{float(clean["fine-tuned"]):.2f}' in done.stdout
 
 

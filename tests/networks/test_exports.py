@@ -78,7 +78,7 @@ class Counter:
 
 @newer_torch
 @pytest.mark.slow
-@pytest.mark.parametrize('name', VARIED)
+@pytest.mark.parametrize('name', ['zerosnet50_tra', 'lmresnet20'])
 def test_graphs_do_not_grow_with_batches_modes_or_blocks(name):
     counts = []
     for layers in ((4, 1, 1, 1), (5, 2, 1, 1)):

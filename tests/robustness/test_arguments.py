@@ -6,6 +6,7 @@ import torch
 
 from timm_zerosnet.robustness.arguments import ArgumentTypeError, integer, real, selection
 from timm_zerosnet.robustness.data import LabelledImages
+from timm_zerosnet.robustness.evaluation import evaluate
 from timm_zerosnet.robustness.models import checked_class_map
 from timm_zerosnet.robustness.run import run
 from timm_zerosnet.robustness.suites import perturb
@@ -79,3 +80,46 @@ def test_frost_that_cannot_be_read_and_frost_that_is_not_used(tmp_path):
             frost_pictures=tmp_path,
             dry_run=True,
         )
+
+
+@pytest.mark.parametrize(
+    'given, message',
+    [
+        (dict(corruptions=[['randn']]), r"unknown perturbation \['randn'\]"),
+        (dict(suite=['zerosnet']), r"unknown suite \['zerosnet'\]"),
+        (dict(seeds=[[0]]), r'seeds: expected an integer >= 0.*, got \[0\]'),
+        (dict(baseline=3), 'baseline: expected a name, got 3'),
+        (dict(amp='yes'), "amp: expected True or False, got 'yes'"),
+        (dict(tf32=1), 'tf32: expected True or False, got 1'),
+        (dict(channels_last='x'), "channels_last: expected True or False, got 'x'"),
+        (dict(device=99), 'device 99 cannot be used'),
+        (dict(device=['cpu']), r"device \['cpu'\] cannot be used"),
+        (dict(out='a\0b'), r"out: expected a path, got 'a\\x00b'"),
+    ],
+)
+def test_settings_of_a_run(given, message, tmp_path):
+    settings = {'out': tmp_path / 'out', 'corruptions': ['randn'], **given}
+    with pytest.raises(ValueError, match=message):
+        run(['zerosnet20'], LabelledImages(IMAGES, np.array([0, 1])), **settings)
+    assert not list(tmp_path.iterdir())
+
+
+def test_indices_of_perturbed_images():
+    with pytest.raises(ArgumentTypeError, match='indices: expected a sequence of integers >= 0, got 5'):
+        perturb(IMAGES, 'randn', 0.1, indices=5)
+    first, second = perturb(IMAGES, 'randn', 0.1), perturb(IMAGES, 'randn', 0.1, indices=np.arange(2))
+    assert np.array_equal(first, second) and perturb(IMAGES[:0], 'randn', 0.1, indices=[]).shape == (0, 32, 32, 3)
+
+
+@pytest.mark.parametrize(
+    'given, message',
+    [
+        (dict(mean=['a', 'b', 'c']), r"mean: expected finite numbers, one for each channel, got \['a', 'b', 'c'\]"),
+        (dict(std=[[1], [1, 2]]), 'std: expected finite numbers above 0, one for each channel, got '),
+        (dict(device=99), 'device 99 cannot be used'),
+        (dict(device='gpu'), "device 'gpu' cannot be used"),
+    ],
+)
+def test_settings_of_an_evaluation(given, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate('zerosnet20', IMAGES, [0, 1], **given)

@@ -473,7 +473,7 @@ def test_numbers_of_other_kinds_are_numbers(level, seed, net):
         (dict(seeds=range(0)), ValueError, 'seeds: expected at least one'),
         (dict(models=[]), ValueError, r'models: expected at least one name or source, got \[\]'),
         (dict(corruptions='randn'), TypeError, "corruptions: expected a sequence of .*, got 'randn'"),
-        (dict(models=[nn.Identity()]), ArgumentTypeError, 'names or sources, such as Source.*, got a Identity'),
+        (dict(models=[nn.Identity()]), ArgumentTypeError, 'names or sources, such as Source.*, got an Identity'),
         (dict(models='zerosnet20'), TypeError, "models: expected a sequence of .*, got 'zerosnet20'"),
         (dict(seeds=3), TypeError, 'seeds: expected a sequence of .*, got 3'),
         (dict(levels=0.1), TypeError, 'levels: expected a sequence of .*, got 0.1'),

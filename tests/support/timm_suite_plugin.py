@@ -11,7 +11,7 @@ import timm
 import timm_zerosnet  # noqa: F401
 from timm_zerosnet import weights
 
-NAMES = ['zerosnet20', 'zerosnet50_tra', 'preresnet18', 'lmresnet20']
+NAMES = ['zerosnet20', 'zerosnet50_tra', 'lmresnet20']
 """Between them they have both stems, both kinds of block, and every kind of step."""
 
 # tests that take a model's name and are not run on ours, and why; tests that take none build a model of timm's
@@ -37,7 +37,7 @@ NOT_APPLICABLE = {
 # whole groups of tests about one family of timm's
 NOT_APPLICABLE_PREFIXES = ('test_swin_family_', 'test_relpos_', 'test_radio_', 'test_naflexvit', 'test_vit_classifier_')
 # tests that fit the ImageNet-style networks alone, and why
-IMAGENET_STYLE = ('zerosnet50_tra', 'preresnet18')
+IMAGENET_STYLE = ('zerosnet50_tra',)
 NOT_FOR = {
     'test_model_features_output_stride': 'strides 8 and 16 exceed those of the 32-pixel networks',
     'test_resnetv2_stem_feature_odd_size': 'expects a stem of stride 2',

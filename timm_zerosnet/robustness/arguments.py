@@ -10,6 +10,8 @@ from typing import Any, Iterable
 import numpy as np
 import torch
 
+from .._errors import one_line
+
 
 class ArgumentTypeError(TypeError, ValueError):
     """A value of the wrong type, for callers that check values as for those that check types."""
@@ -50,23 +52,47 @@ def real(what: str, value: Any, expected: str) -> float:
     raise ArgumentTypeError(f'{what}: expected {expected}, got {value!r}')
 
 
+def boolean(what: str, value: Any) -> bool:
+    """The value as a bool, which also numpy may have made.
+
+    Raises:
+        ArgumentTypeError: for anything else, such as text, which would count as true.
+    """
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    raise ArgumentTypeError(f'{what}: expected True or False, got {value!r}')
+
+
 def file_path(what: str, value: Any) -> Path:
     """The value as a path.
 
     Raises:
         ArgumentTypeError: for what is no path.
     """
-    if isinstance(value, (str, os.PathLike)):
+    if isinstance(value, (str, os.PathLike)) and '\0' not in str(value):
         return Path(value)
     raise ArgumentTypeError(f'{what}: expected a path, got {value!r}')
 
 
-def selection(what: str, values: Iterable[Any], expected: str) -> list[Any]:
-    """The values as a list, where ``expected`` says what it holds at least.
+def usable_device(value: Any) -> str:
+    """The name of a device of torch that answers.
+
+    Raises:
+        ValueError: for what is none; says why.
+    """
+    try:
+        torch.empty(1, device=value)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        raise ValueError(f'device {value!r} cannot be used: {one_line(error)}; cpu always can') from error
+    return str(torch.device(value))
+
+
+def selection(what: str, values: Iterable[Any], expected: str, least: int = 1) -> list[Any]:
+    """The values as a list of ``least`` values or more, where ``expected`` says what it holds.
 
     Raises:
         ArgumentTypeError: for what is no sequence, also for text.
-        ValueError: for nothing.
+        ValueError: for fewer values.
     """
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise ArgumentTypeError(f'{what}: expected a sequence of {expected}, got {values!r}')
@@ -74,7 +100,7 @@ def selection(what: str, values: Iterable[Any], expected: str) -> list[Any]:
         found = list(values)
     except TypeError:  # an array without dimensions
         raise ArgumentTypeError(f'{what}: expected a sequence of {expected}, got {values!r}') from None
-    if not found:
+    if len(found) < least:
         raise ValueError(f'{what}: expected {expected}, got []')
     return found
 

@@ -23,7 +23,7 @@ from .pixels import prepare
 from .plan import Condition, number, plan_conditions
 from .preprocessing import as_floats, view
 from .store import locked_folder
-from .suites import SUITES, check_shape, find_perturbation, perturb, suite_rows, unknown_name
+from .suites import SUITES, check_shape, find_perturbation, perturb, unknown_name
 from .weather import check_frost
 
 LAYOUTS = ('folder', 'npz', 'cifar-c')
@@ -85,9 +85,7 @@ def corrupt(
         raise ValueError(f'expected size >= 1 and 0 < crop_pct <= 1, got size={size} and crop_pct={crop_pct}')
     if size is None and crop_pct != 1:
         raise ValueError(f'expected a size beside crop_pct={crop_pct}, got none')
-    if corruptions is None and suite in SUITES:
-        corruptions = suite_rows(suite, frost_pictures)
-    conditions = plan_conditions(suite, corruptions, levels, [seed], clean=False)
+    conditions = plan_conditions(suite, corruptions, levels, [seed], clean=False, frost_pictures=frost_pictures)
     rows = {condition.corruption: find_perturbation(suite, condition.corruption) for condition in conditions}
     if layout == 'cifar-c':
         odd = [name for name in rows if [c.level for c in conditions if c.corruption == name] != [1, 2, 3, 4, 5]]

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .._errors import shorten
-from .arguments import integer
+from .._errors import shorten, type_of
+from .arguments import integer, usable_device
 from .corruptions import MAX_UINT64
 from .models import Source
 from .precision import DEFAULT, Precision
@@ -122,7 +122,7 @@ def evaluate(
         row.check(level)
     elif level:
         raise ValueError(f'level={level} without a perturbation: name the perturbation, or leave level at 0')
-    seed = integer('seed', seed, most=MAX_UINT64)
+    seed, device = integer('seed', seed, most=MAX_UINT64), usable_device(device)
     batch_size = default_batch_size(device) if batch_size is None else integer('batch_size', batch_size, least=1)
     targets = _labels(labels, len(images))
     if isinstance(model, str):
@@ -277,7 +277,7 @@ def _labels(labels: Any, count: int) -> Tensor:
 
 def _judge(logits: Any, labels: Tensor) -> dict[str, Tensor]:
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(labels):
-        found = f'shape {tuple(logits.shape)}' if isinstance(logits, Tensor) else f'a {type(logits).__name__}'
+        found = f'shape {tuple(logits.shape)}' if isinstance(logits, Tensor) else f'{type_of(logits)}'
         raise ValueError(f'the model returns {found}: expected logits of shape ({len(labels)}, classes)')
     logits = logits.float().cpu()
     if not torch.isfinite(logits).all():

@@ -17,7 +17,7 @@ from timm.data import ImageNetInfo, infer_imagenet_subset
 from timm.models import is_model_in_modules, load_checkpoint, load_state_dict
 from torch import Tensor, nn
 
-from .._errors import UnknownModelError, WeightError, nearest, one_line, shorten
+from .._errors import UnknownModelError, WeightError, nearest, one_line, shorten, type_of
 from ..checkpoint import check_architecture, check_readable, checkpoint_filter_fn, class_names, sizes, unwrap
 from ..class_folders import refuse_ties
 from ..memory import check_size
@@ -320,9 +320,7 @@ def checked_class_map(given: Any) -> dict[str, int]:
         ArgumentTypeError: for what is no mapping, and the first class that is no text or whose index is no integer.
     """
     if not isinstance(given, Mapping):
-        raise ArgumentTypeError(
-            f'class_map: expected a mapping from class names to indices, got a {type(given).__name__}'
-        )
+        raise ArgumentTypeError(f'class_map: expected a mapping from class names to indices, got {type_of(given)}')
     for name in given:
         if not isinstance(name, str):
             raise ArgumentTypeError(f'class_map: expected class names as text, also of numbered classes, got {name!r}')

@@ -14,7 +14,7 @@ from .corruptions import MAX_UINT64
 from .data import LabelledImages
 from .evaluation import Evaluation
 from .models import ModelInfo
-from .suites import OFFICIAL, SUITES, find_perturbation, suite_rows, unknown_name
+from .suites import OFFICIAL, find_perturbation, rows_of, suite_rows
 
 CLEAN = 'clean'
 FORMAT = 1
@@ -180,8 +180,7 @@ def plan_conditions(
         TypeError: for a selection that is no sequence, a level or seed that is no number.
         ValueError: for unknown names (the nearest are suggested), a level that a row does not take, nothing to do.
     """
-    if suite not in SUITES:
-        raise ValueError(unknown_name('suite', suite, SUITES))
+    rows = rows_of(suite)
     chosen = (
         suite_rows(suite, frost_pictures)
         if corruptions is None
@@ -195,7 +194,7 @@ def plan_conditions(
     )
     wanted = {name: find_perturbation(suite, name) for name in chosen if name != CLEAN}
     found = [Condition(CLEAN, 0.0, None)] if clean else []
-    for name in [name for name in SUITES[suite] if name in wanted]:
+    for name in [name for name in rows if name in wanted]:
         row = wanted[name]
         for level in sorted({row.check(level) + 0.0 for level in (row.levels if levels is None else levels)}):
             for seed in sorted(set(seeds)) if row.seeded else [None]:
@@ -214,7 +213,7 @@ def count_conditions(
 ) -> int:
     """How many conditions ``plan_conditions`` gives, without making those of all seeds."""
     if not isinstance(seeds, range):
-        seeds = selection('seeds', seeds, 'at least one integer >= 0')
+        seeds = [integer('seeds', seed) for seed in selection('seeds', seeds, 'at least one integer >= 0')]
     different = len(seeds if isinstance(seeds, range) else set(seeds))
     one, two = (
         len(plan_conditions(suite, corruptions, levels, some, frost_pictures=frost_pictures)) for some in ([0], [0, 1])

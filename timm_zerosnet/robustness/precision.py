@@ -9,6 +9,8 @@ from typing import Any, Iterator
 import torch
 from torch import nn
 
+from .arguments import boolean
+
 AMP_DTYPES = ('bfloat16', 'float16')
 
 
@@ -43,6 +45,8 @@ class Precision:
         Raises:
             ValueError: for a type or a backend that there is not.
         """
+        amp, tf32 = boolean('amp', amp), boolean('tf32', tf32)
+        channels_last = None if channels_last is None else boolean('channels_last', channels_last)
         if amp_dtype is not None and amp_dtype not in AMP_DTYPES:
             raise ValueError(f'amp_dtype: expected {" or ".join(AMP_DTYPES)}, got {amp_dtype!r}')
         if amp and amp_dtype is None:

@@ -47,7 +47,10 @@ def data_config(model: nn.Module, mean: Sequence[float] | None, std: Sequence[fl
 def _per_channel(key: str, given: Any) -> tuple[float, ...] | None:
     if given is None:
         return None
-    values = np.atleast_1d(np.asarray(given, dtype=np.float64))
+    try:
+        values = np.atleast_1d(np.asarray(given, dtype=np.float64))
+    except (TypeError, ValueError, RuntimeError):
+        values = np.empty(0)
     if (
         values.ndim != 1
         or not values.size

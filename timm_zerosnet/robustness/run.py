@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from .._errors import counted, one_line, shorten
+from .._errors import counted, shorten, type_of
 from .._files import need
 from ..memory import gib
 from .analysis.baselines import check_baseline
-from .arguments import ArgumentTypeError, file_path, integer, selection
+from .arguments import ArgumentTypeError, file_path, integer, selection, usable_device
 from .data import LabelledImages
 from .evaluation import batch_statistics, batch_statistics_text, default_batch_size, ready
 from .machine import usable_cores
@@ -210,12 +210,12 @@ def run(
     need('robustness')
     rank = Rank.current()
     progress = progress and rank.number == 0
-    if progress and (note := ignored_rank()):
-        tqdm.write(f'timm-zerosnet: {note}', file=sys.stderr)
+    if note := ignored_rank():
+        _say(progress, f'timm-zerosnet: {note}')
     sources = distinct_sources(selection('models', models, 'at least one name or source'))
     if not isinstance(data, (LabelledImages, OfficialSet)) and not callable(data):
         raise ArgumentTypeError(
-            f'data: expected LabelledImages, as load_data gives them, or an OfficialSet, got a {type(data).__name__}'
+            f'data: expected LabelledImages, as load_data gives them, or an OfficialSet, got {type_of(data)}'
         )
     official = data if isinstance(data, OfficialSet) else None
     if (official is None) != (suite != OFFICIAL):
@@ -234,10 +234,9 @@ def run(
             )
         conditions = plan_conditions(suite, corruptions, levels, seeds, frost_pictures=frost_pictures)
     if (note := check_frost(_needs_frost(suite, conditions), frost_pictures)) and rank.number == 0:
-        if progress:
-            tqdm.write(f'timm-zerosnet: {note}', file=sys.stderr)
-        else:
+        if not progress:
             warnings.warn(note, stacklevel=2)
+        _say(progress, f'timm-zerosnet: {note}')
     class_map = None if class_map is None else checked_class_map(class_map)
     check_cache(cache)
     out = file_path('out', out)
@@ -264,7 +263,7 @@ def run(
             stack.enter_context(locked_folder(out))
             once_unlocked.callback(forget_failures, out)
             store = stack.enter_context(closing(Store(out, write=True)))
-        _say(settings, f'{counted(count, "cell")} planned, each measured on all images')
+        _say(progress, f'{counted(count, "cell")} planned, each measured on all images')
         if isinstance(data, OfficialSet):
             images = data.load(conditions[0].corruption, int(conditions[0].level))
         else:
@@ -281,7 +280,7 @@ def run(
         else:
             prepared = prepare(images, configs, cache, settings.workers, progress)
         for note in prepared.data.notes[len(images.notes) :]:
-            _say(settings, f'timm-zerosnet: {note}')
+            _say(progress, f'timm-zerosnet: {note}')
         images = prepared.data
         described = [_mapped(one, images, class_map, settings) for one in described]
         entries = [_entry(one, images, prepared, conditions, settings) for one in described]
@@ -290,15 +289,15 @@ def run(
         finished = keys & board.done(refresh=True)
         if store is not None:
             plan = _plan(described, entries, images, prepared, settings, data_name, baseline)
-            plan = _with_earlier_models(plan, store, lambda text: _say(settings, f'timm-zerosnet: {text}'))
+            plan = _with_earlier_models(plan, store, lambda text: _say(progress, f'timm-zerosnet: {text}'))
             if baseline is not None:
                 check_baseline(plan.names, suite, baseline, plan.data['images_sha256'], image_count=plan.data['images'])
             store.set_plan(plan)
         if not keys - finished:
-            _say(settings, 'all of them are measured already')
+            _say(progress, 'all of them are measured already')
         elif len(keys - finished) < count:
             _say(
-                settings,
+                progress,
                 f'{len(keys - finished):,} of them are left to do: others are done, or the same for several models',
             )
         told = Progress(len(images.labels), len(keys - finished), progress)
@@ -315,8 +314,8 @@ def run(
     return Outcome.of(len(keys - finished), len(finished), failed, files, images.subset, images.split)
 
 
-def _say(settings: Settings, text: str) -> None:
-    if settings.progress:
+def _say(progress: bool, text: str) -> None:
+    if progress:
         tqdm.write(text, file=sys.stderr)
 
 
@@ -381,7 +380,7 @@ def _mapped(
     )
     for note in (few_labels_note(model, images) if class_map is None else '', mapping_note(found.document())):
         if note:
-            _say(settings, f'timm-zerosnet: {note}')
+            _say(settings.progress, f'timm-zerosnet: {note}')
     return found
 
 
@@ -475,11 +474,7 @@ def _device(name: str | None, rank: Rank) -> str:
     name = name or ('cuda' if torch.cuda.is_available() else 'cpu')
     if name == 'cuda' and rank.count > 1 and torch.cuda.is_available():
         name = f'cuda:{rank.local % torch.cuda.device_count()}'
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f'device {name!r} cannot be used: {one_line(error)}; cpu always can') from error
-    return name
+    return usable_device(name)
 
 
 def _spare_cores(device: str, rank: Rank) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Sequence
 
+from .._errors import type_of
 from .analysis.grids import architecture_of, training_of
 from .arguments import ArgumentTypeError
 from .models import Source
@@ -20,7 +21,7 @@ def distinct_sources(models: Sequence[str | Source]) -> list[Source]:
     for model in models:
         if not isinstance(model, (str, Source)):
             raise ArgumentTypeError(
-                f"models: expected names or sources, such as Source('mine', module), got a {type(model).__name__}"
+                f"models: expected names or sources, such as Source('mine', module), got {type_of(model)}"
             )
         source = model if isinstance(model, Source) else Source(model)
         if sources.setdefault(source.name, source) != source:

@@ -23,10 +23,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._errors import nearest
+from .._errors import nearest, type_of
 from . import corruptions as do
 from . import distortions, weather
-from .arguments import real
+from .arguments import real, selection
 from .corruptions import Draws
 from .pictures import ROUNDING
 
@@ -306,23 +306,32 @@ def averaged_rows(names: Iterable[str]) -> list[str]:
     return [name for name in names if name not in (*EXTRA, FROST_LIKE)] or names
 
 
+def rows_of(suite: str) -> dict[str, Perturbation]:
+    """The rows of a suite by name.
+
+    Raises:
+        ValueError: for an unknown suite; the nearest ones are suggested.
+    """
+    if not isinstance(suite, str) or suite not in SUITES:
+        raise ValueError(unknown_name('suite', suite, SUITES))
+    return SUITES[suite]
+
+
 def find_perturbation(suite: str, name: str) -> Perturbation:
     """The row of that name in that suite.
 
     Raises:
         ValueError: for an unknown suite or name; the nearest ones are suggested, and the suites that have the name.
     """
-    if suite not in SUITES:
-        raise ValueError(unknown_name('suite', suite, SUITES))
-    rows = SUITES[suite]
-    if name not in rows:
+    rows = rows_of(suite)
+    if not isinstance(name, str) or name not in rows:
         others = [other for other in SUITES if str(name).lower() in SUITES[other] and other != suite]
         hint = f'; it is in suite {" and ".join(others)}' if others else ''
         raise ValueError(unknown_name('perturbation', name, rows, f' of suite {suite!r}') + hint)
     return rows[name]
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str], where: str = '') -> str:
+def unknown_name(kind: str, name: object, known: Iterable[str], where: str = '') -> str:
     """That a name is unknown, in words, with the nearest ones and all."""
     near = nearest(str(name).lower().replace('_', '-' if kind == 'suite' else '_'), known, 2, 0.4)
     hint = f'did you mean {" or ".join(near)}? ' if near else ''
@@ -364,7 +373,7 @@ def perturb(
     if isinstance(images, np.ndarray):
         return perturb(_tensor(images), name, level, seed, indices, suite, frost_pictures).numpy()
     if not isinstance(images, Tensor):
-        raise TypeError(f'images: expected a tensor or an array (N, C, H, W), got a {type(images).__name__}')
+        raise TypeError(f'images: expected a tensor or an array (N, C, H, W), got {type_of(images)}')
     if images.dtype == torch.uint8:
         images = images.float() / 255
     if images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
@@ -372,7 +381,7 @@ def perturb(
         return perturb(channels_first, name, level, seed, indices, suite, frost_pictures).permute(0, 2, 3, 1)
     pixels = check_pixels(images)
     check_shape(tuple(pixels.shape), row, suite)
-    indices = range(len(pixels)) if indices is None else indices
+    indices = range(len(pixels)) if indices is None else selection('indices', indices, 'integers >= 0', least=0)
     if len(indices) != len(pixels):
         raise ValueError(f'indices: expected one for each of {len(pixels)} images, got {len(indices)}')
     return _perturbed(row, pixels, level, Draws(seed, name, indices), frost_pictures)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Iterable, Iterator, Mapping, Sequence
 
 from ..._errors import shorten
+from ..arguments import ArgumentTypeError
 from ..plan import CLEAN, Cell
 from .grids import Grid, Level, find_model, grids_by_model, missing_conditions, suite_conditions
 
@@ -118,6 +119,8 @@ def check_baseline(
     Raises:
         ValueError: if the baseline is neither, or if its table was measured on other images.
     """
+    if not isinstance(name, str):
+        raise ArgumentTypeError(f'baseline: expected a name, got {name!r}')
     tables = {path.name[: -len(f'.{suite}.csv')]: path for path in sorted(folder.glob(f'*.{suite}.csv'))}
     official = {path.name[: -len(f'.{OFFICIAL}.csv')]: path for path in sorted(folder.glob(f'*.{OFFICIAL}.csv'))}
     known = {**official, **tables}  # published errors are refused for other suites, with a message that says why

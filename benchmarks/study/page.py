@@ -1,0 +1,105 @@
+"""The tables of docs/study.md, made from the csv files of the study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Mapping, Sequence
+
+import numpy as np
+from records import read_csv, replace_table
+
+from study.intervals import by_set
+from study.questions import OUTCOMES, Row
+from timm_zerosnet._markdown import markdown_table
+
+DOCUMENT = Path(__file__).resolve().parents[2] / 'docs' / 'study.md'
+
+
+def ranks_table(ranks: Sequence[Mapping[str, str]]) -> str:
+    """How well the errors of one length or seed rank the methods as those of another do."""
+    rows = [[row['sets_compared'], row['first'], row['second'], row['spearman'], row['sets']] for row in ranks]
+    return markdown_table(('methods', 'images', 'against', "Spearman's rho", 'number of methods'), rows, 'lllrr')
+
+
+def pilot_table(rows: Sequence[Row]) -> str:
+    """A row for each method of the pilot: its error after each number of images, one figure for each seed."""
+    error = OUTCOMES['test error']
+    lengths = sorted({int(row['images']) for row in rows})
+    errors: dict[tuple[str, int], list[float]] = {}
+    for row in rows:
+        errors.setdefault((row['set'], int(row['images'])), []).append(error(row))
+    stable = {row['set']: row['zero_stable'] == '1' for row in rows}
+    table = [
+        [name, _yes(stable[name]), *(', '.join(f'{value:.2f}' for value in errors.get((name, n), ())) for n in lengths)]
+        for name in stable
+    ]
+    return markdown_table(
+        ('method', 'zero-stable', *(f'{n:,} images' for n in lengths)), table, 'll' + 'r' * len(lengths)
+    )
+
+
+def answers_table(answers: Sequence[Mapping[str, Any]]) -> str:
+    """A row for each answer: what was compared, the statistic and its 95 % interval."""
+    rows = []
+    for row in answers:
+        ties = f', {row["ties"]} ties' if int(row['ties']) else ''
+        rows.append(
+            [
+                f'{row["data"]}, depth {row["depth"]}',
+                row['outcome'],
+                row['sets_compared'],
+                row['statistic'],
+                f'{_figure(row["value"])} ({_figure(row["low"])} to {_figure(row["high"])})',
+                f'{row["sets"]}{ties}',
+            ]
+        )
+    header = ('runs', 'outcome', 'methods or predictor', 'statistic', '95 % interval', 'methods')
+    return markdown_table(header, rows, 'llllrr')
+
+
+def sets_table(rows: Sequence[Row]) -> str:
+    """A row for each method, the best first: moduli, order and b0, and what its runs reached."""
+    figures = {name: by_set(rows, outcome) for name, outcome in OUTCOMES.items()}
+    known = {row['set']: row for row in rows}
+    table = []
+    for name in sorted(known, key=lambda name: np.mean(figures['test error'][name])):
+        row, errors = known[name], figures['test error'][name]
+        spread = f' ± {np.std(errors, ddof=1):.2f}' if len(errors) > 1 else ''
+        table.append(
+            [
+                name,
+                _yes(row['zero_stable'] == '1'),
+                _figure(row['spectral_radius']),
+                _figure(row['parasitic_radius']),
+                row['order'] or 'none',
+                _figure(row['b0']),
+                f'{np.mean(errors):.2f}{spread}',
+                *(f'{np.mean(figures[outcome][name]):.2f}' for outcome in list(OUTCOMES)[1:]),
+                str(len(errors)),
+            ]
+        )
+    header = ('method', 'zero-stable', 'largest modulus', 'parasitic radius', 'order', 'b0')
+    return markdown_table((*header, *(f'{name}, %' for name in OUTCOMES), 'runs'), table, 'llrrrrrrrr')
+
+
+def document(text: str, results: Path) -> str:
+    """The text of docs/study.md with its tables made from the csv files in a folder; those without a file stay."""
+    if (path := results / 'stability_pilot.csv').is_file():
+        text = replace_table(text, 'pilot', pilot_table(read_csv(path)))
+        text = replace_table(text, 'ranks', ranks_table(read_csv(results / 'stability_pilot_ranks.csv')))
+    if (path := results / 'stability_study.csv').is_file():
+        rows = [row for row in read_csv(path) if row['split'] == 'test']
+        text = replace_table(text, 'answers', answers_table(read_csv(results / 'stability_study_answers.csv')))
+        for data, depth in sorted({(row['data'], int(row['depth'])) for row in rows}):
+            kept = [row for row in rows if (row['data'], int(row['depth'])) == (data, depth)]
+            text = replace_table(text, f'{data}-{depth}', sets_table(kept))
+    return text
+
+
+def _yes(whether: bool) -> str:
+    return 'yes' if whether else 'no'
+
+
+def _figure(value: str) -> str:
+    """Two digits after the point; nothing where there is no figure."""
+    return '' if value in ('', 'nan') else f'{float(value):.2f}'
