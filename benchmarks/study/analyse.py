@@ -1,4 +1,4 @@
-"""Answer the questions of the study from its tables: a csv of statistics with intervals, a figure for each question.
+"""Answer the questions of the study: a csv of statistics with intervals, a figure for each question, docs/study.md.
 
 python benchmarks/study/analyse.py
 python benchmarks/study/analyse.py --pilot
@@ -16,7 +16,7 @@ if __name__ == '__main__':
 from matplotlib import rc_context
 from records import read_csv, save_plot, write_csv
 
-from study import figures
+from study import figures, page
 from study.commands import RESULTS
 from study.questions import correlations, failures, lengths, regression, stable_against_unstable
 
@@ -37,6 +37,7 @@ def main() -> int:
     rows = read_csv(path)
     if args.pilot:
         write_csv(path.with_name(f'{path.stem}_ranks.csv'), _rounded(lengths(rows)))
+        _write_page(path)
         return 0
     groups: dict[tuple[str, int], list[dict[str, str]]] = {}
     for row in rows:
@@ -65,7 +66,13 @@ def main() -> int:
             target = (args.out or DOCS) / f'study-{name.replace("_", "-")}.svg'
             save_plot(figure, target)
             print(target)
+    _write_page(path)
     return 0
+
+
+def _write_page(path: Path) -> None:
+    if path.parent == RESULTS:  # another table is not that of the page
+        page.write(RESULTS)
 
 
 def _rounded(answers: list[dict]) -> list[dict]:

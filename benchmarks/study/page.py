@@ -1,4 +1,4 @@
-"""The tables of docs/study.md, made from the csv files of the study."""
+"""The tables of docs/study.md, made from the csv files of the study; ``analyse.py`` writes them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ DOCUMENT = Path(__file__).resolve().parents[2] / 'docs' / 'study.md'
 
 def ranks_table(ranks: Sequence[Mapping[str, str]]) -> str:
     """How well the errors of one length or seed rank the methods as those of another do."""
-    rows = [[row['sets_compared'], row['first'], row['second'], row['spearman'], row['sets']] for row in ranks]
+    known = [row for row in ranks if row['spearman'] != 'nan']
+    rows = [[row['sets_compared'], row['first'], row['second'], row['spearman'], row['sets']] for row in known]
     return markdown_table(('methods', 'images', 'against', "Spearman's rho", 'number of methods'), rows, 'lllrr')
 
 
@@ -80,6 +81,12 @@ def sets_table(rows: Sequence[Row]) -> str:
         )
     header = ('method', 'zero-stable', 'largest modulus', 'parasitic radius', 'order', 'b0')
     return markdown_table((*header, *(f'{name}, %' for name in OUTCOMES), 'runs'), table, 'llrrrrrrrr')
+
+
+def write(results: Path) -> None:
+    """Make the tables of docs/study.md anew."""
+    DOCUMENT.write_text(document(DOCUMENT.read_text(encoding='utf-8'), results), encoding='utf-8')
+    print(DOCUMENT)
 
 
 def document(text: str, results: Path) -> str:

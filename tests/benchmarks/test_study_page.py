@@ -1,0 +1,42 @@
+"""The page of the study: its tables are those of the results, and say what the results say."""
+
+from study import page
+from study.commands import RESULTS
+from study.questions import correlations, lengths
+from test_study_analysis import NAMES, by_radius, table, write
+
+TEXT = ''.join(f'<!-- {name}:begin -->\n<!-- {name}:end -->\n' for name in ('pilot', 'ranks', 'answers', 'cifar10-20'))
+
+
+def cells(text, name):
+    """The rows of a table of the page, without its header."""
+    part = text.partition(f'<!-- {name}:begin -->')[2].partition(f'<!-- {name}:end -->')[0]
+    return [[cell.strip() for cell in line.strip('| ').split('|')] for line in part.strip().splitlines()[2:]]
+
+
+def test_page_is_that_of_the_results():
+    text = page.DOCUMENT.read_text(encoding='utf-8')
+    assert page.document(text, RESULTS) == text and len(cells(text, 'pilot')) == 10
+
+
+def test_pilot_by_method_and_length(tmp_path):
+    rows = table(lambda row: 30 + int(row['seed']) + int(row['images']) / 1000, NAMES[:5], (0, 1), images=1000)
+    write(tmp_path / 'stability_pilot.csv', [*rows, *table(lambda row: 12.25, NAMES[:5], (0,), images=4000)])
+    write(tmp_path / 'stability_pilot_ranks.csv', lengths(rows))
+    found = page.document(TEXT, tmp_path)
+    assert cells(found, 'pilot')[0][2:] == ['31.00, 32.00', '12.25'] and len(cells(found, 'pilot')) == 5
+    assert cells(found, 'answers') == []  # no runs yet
+
+
+def test_methods_are_in_the_order_of_their_errors(tmp_path):
+    rows = table(by_radius, NAMES[:8])
+    write(tmp_path / 'stability_study.csv', rows)
+    write(tmp_path / 'stability_study_answers.csv', [{'data': 'cifar10', 'depth': 20, **a} for a in correlations(rows)])
+    found = page.document(TEXT, tmp_path)
+    listed = cells(found, 'cifar10-20')
+    radii = [float(row[2]) for row in listed]
+    assert len(radii) == 8 and radii == sorted(radii) and radii[0] < radii[-1]
+    assert {row[6] for row in listed} == {f'{10 * radius + 0.01:.2f} ± 0.01' for radius in radii}
+    (first, *_) = cells(found, 'answers')
+    assert first[1:4] == ['test error', 'largest modulus', 'Spearman']
+    assert first[4].startswith('1.00 (') and first[5].startswith('8, ')
