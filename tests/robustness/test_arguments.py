@@ -118,6 +118,7 @@ def test_indices_of_perturbed_images():
         (dict(std=[[1], [1, 2]]), 'std: expected finite numbers above 0, one for each channel, got '),
         (dict(device=99), 'device 99 cannot be used'),
         (dict(device='gpu'), "device 'gpu' cannot be used"),
+        (dict(device=None), 'device None cannot be used'),
     ],
 )
 def test_settings_of_an_evaluation(given, message):

@@ -81,10 +81,11 @@ def usable_device(value: Any) -> str:
         ValueError: for what is none; says why.
     """
     try:
-        torch.empty(1, device=value)
+        device = torch.device(value)
+        torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise ValueError(f'device {value!r} cannot be used: {one_line(error)}; cpu always can') from error
-    return str(torch.device(value))
+    return str(device)
 
 
 def selection(what: str, values: Iterable[Any], expected: str, least: int = 1) -> list[Any]:

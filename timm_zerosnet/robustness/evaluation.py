@@ -277,7 +277,7 @@ def _labels(labels: Any, count: int) -> Tensor:
 
 def _judge(logits: Any, labels: Tensor) -> dict[str, Tensor]:
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(labels):
-        found = f'shape {tuple(logits.shape)}' if isinstance(logits, Tensor) else f'{type_of(logits)}'
+        found = f'shape {tuple(logits.shape)}' if isinstance(logits, Tensor) else type_of(logits)
         raise ValueError(f'the model returns {found}: expected logits of shape ({len(labels)}, classes)')
     logits = logits.float().cpu()
     if not torch.isfinite(logits).all():
