@@ -28,7 +28,7 @@ def shorten(names: Iterable[Any], count: int = 5) -> str:
 def type_of(value: Any) -> str:
     """Such as ``'a list'`` or ``'an int'``."""
     name = type(value).__name__
-    return f'{"an" if name[0].lower() in "aeiou" else "a"} {name}'
+    return f'{"an" if name[0].lower() in "aeio" or name == "ndarray" else "a"} {name}'
 
 
 def counted(number: int, noun: str) -> str:

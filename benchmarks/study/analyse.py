@@ -71,7 +71,7 @@ def main() -> int:
 
 
 def _write_page(path: Path) -> None:
-    if path.parent == RESULTS:  # another table is not that of the page
+    if path.resolve().parent == RESULTS and path.stem in ('stability_pilot', 'stability_study'):  # those of the page
         page.write(RESULTS)
 
 

@@ -17,8 +17,11 @@ DOCUMENT = Path(__file__).resolve().parents[2] / 'docs' / 'study.md'
 
 def ranks_table(ranks: Sequence[Mapping[str, str]]) -> str:
     """How well the errors of one length or seed rank the methods as those of another do."""
-    known = [row for row in ranks if row['spearman'] != 'nan']
-    rows = [[row['sets_compared'], row['first'], row['second'], row['spearman'], row['sets']] for row in known]
+    rows = [
+        [row['sets_compared'], _side(row['first']), _side(row['second']), _figure(row['spearman']), row['sets']]
+        for row in ranks
+        if row['spearman'] != 'nan'
+    ]
     return markdown_table(('methods', 'images', 'against', "Spearman's rho", 'number of methods'), rows, 'lllrr')
 
 
@@ -27,7 +30,7 @@ def pilot_table(rows: Sequence[Row]) -> str:
     error = OUTCOMES['test error']
     lengths = sorted({int(row['images']) for row in rows})
     errors: dict[tuple[str, int], list[float]] = {}
-    for row in rows:
+    for row in sorted(rows, key=lambda row: int(row['seed'])):
         errors.setdefault((row['set'], int(row['images'])), []).append(error(row))
     stable = {row['set']: row['zero_stable'] == '1' for row in rows}
     table = [
@@ -83,6 +86,17 @@ def sets_table(rows: Sequence[Row]) -> str:
     return markdown_table((*header, *(f'{name}, %' for name in OUTCOMES), 'runs'), table, 'llrrrrrrrr')
 
 
+def methods_tables(rows: Sequence[Row]) -> str:
+    """A table of the methods for each data set and depth, under its name."""
+    groups: dict[tuple[str, int], list[Row]] = {}
+    for row in rows:
+        if row['split'] == 'test':
+            groups.setdefault((row['data'], int(row['depth'])), []).append(row)
+    return '\n\n'.join(
+        f'{data}, depth {depth}:\n\n{sets_table(kept)}' for (data, depth), kept in sorted(groups.items())
+    )
+
+
 def write(results: Path) -> None:
     """Make the tables of docs/study.md anew."""
     DOCUMENT.write_text(document(DOCUMENT.read_text(encoding='utf-8'), results), encoding='utf-8')
@@ -91,16 +105,19 @@ def write(results: Path) -> None:
 
 def document(text: str, results: Path) -> str:
     """The text of docs/study.md with its tables made from the csv files in a folder; those without a file stay."""
-    if (path := results / 'stability_pilot.csv').is_file():
-        text = replace_table(text, 'pilot', pilot_table(read_csv(path)))
-        text = replace_table(text, 'ranks', ranks_table(read_csv(results / 'stability_pilot_ranks.csv')))
-    if (path := results / 'stability_study.csv').is_file():
-        rows = [row for row in read_csv(path) if row['split'] == 'test']
-        text = replace_table(text, 'answers', answers_table(read_csv(results / 'stability_study_answers.csv')))
-        for data, depth in sorted({(row['data'], int(row['depth'])) for row in rows}):
-            kept = [row for row in rows if (row['data'], int(row['depth'])) == (data, depth)]
-            text = replace_table(text, f'{data}-{depth}', sets_table(kept))
+    if (path := results / 'stability_pilot_ranks.csv').is_file():
+        text = replace_table(text, 'pilot', pilot_table(read_csv(results / 'stability_pilot.csv')))
+        text = replace_table(text, 'ranks', ranks_table(read_csv(path)))
+    if (path := results / 'stability_study_answers.csv').is_file():
+        text = replace_table(text, 'answers', answers_table(read_csv(path)))
+        text = replace_table(text, 'methods', methods_tables(read_csv(results / 'stability_study.csv')))
     return text
+
+
+def _side(images: str) -> str:
+    """Such as ``'125,000, seed 0'``."""
+    number, comma, seed = images.partition(',')
+    return f'{int(number):,}{comma}{seed}'
 
 
 def _yes(whether: bool) -> str:

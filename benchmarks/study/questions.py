@@ -134,7 +134,8 @@ def same_roots(rows: Sequence[Row]) -> list[tuple[str, float, float, float]]:
 def lengths(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Of the pilot: rank correlations of test errors between lengths, and between seeds at one length.
 
-    No length can rank the methods better than two of its seeds agree.
+    Between seeds, both sides are single runs; between lengths, both are means over the seeds that there are. Two single
+    runs of different lengths cannot be expected to agree better than two seeds do.
     """
     error = OUTCOMES['test error']
     runs = {(int(row['images']), int(row['seed']), row['set']): error(row) for row in rows}
@@ -143,7 +144,7 @@ def lengths(rows: Sequence[Row]) -> list[dict[str, Any]]:
     sides = [((length, 0), (length, 1)) for length in images]
     sides += [((first, None), (second, None)) for first, second in combinations(images, 2)]
     found = []
-    for selection, names in (('all', {row['set'] for row in rows}), ('stable sets', stable)):
+    for selection, names in (('all', {row['set'] for row in rows}), ('stable ones', stable)):
         for first, second in sides:
             pairs = [(_mean(runs, first, name), _mean(runs, second, name)) for name in sorted(names)]
             x, y = np.array([pair for pair in pairs if not np.isnan(pair).any()]).reshape(-1, 2).T

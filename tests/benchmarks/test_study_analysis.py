@@ -127,7 +127,7 @@ def test_lengths_of_the_pilot():
     found = {(a['sets_compared'], a['first'], a['second']): a for a in lengths(short + long)}
     assert found['all', '1000, seed 0', '1000, seed 1']['spearman'] == pytest.approx(1)
     assert found['all', '1000', '4000']['spearman'] == pytest.approx(-1)
-    assert found['all', '1000', '4000']['sets'] == 10 > found['stable sets', '1000', '4000']['sets'] > 3
+    assert found['all', '1000', '4000']['sets'] == 10 > found['stable ones', '1000', '4000']['sets'] > 3
 
 
 def write(path, rows):

@@ -5,7 +5,7 @@ from study.commands import RESULTS
 from study.questions import correlations, lengths
 from test_study_analysis import NAMES, by_radius, table, write
 
-TEXT = ''.join(f'<!-- {name}:begin -->\n<!-- {name}:end -->\n' for name in ('pilot', 'ranks', 'answers', 'cifar10-20'))
+TEXT = ''.join(f'<!-- {name}:begin -->\n<!-- {name}:end -->\n' for name in ('pilot', 'ranks', 'answers', 'methods'))
 
 
 def cells(text, name):
@@ -17,6 +17,8 @@ def cells(text, name):
 def test_page_is_that_of_the_results():
     text = page.DOCUMENT.read_text(encoding='utf-8')
     assert page.document(text, RESULTS) == text and len(cells(text, 'pilot')) == 10
+    for name in ('pilot', 'ranks', 'answers', 'methods'):
+        assert f'<!-- {name}:begin -->' in text and f'<!-- {name}:end -->' in text
 
 
 def test_pilot_by_method_and_length(tmp_path):
@@ -33,7 +35,7 @@ def test_methods_are_in_the_order_of_their_errors(tmp_path):
     write(tmp_path / 'stability_study.csv', rows)
     write(tmp_path / 'stability_study_answers.csv', [{'data': 'cifar10', 'depth': 20, **a} for a in correlations(rows)])
     found = page.document(TEXT, tmp_path)
-    listed = cells(found, 'cifar10-20')
+    listed = cells(found.replace('cifar10, depth 20:\n\n', ''), 'methods')
     radii = [float(row[2]) for row in listed]
     assert len(radii) == 8 and radii == sorted(radii) and radii[0] < radii[-1]
     assert {row[6] for row in listed} == {f'{10 * radius + 0.01:.2f} ± 0.01' for radius in radii}

@@ -229,7 +229,7 @@ REFUSED = [
     ),
     ('corrupt ten.npz --out good.png', 'cannot write good.png: it is a file; name a folder'),
     ('corrupt ten.npz --out out --layout zip', "unknown layout 'zip'"),
-    ('corrupt ten.npz --out out --size 0', 'got size=0'),
+    ('corrupt ten.npz --out out --size 0', 'size: expected an integer >= 1, got 0'),
     ('corrupt ten.npz --out out --crop-pct 0.9', 'expected a size beside crop_pct=0.9, got none'),
     ('corrupt ten.npz --out out --limit -1', 'limit: expected an integer >= 1, got -1'),
     # weights and publish

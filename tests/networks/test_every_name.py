@@ -1,4 +1,4 @@
-"""Every registered name: built, run forward, trained for one step."""
+"""Names of every kind and most depths: built, run forward, trained for one step; test_networks.py builds all."""
 
 import pytest
 import timm

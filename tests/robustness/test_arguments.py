@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from timm_zerosnet.robustness.arguments import ArgumentTypeError, integer, real, selection
+from timm_zerosnet.robustness.corrupt import corrupt
 from timm_zerosnet.robustness.data import LabelledImages
 from timm_zerosnet.robustness.evaluation import evaluate
 from timm_zerosnet.robustness.models import checked_class_map
@@ -86,9 +87,18 @@ def test_frost_that_cannot_be_read_and_frost_that_is_not_used(tmp_path):
     'given, message',
     [
         (dict(corruptions=[['randn']]), r"unknown perturbation \['randn'\]"),
-        (dict(suite=['zerosnet']), r"unknown suite \['zerosnet'\]"),
-        (dict(seeds=[[0]]), r'seeds: expected an integer >= 0.*, got \[0\]'),
-        (dict(baseline=3), 'baseline: expected a name, got 3'),
+        (dict(suite=['zerosnet']), r"suite: expected text, got \['zerosnet'\]"),
+        (dict(seeds=[[0]]), r'seeds: expected an integer from 0 to .*, got \[0\]'),
+        (dict(corruptions=np.array([['randn']])), r'unknown perturbation array\(\[.*randn'),
+        (dict(baseline=3), 'baseline: expected text, got 3'),
+        (dict(data_name=3), 'data_name: expected text, got 3'),
+        (dict(dry_run='False'), "dry_run: expected True or False, got 'False'"),
+        (dict(progress='no'), "progress: expected True or False, got 'no'"),
+        (dict(seeds=range(10**20)), 'at most 1,000,000 cells in a run, got '),
+        (dict(data=lambda: (IMAGES, [0, 1])), 'data: expected LabelledImages, .*, got a tuple'),
+        (dict(device='meta'), "device 'meta' cannot be used"),
+        (dict(device=2**70), 'device 1180591620717411303424 cannot be used'),
+        (dict(device=False), 'device False cannot be used'),
         (dict(amp='yes'), "amp: expected True or False, got 'yes'"),
         (dict(tf32=1), 'tf32: expected True or False, got 1'),
         (dict(channels_last='x'), "channels_last: expected True or False, got 'x'"),
@@ -98,9 +108,39 @@ def test_frost_that_cannot_be_read_and_frost_that_is_not_used(tmp_path):
     ],
 )
 def test_settings_of_a_run(given, message, tmp_path):
-    settings = {'out': tmp_path / 'out', 'corruptions': ['randn'], **given}
+    images = LabelledImages(IMAGES, np.array([0, 1]))
+    settings = {'data': images, 'out': tmp_path / 'out', 'corruptions': ['randn'], **given}
     with pytest.raises(ValueError, match=message):
-        run(['zerosnet20'], LabelledImages(IMAGES, np.array([0, 1])), **settings)
+        run(['zerosnet20'], **settings)
+    assert not [path for path in tmp_path.rglob('*') if path.suffix != '.lock' and path.is_file()]
+
+
+def test_generators_name_what_a_run_measures(tmp_path):
+    images = LabelledImages(IMAGES, np.array([0, 1]))
+    chosen = {'corruptions': ['randn', 'const'], 'levels': [0.1], 'seeds': [0, 1]}
+    for given in (chosen, {key: iter(values) for key, values in chosen.items()}):
+        outcome = run(['zerosnet20'], images, tmp_path / 'out', dry_run=True, **given)
+        assert '1 model x 4 conditions = 4 cells' in outcome.plan
+
+
+@pytest.mark.parametrize(
+    'given, message',
+    [
+        (dict(data=(IMAGES, [0, 1])), 'data: expected LabelledImages, .*, got a tuple'),
+        (dict(size='32'), "size: expected an integer >= 1, got '32'"),
+        (dict(size=True), 'size: expected an integer >= 1, got True'),
+        (dict(size=32, crop_pct='1'), "crop_pct: expected a number above 0, at most 1, got '1'"),
+        (dict(size=32, crop_pct=0), 'crop_pct: expected a number above 0, at most 1, got 0'),
+        (dict(interpolation='bilinar'), "unknown interpolation 'bilinar': did you mean bilinear"),
+        (dict(workers=-1), 'workers: expected an integer >= 0, got -1'),
+        (dict(cache=3), 'cache: expected a path, got 3'),
+    ],
+)
+def test_settings_of_perturbed_files(given, message, tmp_path):
+    images = LabelledImages(IMAGES, np.array([0, 1]))
+    settings = {'data': images, 'out': tmp_path / 'out', 'suite': 'zerosnet', 'corruptions': ['randn'], **given}
+    with pytest.raises(ValueError, match=message):
+        corrupt(**settings)
     assert not list(tmp_path.iterdir())
 
 
@@ -116,11 +156,29 @@ def test_indices_of_perturbed_images():
     [
         (dict(mean=['a', 'b', 'c']), r"mean: expected finite numbers, one for each channel, got \['a', 'b', 'c'\]"),
         (dict(std=[[1], [1, 2]]), 'std: expected finite numbers above 0, one for each channel, got '),
+        (dict(mean='0.5'), 'mean: expected finite numbers, one for each channel, got 0.5'),
+        (dict(std=True), 'std: expected finite numbers above 0, one for each channel, got True'),
+        (dict(mean=[10**400]), 'mean: expected finite numbers, one for each channel, got '),
+        (dict(suite='nonsense'), "unknown suite 'nonsense'"),
+        (dict(images=None), 'images: expected an array, a tensor or a list of pictures, got a NoneType'),
+        (
+            dict(images=(image for image in IMAGES)),
+            'images: expected an array, a tensor or a list of pictures, got a generator',
+        ),
+        (dict(model=None), 'model: expected a name for timm.create_model or a module, got a NoneType'),
+        (dict(device='meta'), "device 'meta' cannot be used"),
         (dict(device=99), 'device 99 cannot be used'),
         (dict(device='gpu'), "device 'gpu' cannot be used"),
         (dict(device=None), 'device None cannot be used'),
     ],
 )
 def test_settings_of_an_evaluation(given, message):
+    settings = {'model': 'zerosnet20', 'images': IMAGES, 'labels': [0, 1], **given}
     with pytest.raises(ValueError, match=message):
-        evaluate('zerosnet20', IMAGES, [0, 1], **given)
+        evaluate(**settings)
+
+
+def test_normalisation_may_be_a_tensor_and_labels_a_generator():
+    plain = evaluate('zerosnet20', IMAGES, [0, 1], mean=[0.5, 0.25, 0.5])
+    mean = torch.nn.Parameter(torch.tensor([0.5, 0.25, 0.5], dtype=torch.bfloat16))
+    assert np.array_equal(plain.loss, evaluate('zerosnet20', IMAGES, (label for label in [0, 1]), mean=mean).loss)

@@ -355,7 +355,7 @@ def test_draws():
             assert not (getattr(other, kind)(like) == found).any()
     assert 0 <= draws.uniform(like).min() and draws.uniform(like).max() < 1
     assert draws.normal(like.double()).dtype == torch.float64
-    for name, arguments in (('seed', (-1, 'one', [0])), ('index', (0, 'one', [2**64]))):
+    for name, arguments in (('seed', (-1, 'one', [0])), ('indices', (0, 'one', [2**64]))):
         with pytest.raises(ValueError, match=rf'{name}: expected an integer from 0 to 2\*\*64 - 1, got '):
             Draws(*arguments)
     with pytest.raises(ValueError):

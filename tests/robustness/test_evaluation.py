@@ -483,7 +483,7 @@ def test_numbers_of_other_kinds_are_numbers(level, seed, net):
 )
 def test_empty_selections_are_refused(given, error, message, tmp_path):
     """An empty list of corruptions measured clean images alone."""
-    with pytest.raises(ArgumentTypeError, match='data: expected LabelledImages, .*, got a ndarray'):
+    with pytest.raises(ArgumentTypeError, match='data: expected LabelledImages, .*, got an ndarray'):
         run(['zerosnet20'], IMAGES, tmp_path / 'out')
     models = given.get('models', ['zerosnet20'])
     with pytest.raises(error, match=message):

@@ -106,7 +106,7 @@ def test_a_process_other_than_the_first_says_who_writes(tmp_path, capsys, monkey
 def test_each_process_has_a_gpu_of_its_own(name, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
-    monkeypatch.setattr(torch, 'empty', lambda *args, device: None)
+    monkeypatch.setattr(torch, 'empty', lambda *args, device: torch.zeros(1))
     found = [run_module._device(name, Rank(i, 3, i, 3)) for i in range(3)]
     assert found == ['cuda:0', 'cuda:1', 'cuda:0']
     assert run_module._device(name, Rank()) == 'cuda' and run_module._device('cuda:1', Rank(0, 3, 0, 3)) == 'cuda:1'

@@ -297,7 +297,7 @@ def test_wrong_images_and_indices_are_refused():
     with pytest.raises(ValueError, match='range from nan to nan'):
         run('cifar-c', 'contrast', images * float('nan'))
     for index in (-1, 2**64):
-        with pytest.raises(ValueError, match=f'index: expected an integer from 0 to .*, got {index}'):
+        with pytest.raises(ValueError, match=f'indices: expected an integer from 0 to .*, got {index}'):
             run('cifar-c', 'shot_noise', images[:1], indices=[index])
 
 

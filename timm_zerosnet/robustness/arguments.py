@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import os
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Any, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -52,6 +52,17 @@ def real(what: str, value: Any, expected: str) -> float:
     raise ArgumentTypeError(f'{what}: expected {expected}, got {value!r}')
 
 
+def text(what: str, value: Any) -> str:
+    """The value, which is text.
+
+    Raises:
+        ArgumentTypeError: for anything else.
+    """
+    if isinstance(value, str):
+        return value
+    raise ArgumentTypeError(f'{what}: expected text, got {value!r}')
+
+
 def boolean(what: str, value: Any) -> bool:
     """The value as a bool, which also numpy may have made.
 
@@ -82,28 +93,41 @@ def usable_device(value: Any) -> str:
     """
     try:
         device = torch.device(value)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        torch.empty(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError) as error:
         raise ValueError(f'device {value!r} cannot be used: {one_line(error)}; cpu always can') from error
     return str(device)
 
 
-def selection(what: str, values: Iterable[Any], expected: str, least: int = 1) -> list[Any]:
-    """The values as a list of ``least`` values or more, where ``expected`` says what it holds.
+def selection(what: str, values: Iterable[Any], expected: str) -> list[Any]:
+    """The values as a list, where ``expected`` says what it holds at least.
 
     Raises:
         ArgumentTypeError: for what is no sequence, also for text.
-        ValueError: for fewer values.
+        ValueError: for nothing.
+    """
+    if found := sequence(what, values, expected):
+        return found
+    raise ValueError(f'{what}: expected {expected}, got []')
+
+
+def sequence(what: str, values: Iterable[Any], expected: str) -> list[Any]:
+    """The values as a list, which may be empty.
+
+    Raises:
+        ArgumentTypeError: for what is no sequence, also for text.
     """
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise ArgumentTypeError(f'{what}: expected a sequence of {expected}, got {values!r}')
     try:
-        found = list(values)
+        return list(values)
     except TypeError:  # an array without dimensions
         raise ArgumentTypeError(f'{what}: expected a sequence of {expected}, got {values!r}') from None
-    if len(found) < least:
-        raise ValueError(f'{what}: expected {expected}, got []')
-    return found
+
+
+def listed(values: Any) -> Any:
+    """The values of a generator as a list, as they can be gone through once only; anything else as it is."""
+    return list(values) if isinstance(values, Iterator) else values
 
 
 def _would_convert(value: Any) -> bool:

@@ -17,9 +17,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .._files import replacing, writing
-from .arguments import file_path
+from .arguments import file_path, integer, real, text
 from .data import DataError, LabelledImages
-from .pixels import prepare
+from .labelled import checked_images
+from .pixels import check_cache, prepare
 from .plan import Condition, number, plan_conditions
 from .preprocessing import as_floats, view
 from .store import locked_folder
@@ -27,6 +28,7 @@ from .suites import SUITES, check_shape, find_perturbation, perturb, unknown_nam
 from .weather import check_frost
 
 LAYOUTS = ('folder', 'npz', 'cifar-c')
+INTERPOLATIONS = tuple(name.lower() for name in Image.Resampling.__members__)
 BATCH = 250
 
 
@@ -75,16 +77,22 @@ def corrupt(
         The files that were written, or for ``'folder'`` the folders of images.
 
     Raises:
+        TypeError: for data, numbers and paths of another type.
         ValueError: for unknown names, levels out of range, images that are too small or of several sizes.
         StoreError: if another process writes into the folder.
         OutputError: if something cannot be written; what is written is whole.
     """
-    if layout not in LAYOUTS:
-        raise ValueError(unknown_name('layout', layout, LAYOUTS))
-    if size is not None and size < 1 or not 0 < crop_pct <= 1:
-        raise ValueError(f'expected size >= 1 and 0 < crop_pct <= 1, got size={size} and crop_pct={crop_pct}')
+    data, suite, workers = checked_images(data), text('suite', suite), integer('workers', workers)
+    for kind, name, known in (('layout', layout, LAYOUTS), ('interpolation', interpolation, INTERPOLATIONS)):
+        if name not in known:
+            raise ValueError(unknown_name(kind, name, known))
+    size = None if size is None else integer('size', size, least=1)
+    crop_pct = real('crop_pct', crop_pct, 'a number above 0, at most 1')
+    if not 0 < crop_pct <= 1:
+        raise ValueError(f'crop_pct: expected a number above 0, at most 1, got {crop_pct:g}')
     if size is None and crop_pct != 1:
         raise ValueError(f'expected a size beside crop_pct={crop_pct}, got none')
+    check_cache(cache)
     conditions = plan_conditions(suite, corruptions, levels, [seed], clean=False, frost_pictures=frost_pictures)
     rows = {condition.corruption: find_perturbation(suite, condition.corruption) for condition in conditions}
     if layout == 'cifar-c':

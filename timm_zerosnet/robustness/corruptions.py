@@ -49,7 +49,7 @@ class Draws:
 
     def __init__(self, seed: int, name: str, indices: Iterable[int]) -> None:
         self._seed, self._name = integer('seed', seed, most=MAX_UINT64), name
-        self._indices = [integer('index', index, most=MAX_UINT64) for index in indices]
+        self._indices = [integer('indices', index, most=MAX_UINT64) for index in indices]
 
     def part(self, start: int, stop: int) -> Draws:
         """Those of the images ``start`` to ``stop - 1`` of the batch."""

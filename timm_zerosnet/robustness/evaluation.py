@@ -6,7 +6,7 @@ import itertools
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Iterable, Iterator, Sequence
+from typing import Any, Iterable, Iterator, Sequence, Sized
 
 import numpy as np
 import torch
@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .._errors import shorten, type_of
-from .arguments import integer, usable_device
+from .arguments import ArgumentTypeError, integer, sequence, usable_device
 from .corruptions import MAX_UINT64
 from .models import Source
 from .precision import DEFAULT, Precision
 from .preprocessing import Images, data_config, float_batches, unwrapped
-from .suites import find_perturbation, perturb
+from .suites import find_perturbation, perturb, rows_of
 
 ANSWERS = {
     'correct': torch.bool,
@@ -108,12 +108,18 @@ def evaluate(
         UserWarning: where batch norms use the statistics of the batch; names the first.
 
     Raises:
-        TypeError: for a level that is no number, a seed or batch size that is no integer.
+        TypeError: for a model or images of another type, a level that is no number, a seed or batch size that is no
+            integer.
         ValueError: for pixels out of range (names the range seen), images of the wrong shape or number, labels beyond
             the model's classes, a perturbation without a level, unknown names, a model that cannot be made or that
             returns something else than (N, classes) finite logits.
         WeightError: for weights that are missing, damaged or do not fit.
     """
+    rows_of(suite)
+    if not isinstance(model, (str, nn.Module)):
+        raise ArgumentTypeError(f'model: expected a name for timm.create_model or a module, got {type_of(model)}')
+    if not isinstance(images, Sized):
+        raise ArgumentTypeError(f'images: expected an array, a tensor or a list of pictures, got {type_of(images)}')
     if perturbation is not None:
         row = find_perturbation(suite, perturbation)
         if level is None:
@@ -265,6 +271,8 @@ def ready(net: nn.Module, device: str | torch.device) -> Iterator[None]:
 
 
 def _labels(labels: Any, count: int) -> Tensor:
+    if isinstance(labels, Iterator):
+        labels = sequence('labels', labels, 'class indices')
     array = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
     if array.shape != (count,) or count == 0:
         raise ValueError(

@@ -7,13 +7,14 @@ import functools
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Iterable, Iterator, Sequence
+from typing import Any, Iterable, Iterator, Sequence
 
 import numpy as np
 from PIL import Image
 
-from .._errors import shorten
+from .._errors import shorten, type_of
 from ..class_folders import DataError
+from .arguments import ArgumentTypeError
 from .pictures import PictureStream
 
 
@@ -137,3 +138,16 @@ def describe_subset(data: LabelledImages) -> str | None:
     if not absent:
         return None
     return f'the {data.subset} images leave out {len(absent)} of {len(data.classes)} classes: {shorten(absent)}'
+
+
+def checked_images(data: Any) -> LabelledImages:
+    """The labelled images that somebody handed over.
+
+    Raises:
+        ArgumentTypeError: for anything else.
+    """
+    if isinstance(data, LabelledImages):
+        return data
+    raise ArgumentTypeError(
+        f'data: expected LabelledImages, as load_data gives them, or an OfficialSet, got {type_of(data)}'
+    )

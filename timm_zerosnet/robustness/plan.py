@@ -192,7 +192,7 @@ def plan_conditions(
         if levels is None
         else selection('levels', levels, "at least one number, or None for each corruption's own")
     )
-    wanted = {name: find_perturbation(suite, name) for name in chosen if name != CLEAN}
+    wanted = {name: find_perturbation(suite, name) for name in chosen if not (isinstance(name, str) and name == CLEAN)}
     found = [Condition(CLEAN, 0.0, None)] if clean else []
     for name in [name for name in rows if name in wanted]:
         row = wanted[name]
@@ -212,13 +212,13 @@ def count_conditions(
     frost_pictures: str | Path | None = None,
 ) -> int:
     """How many conditions ``plan_conditions`` gives, without making those of all seeds."""
-    if not isinstance(seeds, range):
-        seeds = [integer('seeds', seed) for seed in selection('seeds', seeds, 'at least one integer >= 0')]
-    different = len(seeds if isinstance(seeds, range) else set(seeds))
-    one, two = (
-        len(plan_conditions(suite, corruptions, levels, some, frost_pictures=frost_pictures)) for some in ([0], [0, 1])
-    )
-    return one + (different - 1) * (two - one)
+    if isinstance(seeds, range) and seeds:
+        different = (seeds[-1] - seeds[0]) // seeds.step + 1
+    else:
+        listed = selection('seeds', seeds, 'at least one integer >= 0')
+        different = len({integer('seeds', seed, most=MAX_UINT64) for seed in listed})
+    conditions = plan_conditions(suite, corruptions, levels, [0], frost_pictures=frost_pictures)
+    return len(conditions) + (different - 1) * sum(condition.seed is not None for condition in conditions)
 
 
 def cell_key(

@@ -43,10 +43,12 @@ class Precision:
         """The precision that options ask for: ``amp`` alone takes the type that torch prefers on the device.
 
         Raises:
+            TypeError: for flags that are no booleans.
             ValueError: for a type or a backend that there is not.
         """
         amp, tf32 = boolean('amp', amp), boolean('tf32', tf32)
         channels_last = None if channels_last is None else boolean('channels_last', channels_last)
+        amp_dtype = str(amp_dtype).removeprefix('torch.') if isinstance(amp_dtype, torch.dtype) else amp_dtype
         if amp_dtype is not None and amp_dtype not in AMP_DTYPES:
             raise ValueError(f'amp_dtype: expected {" or ".join(AMP_DTYPES)}, got {amp_dtype!r}')
         if amp and amp_dtype is None:

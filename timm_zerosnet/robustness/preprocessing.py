@@ -47,12 +47,15 @@ def data_config(model: nn.Module, mean: Sequence[float] | None, std: Sequence[fl
 def _per_channel(key: str, given: Any) -> tuple[float, ...] | None:
     if given is None:
         return None
+    if isinstance(given, Tensor):
+        given = given.detach().double().cpu()
     try:
         values = np.atleast_1d(np.asarray(given, dtype=np.float64))
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         values = np.empty(0)
     if (
-        values.ndim != 1
+        isinstance(given, (str, bool))
+        or values.ndim != 1
         or not values.size
         or not np.isfinite(values).all()
         or (key == 'std' and not (values > 0).all())

@@ -16,13 +16,14 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from .._errors import counted, shorten, type_of
+from .._errors import counted, shorten
 from .._files import need
 from ..memory import gib
 from .analysis.baselines import check_baseline
-from .arguments import ArgumentTypeError, file_path, integer, selection, usable_device
+from .arguments import boolean, file_path, integer, listed, selection, text, usable_device
 from .data import LabelledImages
 from .evaluation import batch_statistics, batch_statistics_text, default_batch_size, ready
+from .labelled import checked_images
 from .machine import usable_cores
 from .measuring import Entry, Progress, Settings, measure_cells
 from .models import (
@@ -141,7 +142,7 @@ def run(
     corruptions: Sequence[str] | None = None,
     levels: Sequence[float] | None = None,
     seeds: Sequence[int] = (0,),
-    device: str | None = None,
+    device: str | torch.device | None = None,
     amp: bool = False,
     amp_dtype: str | None = None,
     channels_last: bool | None = None,
@@ -197,8 +198,7 @@ def run(
         progress: Show progress bars.
 
     Raises:
-        TypeError: for seeds, levels and sizes that are no numbers, selections that are no sequence, folders that are
-            no paths, a class map that is none.
+        TypeError: for an argument of another type.
         ValueError: for unknown names, levels out of range, an empty selection, images or classes that do not fit a
             model, a baseline that is neither in the run nor packaged for its images.
         WeightError: for weights that are missing, damaged or do not fit.
@@ -209,14 +209,14 @@ def run(
     """
     need('robustness')
     rank = Rank.current()
-    progress = progress and rank.number == 0
+    progress = boolean('progress', progress) and rank.number == 0
+    dry_run, suite, data_name = boolean('dry_run', dry_run), text('suite', suite), text('data_name', data_name)
+    corruptions, levels, seeds = listed(corruptions), listed(levels), listed(seeds)
     if note := ignored_rank():
         _say(progress, f'timm-zerosnet: {note}')
     sources = distinct_sources(selection('models', models, 'at least one name or source'))
-    if not isinstance(data, (LabelledImages, OfficialSet)) and not callable(data):
-        raise ArgumentTypeError(
-            f'data: expected LabelledImages, as load_data gives them, or an OfficialSet, got {type_of(data)}'
-        )
+    if not isinstance(data, OfficialSet) and not callable(data):
+        checked_images(data)
     official = data if isinstance(data, OfficialSet) else None
     if (official is None) != (suite != OFFICIAL):
         raise ValueError(
@@ -234,9 +234,10 @@ def run(
             )
         conditions = plan_conditions(suite, corruptions, levels, seeds, frost_pictures=frost_pictures)
     if (note := check_frost(_needs_frost(suite, conditions), frost_pictures)) and rank.number == 0:
-        if not progress:
+        if progress:
+            _say(progress, f'timm-zerosnet: {note}')
+        else:
             warnings.warn(note, stacklevel=2)
-        _say(progress, f'timm-zerosnet: {note}')
     class_map = None if class_map is None else checked_class_map(class_map)
     check_cache(cache)
     out = file_path('out', out)
@@ -267,7 +268,7 @@ def run(
         if isinstance(data, OfficialSet):
             images = data.load(conditions[0].corruption, int(conditions[0].level))
         else:
-            images = data() if callable(data) else data
+            images = checked_images(data() if callable(data) else data)
         with tqdm(sources, desc='checking models', unit='model', disable=not progress, leave=False) as bar:
             described = [_describe(source, images, class_map, conditions, settings) for source in bar]
         if dry_run:
@@ -470,9 +471,10 @@ def _with_earlier_models(plan: RunPlan, store: Store, say: Callable[[str], None]
     )
 
 
-def _device(name: str | None, rank: Rank) -> str:
-    name = name or ('cuda' if torch.cuda.is_available() else 'cpu')
-    if name == 'cuda' and rank.count > 1 and torch.cuda.is_available():
+def _device(name: str | torch.device | None, rank: Rank) -> str:
+    if name is None:
+        name = 'cuda' if torch.cuda.is_available() else 'cpu'
+    if str(name) == 'cuda' and rank.count > 1 and torch.cuda.is_available():
         name = f'cuda:{rank.local % torch.cuda.device_count()}'
     return usable_device(name)
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from .._errors import nearest, type_of
 from . import corruptions as do
 from . import distortions, weather
-from .arguments import real, selection
+from .arguments import real, sequence
 from .corruptions import Draws
 from .pictures import ROUNDING
 
@@ -381,7 +381,7 @@ def perturb(
         return perturb(channels_first, name, level, seed, indices, suite, frost_pictures).permute(0, 2, 3, 1)
     pixels = check_pixels(images)
     check_shape(tuple(pixels.shape), row, suite)
-    indices = range(len(pixels)) if indices is None else selection('indices', indices, 'integers >= 0', least=0)
+    indices = range(len(pixels)) if indices is None else sequence('indices', indices, 'integers >= 0')
     if len(indices) != len(pixels):
         raise ValueError(f'indices: expected one for each of {len(pixels)} images, got {len(indices)}')
     return _perturbed(row, pixels, level, Draws(seed, name, indices), frost_pictures)

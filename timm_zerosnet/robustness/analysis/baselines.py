@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Iterable, Iterator, Mapping, Sequence
 
 from ..._errors import shorten
-from ..arguments import ArgumentTypeError
+from ..arguments import text
 from ..plan import CLEAN, Cell
 from .grids import Grid, Level, find_model, grids_by_model, missing_conditions, suite_conditions
 
@@ -119,8 +119,7 @@ def check_baseline(
     Raises:
         ValueError: if the baseline is neither, or if its table was measured on other images.
     """
-    if not isinstance(name, str):
-        raise ArgumentTypeError(f'baseline: expected a name, got {name!r}')
+    text('baseline', name)
     tables = {path.name[: -len(f'.{suite}.csv')]: path for path in sorted(folder.glob(f'*.{suite}.csv'))}
     official = {path.name[: -len(f'.{OFFICIAL}.csv')]: path for path in sorted(folder.glob(f'*.{OFFICIAL}.csv'))}
     known = {**official, **tables}  # published errors are refused for other suites, with a message that says why
@@ -218,7 +217,7 @@ def write_baseline(cells: Sequence[Cell], model: str, suite: str, images: str, f
         file.write(f'{FIRST_LINE}{images}\n')
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(COLUMNS)
-        writer.writerows((name, f'{level:g}', repr(error)) for (name, level), error in mean_errors(grid).items())
+        writer.writerows((name, f'{level:g}', f'{error:.10g}') for (name, level), error in mean_errors(grid).items())
     return path
 
 
