@@ -307,10 +307,9 @@ def run(
         files: list[Path] = []
         failed: list[Row] = []
         if store is not None:
-            pictures = None
+            pictures, config = None, configs[0]
             if isinstance(prepared, Prepared):
-                first = prepared.first_pixels(configs[0])
-                pictures = sample_pictures(first, configs[0], suite, conditions, frost_pictures)
+                pictures = sample_pictures(prepared.first_pixels(config), config, suite, conditions, frost_pictures)
             files, failed = export(out, store, pictures)
     return Outcome.of(len(keys - finished), len(finished), failed, files, images.subset, images.split)
 
