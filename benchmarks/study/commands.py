@@ -24,7 +24,7 @@ from timm_zerosnet._files import OutputError, check_output, make_folder
 
 BENCHMARKS = Path(__file__).resolve().parents[1]
 RESULTS = BENCHMARKS / 'results'
-LENGTH = 250_000  # images
+LENGTH = 125_000  # images; the pilot shows that they are enough
 CHOICES = {'all': tuple(SETS), 'pilot': PILOT, 'deep': DEEP}
 
 
@@ -88,7 +88,7 @@ def _jobs(args: argparse.Namespace) -> list[Job]:
     if min(seeds) < 0:
         raise ValueError(f'--seeds: expected integers >= 0, got {min(seeds)}')
     holdout = args.holdout if args.holdout is not None else 5000 if args.pilot else 0
-    lengths = args.images or ([LENGTH // 2, 2 * LENGTH] if args.pilot else [LENGTH])
+    lengths = args.images or ([LENGTH, 4 * LENGTH] if args.pilot else [LENGTH])
     if args.epochs or not args.worker:
         images = load(args.npz, holdout)  # says what is wrong with it before anything is started
         _check_images(args, Job('', args.depth, args.npz.stem, holdout, 0, 0).images_name, images)
