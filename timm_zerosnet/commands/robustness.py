@@ -14,7 +14,7 @@ from .._errors import counted, shorten
 from .._files import check_folder
 from ..class_folders import SPLITS
 from ..robustness.analysis.run_analysis import compare_run, plain_values
-from ..robustness.corrupt import LAYOUTS, corrupt
+from ..robustness.corrupt import INTERPOLATIONS, LAYOUTS, corrupt
 from ..robustness.data import TORCHVISION, LabelledImages, load_data
 from ..robustness.labelled import describe_subset
 from ..robustness.merge import merge
@@ -35,7 +35,6 @@ DATA_FORMS = (
     'torch/..., hfds/..., hfids/..., wds/..., tfds/...'
 )
 
-INTERPOLATIONS = ('nearest', 'bilinear', 'bicubic', 'box', 'hamming', 'lanczos')
 
 ROBUSTNESS_EXAMPLES = """
 timm-zerosnet robustness --model zerosnet20 preresnet20 --data torch/cifar10 --data-dir data --download --out noise

@@ -148,6 +148,4 @@ def checked_images(data: Any) -> LabelledImages:
     """
     if isinstance(data, LabelledImages):
         return data
-    raise ArgumentTypeError(
-        f'data: expected LabelledImages, as load_data gives them, or an OfficialSet, got {type_of(data)}'
-    )
+    raise ArgumentTypeError(f'data: expected LabelledImages, as load_data gives them, got {type_of(data)}')
