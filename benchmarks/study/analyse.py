@@ -18,7 +18,7 @@ from records import read_csv, save_plot, write_csv
 
 from study import figures, page
 from study.commands import RESULTS
-from study.questions import correlations, failures, lengths, regression, stable_against_unstable
+from study.questions import comparable, correlations, failures, lengths, regression, stable_against_unstable
 
 DOCS = Path(__file__).resolve().parents[2] / 'docs'
 STYLE = {'svg.hashsalt': 'timm-zerosnet', 'font.size': 9}
@@ -39,13 +39,10 @@ def main() -> int:
         write_csv(path.with_name(f'{path.stem}_ranks.csv'), _rounded(lengths(rows)))
         _write_page(path)
         return 0
-    groups: dict[tuple[str, int], list[dict[str, str]]] = {}
-    for row in rows:
-        if row['split'] == 'test':
-            groups.setdefault((row['data'], int(row['depth'])), []).append(row)
+    groups = comparable(rows)
     answers = [
-        {'data': data, 'depth': depth, 'runs': len(kept)} | answer
-        for (data, depth), kept in groups.items()
+        {'data': data, 'depth': depth, 'recipe': recipe, 'runs': len(kept)} | answer
+        for (data, depth, recipe), kept in groups.items()
         for answer in (*correlations(kept), *stable_against_unstable(kept), *regression(kept))
     ]
     if not answers:
@@ -59,9 +56,13 @@ def main() -> int:
         kept, drawn = groups[main_group], {}
         for question in (figures.largest_modulus, figures.parasitic_radius, figures.scale):
             drawn[question.__name__] = question(kept)
-        for (data, depth), others in groups.items():
-            if data == main_group[0] and depth > main_group[1]:
+        data, depth, recipe = main_group
+        for (other, at, variant), others in groups.items():
+            if (other, variant) == (data, recipe) and at > depth:
                 drawn['depth'] = figures.depth(kept, others)
+        variants = {key[2]: others for key, others in groups.items() if key[:2] == (data, depth)}
+        if len(variants) > 1:
+            drawn['recipes'] = figures.recipes(variants)
         for name, figure in drawn.items():
             target = (args.out or DOCS) / f'study-{name.replace("_", "-")}.svg'
             save_plot(figure, target)

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from study.data import Images, load
 from study.sets import DEEP, PILOT, SETS
 from study.table import Job, append, done
-from study.training import RECIPE, Sizes, train
+from study.training import RECIPE, RECIPES, Sizes, train
 from timm_zerosnet._files import OutputError, check_output, make_folder
 
 BENCHMARKS = Path(__file__).resolve().parents[1]
@@ -40,6 +40,7 @@ def main(description: str | None = None) -> int:
     length = parser.add_mutually_exclusive_group()
     length.add_argument('--images', nargs='+', type=positive, help=f'images that a run sees, default: {LENGTH}')
     length.add_argument('--epochs', type=positive, help='the same in passes over the training images')
+    parser.add_argument('--recipe', choices=RECIPES, default='standard', help='of training.py; default: %(default)s')
     parser.add_argument('--holdout', type=int, default=None, metavar='N', help='test on the last N training images')
     parser.add_argument(
         '--pilot', action='store_true', help='ten sets, two seeds, two lengths, 5000 held out, a table of its own'
@@ -96,7 +97,7 @@ def _jobs(args: argparse.Namespace) -> list[Job]:
     if min(lengths) < RECIPE.batch_size:
         raise ValueError(f'--images: expected at least one batch of {RECIPE.batch_size}, got {min(lengths)}')
     return [
-        Job(name, args.depth, args.npz.stem, holdout, length, seed)
+        Job(name, args.depth, args.npz.stem, holdout, length, seed, args.recipe)
         for length in lengths
         for seed in dict.fromkeys(seeds)
         for name in dict.fromkeys(names)

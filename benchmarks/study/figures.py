@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -83,4 +83,23 @@ def depth(shallow: Sequence[Row], deep: Sequence[Row]) -> Figure:
     axes.set(xlabel='test error at the smaller depth, %', ylabel='test error at the larger depth, %')
     if labelled:
         axes.legend(frameon=False)
+    return figure
+
+
+def recipes(variants: Mapping[str, Sequence[Row]]) -> Figure:
+    """The same sets with another recipe each: what do weight decay and batch norm repair?"""
+    figure = Figure(figsize=(6.5, 3.8), layout='constrained')
+    axes = figure.subplots()
+    errors = {name: by_set(rows, OUTCOMES['test error']) for name, rows in variants.items()}
+    common = set.intersection(*({*found} for found in errors.values()))
+    stable = {row['set']: row['zero_stable'] == '1' for rows in variants.values() for row in rows}
+    labelled = set()
+    for name in sorted(common):
+        mark, colour, label = MARKS[stable[name]]
+        means = [np.mean(found[name]) for found in errors.values()]
+        axes.plot([*errors], means, mark, color=colour, ls='-', lw=0.8, label=None if label in labelled else label)
+        labelled.add(label)
+    axes.set_ylabel('test error, %')
+    if labelled:
+        axes.legend(frameon=False, loc='upper left')
     return figure

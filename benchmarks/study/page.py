@@ -9,7 +9,7 @@ import numpy as np
 from records import read_csv, replace_table
 
 from study.intervals import by_set
-from study.questions import OUTCOMES, Row
+from study.questions import OUTCOMES, Row, comparable
 from timm_zerosnet._markdown import markdown_table
 
 DOCUMENT = Path(__file__).resolve().parents[2] / 'docs' / 'study.md'
@@ -49,7 +49,7 @@ def answers_table(answers: Sequence[Mapping[str, Any]]) -> str:
         ties = f', {row["ties"]} ties' if int(row['ties']) else ''
         rows.append(
             [
-                f'{row["data"]}, depth {row["depth"]}',
+                _runs(row['data'], row['depth'], row['recipe']),
                 row['outcome'],
                 row['sets_compared'],
                 row['statistic'],
@@ -87,14 +87,8 @@ def sets_table(rows: Sequence[Row]) -> str:
 
 
 def methods_tables(rows: Sequence[Row]) -> str:
-    """A table of the methods for each data set and depth, under its name."""
-    groups: dict[tuple[str, int], list[Row]] = {}
-    for row in rows:
-        if row['split'] == 'test':
-            groups.setdefault((row['data'], int(row['depth'])), []).append(row)
-    return '\n\n'.join(
-        f'{data}, depth {depth}:\n\n{sets_table(kept)}' for (data, depth), kept in sorted(groups.items())
-    )
+    """A table of the methods for each data set, depth and recipe, under its name."""
+    return '\n\n'.join(f'{_runs(*key)}:\n\n{sets_table(kept)}' for key, kept in comparable(rows).items())
 
 
 def write(results: Path) -> None:
@@ -112,6 +106,11 @@ def document(text: str, results: Path) -> str:
         text = replace_table(text, 'answers', answers_table(read_csv(path)))
         text = replace_table(text, 'methods', methods_tables(read_csv(results / 'stability_study.csv')))
     return text
+
+
+def _runs(data: str, depth: int | str, recipe: str) -> str:
+    """Such as ``'cifar10, depth 20'``, and the recipe where it is not the standard one."""
+    return f'{data}, depth {depth}' + ('' if recipe == 'standard' else f', {recipe}')
 
 
 def _side(images: str) -> str:

@@ -41,6 +41,17 @@ CONFOUNDS = ('b0', 'order', 'sum_a')
 MODULI = ('spectral_radius', 'zero_stable')
 LEAST = 4
 """Fewer sets than this are not compared."""
+SETS_PER_PREDICTOR = 5
+"""With fewer, a regression explains whatever it is given."""
+
+
+def comparable(rows: Sequence[Row]) -> dict[tuple[str, int, str], list[Row]]:
+    """The runs that were tested on test images, by what they have in common: (data, depth, recipe)."""
+    found: dict[tuple[str, int, str], list[Row]] = {}
+    for row in rows:
+        if row['split'] == 'test':
+            found.setdefault((row['data'], int(row['depth']), row['recipe']), []).append(row)
+    return found
 
 
 def _number(row: Row, column: str) -> float:
@@ -86,7 +97,7 @@ def regression(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """How much of the ranks b0, order and the sum of a explain, and what the moduli add to them."""
     columns = (*CONFOUNDS, *MODULI)
     predictors = {row['set']: [_number(row, column) for column in columns] for row in rows}
-    if len(predictors) < len(columns) + LEAST:
+    if len(predictors) < SETS_PER_PREDICTOR * len(columns):
         return []
     found = []
     for outcome, figure in OUTCOMES.items():

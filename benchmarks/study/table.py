@@ -26,6 +26,7 @@ class Job:
         holdout: Training images that are held out and tested on; 0 tests on the test images.
         images: Training images it shall see, repetitions included.
         seed: Of the weights, the order of the images and their crops; the same ones for each set.
+        recipe: A name of ``training.RECIPES``.
     """
 
     set: str
@@ -34,6 +35,7 @@ class Job:
     holdout: int
     images: int
     seed: int
+    recipe: str = 'standard'
 
     @property
     def split(self) -> str:
@@ -47,7 +49,10 @@ class Job:
     @property
     def name(self) -> str:
         """Name of the run in files and messages."""
-        return re.sub(r'[^\w.=-]', '_', f'{self.images_name}-{self.depth}-{self.images}-{self.set}-{self.seed}')
+        variant = '' if self.recipe == 'standard' else f'-{self.recipe}'
+        return re.sub(
+            r'[^\w.=-]', '_', f'{self.images_name}-{self.depth}-{self.images}-{self.set}-{self.seed}{variant}'
+        )
 
     def columns(self) -> dict[str, Any]:
         """What is known of a run before it is trained: who it is, and what theory says of its coefficients."""
@@ -62,6 +67,7 @@ class Job:
             'split': self.split,
             'holdout': self.holdout,
             'images': self.images,
+            'recipe': self.recipe,
             'seed': self.seed,
         }
 
@@ -69,7 +75,7 @@ class Job:
 def identity(row: dict[str, Any]) -> Job:
     """Which run a row of the table is."""
     whole = {key: int(row[key]) for key in ('depth', 'holdout', 'images', 'seed')}
-    return Job(set=row['set'], data=row['data'], **whole)
+    return Job(set=row['set'], data=row['data'], recipe=row['recipe'], **whole)
 
 
 def done(path: Path) -> set[Job]:
@@ -91,7 +97,8 @@ def append(path: Path, lock: Path, rows: Iterable[dict[str, Any]]) -> None:
         rank = {name: i for i, name in enumerate(SETS)}
 
         def place(job: Job) -> tuple:
-            return job.data, job.split, job.holdout, job.depth, job.images, rank.get(job.set, len(rank)), job.seed
+            runs = job.data, job.split, job.holdout, job.depth, job.images, job.recipe != 'standard', job.recipe
+            return *runs, rank.get(job.set, len(rank)), job.seed
 
         with contextlib.redirect_stdout(io.StringIO()):
             write_csv(path, [found[job] for job in sorted(found, key=place)])

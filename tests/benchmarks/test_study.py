@@ -17,7 +17,7 @@ from processes import FORKS, fork, python
 from study.data import Draws, crop, load, padded, resize
 from study.sets import DEEP, PILOT, ROWS, SETS, CoefficientSet, derived
 from study.table import Job, append, done
-from study.training import Recipe, Sizes, build, train
+from study.training import RECIPE, RECIPES, Recipe, Sizes, build, train
 
 from timm_zerosnet import MultistepMethod, parse_method
 
@@ -310,9 +310,28 @@ def test_sets_are_all_different():
 
 @pytest.mark.parametrize('name', slow_but(PILOT, SETS))
 def test_every_set_builds_its_network(name):
-    net = build(replace(JOB, set=name), 10, 16)
+    net = build(replace(JOB, set=name), RECIPE, 10)
     assert net.method == SETS[name].method and net.pretrained_cfg['input_size'] == (3, 16, 16)
     assert net.eval()(torch.zeros(1, 3, 16, 16)).shape == (1, 10)
+
+
+def test_without_batch_norm_its_places_keep_their_activations():
+    """What a fresh norm is in eval mode, where means are 0 and variances 1; nothing of it is left to be learned."""
+    x = torch.rand(2, 3, 16, 16)
+    norm, none = (build(JOB, RECIPES[name], 10) for name in ('standard', 'no-norm'))
+    assert torch.allclose(none.train()(x), norm.eval()(x), atol=1e-6)
+    assert not torch.allclose(none(x), norm.train()(x), atol=0.1)
+    assert {name for name, _ in none.named_parameters()} < {name for name, _ in norm.named_parameters()}
+    assert all(p.ndim > 1 or name == 'head.fc.bias' for name, p in none.named_parameters())
+
+
+def test_a_run_is_trained_by_the_recipe_that_it_names(data, whole, tmp_path):
+    runs = {name: replace(JOB, images=128, recipe=name) for name in RECIPES}
+    rows = {name: train(job, data, tmp_path / 'run.pt') for name, job in runs.items()}
+    assert len({row['train_loss'] for row in rows.values()}) == len({job.name for job in runs.values()}) == len(RECIPES)
+    assert [row['recipe'] for row in rows.values()] == [*RECIPES]
+    append(tmp_path / 'a.csv', tmp_path / 'lock', rows.values())
+    assert done(tmp_path / 'a.csv') == {*runs.values()}
 
 
 def test_pilot_and_deep_hold_what_they_promise():

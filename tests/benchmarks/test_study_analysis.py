@@ -14,12 +14,12 @@ from study.table import Job
 NAMES = [name for name in SETS if name not in ('all-ones:b0=2', 'all-ones:b0=1/2')]
 
 
-def table(error, names=NAMES, seeds=(0, 1, 2), depth=20, images=250_000, split='test'):
+def table(error, names=NAMES, seeds=(0, 1, 2), depth=20, images=250_000, split='test', recipe='standard'):
     """Rows whose test error, %, is ``error(columns)``; noise costs 20 points and the training images 5 less."""
     rows = []
     for name in names:
         for seed in seeds:
-            job = Job(name, depth, 'cifar10', 0 if split == 'test' else 5000, images, seed)
+            job = Job(name, depth, 'cifar10', 0 if split == 'test' else 5000, images, seed, recipe)
             row = {key: str(value) for key, value in job.columns().items()}
             wrong = error(row)
             row |= {'test_accuracy': f'{100 - wrong:.4f}', 'train_accuracy': f'{105 - wrong:.4f}'}
@@ -141,17 +141,24 @@ def write(path, rows):
 @pytest.mark.parametrize('names', [NAMES[:12], NAMES], ids=len)
 def test_command_writes_answers_and_figures(names, tmp_path, monkeypatch, capsys):
     path = tmp_path / 'stability_study.csv'
-    write(path, [*table(by_radius, names), *table(by_radius, NAMES[:8], (0, 1), depth=56)])
+    other = table(by_radius, NAMES[:8], (0, 1), recipe='no-norm')
+    write(path, [*table(by_radius, names), *table(by_radius, NAMES[:8], (0, 1), depth=56), *other])
     monkeypatch.setattr(sys, 'argv', ['analyse.py', '--csv', str(path), '--out', str(tmp_path)])
     assert analyse.main() == 0
     with open(tmp_path / 'stability_study_answers.csv', newline='') as file:
         answers = list(csv.DictReader(file))
-    assert {answer['depth'] for answer in answers} == {'20', '56'}
+    found = {(answer['depth'], answer['recipe'], answer['runs']) for answer in answers}
+    assert found == {
+        ('20', 'standard', str(3 * len(names))),
+        ('56', 'standard', '16'),
+        ('20', 'no-norm', '16'),
+    }
     assert {file.name for file in tmp_path.glob('*.svg')} == {
         'study-largest-modulus.svg',
         'study-parasitic-radius.svg',
         'study-scale.svg',
         'study-depth.svg',
+        'study-recipes.svg',
     }
     first = {file.name: file.read_bytes() for file in tmp_path.glob('*.svg')}
     assert analyse.main() == 0 and first == {file.name: file.read_bytes() for file in tmp_path.glob('*.svg')}

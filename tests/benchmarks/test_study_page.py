@@ -34,7 +34,8 @@ def test_pilot_by_method_and_length(tmp_path):
 def test_methods_are_in_the_order_of_their_errors(tmp_path):
     rows = table(by_radius, NAMES[:8])
     write(tmp_path / 'stability_study.csv', rows)
-    write(tmp_path / 'stability_study_answers.csv', [{'data': 'cifar10', 'depth': 20, **a} for a in correlations(rows)])
+    answers = [{'data': 'cifar10', 'depth': 20, 'recipe': 'standard', **a} for a in correlations(rows)]
+    write(tmp_path / 'stability_study_answers.csv', answers)
     found = page.document(TEXT, tmp_path)
     listed = cells(found.replace('cifar10, depth 20:\n\n', ''), 'methods')
     radii = [float(row[2]) for row in listed]
