@@ -56,7 +56,7 @@ def spearman(x: Array, y: Array) -> Array:
 
 def kendall(x: Array, y: Array) -> Array:
     """Kendall's tau-b of each row, which allows for ties; NaN where either is constant. Shapes (n, sets)."""
-    first, second = (np.sign(z[:, :, None] - z[:, None, :]).reshape(len(z), -1) for z in (x, y))
+    first, second = (np.sign(z[:, :, None] - z[:, None, :]).reshape(len(z), -1) for z in (ranks(x), ranks(y)))
     with np.errstate(invalid='ignore'):
         return np.asarray((first * second).sum(1) / np.sqrt((first * first).sum(1) * (second * second).sum(1)))
 

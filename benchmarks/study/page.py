@@ -9,7 +9,7 @@ import numpy as np
 from records import read_csv, replace_table
 
 from study.intervals import by_set
-from study.questions import OUTCOMES, Row, comparable
+from study.questions import OUTCOMES, Row, comparable, failures
 from timm_zerosnet._markdown import markdown_table
 
 DOCUMENT = Path(__file__).resolve().parents[2] / 'docs' / 'study.md'
@@ -42,23 +42,51 @@ def pilot_table(rows: Sequence[Row]) -> str:
     )
 
 
-def answers_table(answers: Sequence[Mapping[str, Any]]) -> str:
-    """A row for each answer: what was compared, the statistic and its 95 % interval."""
-    rows = []
+def answers_tables(answers: Sequence[Mapping[str, Any]]) -> str:
+    """A table for each group of runs: what was compared, and of each outcome the statistic and its 95 % interval."""
+    tables: dict[str, dict[tuple[str, ...], dict[str, str]]] = {}
     for row in answers:
         ties = f', {row["ties"]} ties' if int(row['ties']) else ''
-        rows.append(
+        compared = row['sets_compared'], row['statistic'], f'{row["sets"]}{ties}'
+        interval = f'{_figure(row["value"])} ({_figure(row["low"])} to {_figure(row["high"])})'
+        figures = tables.setdefault(_runs(row['data'], row['depth'], row['recipe']), {}).setdefault(compared, {})
+        figures[row['outcome']] = '' if row['value'] == 'nan' else interval
+    header = ('methods or predictor', 'statistic', 'methods', *OUTCOMES)
+    return '\n\n'.join(
+        f'{runs}:\n\n'
+        + markdown_table(
+            header, [[*key, *(found.get(name, '') for name in OUTCOMES)] for key, found in table.items()], 'lllrrr'
+        )
+        for runs, table in tables.items()
+    )
+
+
+def failures_table(rows: Sequence[Row]) -> str:
+    """The methods whose errors are farthest from what their largest moduli say."""
+    radius = {row['set']: row['spectral_radius'] for row in rows}
+    table = [
+        [name, _figure(radius[name]), f'{error:.2f}', f'{abs(off):.0f} {"worse" if off > 0 else "better"}']
+        for name, error, off in failures(rows)
+    ]
+    return markdown_table(('method', 'largest modulus', 'test error, %', 'ranks off'), table, 'lrrr')
+
+
+def costs_table(rows: Sequence[Row]) -> str:
+    """What the runs of each kind took."""
+    table = []
+    for key, kept in comparable(rows).items():
+        seconds = np.array([float(row['seconds']) for row in kept])
+        rates = [float(row['images_per_second']) for row in kept]
+        table.append(
             [
-                _runs(row['data'], row['depth'], row['recipe']),
-                row['outcome'],
-                row['sets_compared'],
-                row['statistic'],
-                f'{_figure(row["value"])} ({_figure(row["low"])} to {_figure(row["high"])})',
-                f'{row["sets"]}{ties}',
+                _runs(*key),
+                str(len(kept)),
+                f'{np.median(seconds):.0f}',
+                f'{np.median(rates):.0f}',
+                f'{seconds.sum() / 3600:.1f}',
             ]
         )
-    header = ('runs', 'outcome', 'methods or predictor', 'statistic', '95 % interval', 'methods')
-    return markdown_table(header, rows, 'llllrr')
+    return markdown_table(('runs', 'number', 'seconds a run', 'images/s', 'core hours'), table, 'lrrrr')
 
 
 def sets_table(rows: Sequence[Row]) -> str:
@@ -103,8 +131,14 @@ def document(text: str, results: Path) -> str:
         text = replace_table(text, 'pilot', pilot_table(read_csv(results / 'stability_pilot.csv')))
         text = replace_table(text, 'ranks', ranks_table(read_csv(path)))
     if (path := results / 'stability_study_answers.csv').is_file():
-        text = replace_table(text, 'answers', answers_table(read_csv(path)))
-        text = replace_table(text, 'methods', methods_tables(read_csv(results / 'stability_study.csv')))
+        rows = read_csv(results / 'stability_study.csv')
+        main = max(comparable(rows).values(), key=len)
+        text = replace_table(text, 'answers', answers_tables(read_csv(path)))
+        text = replace_table(text, 'failures', failures_table(main))
+        for group in ('moduli', 'optimal'):
+            text = replace_table(text, group, sets_table([row for row in main if group in row['groups'].split()]))
+        text = replace_table(text, 'costs', costs_table(rows))
+        text = replace_table(text, 'methods', methods_tables(rows))
     return text
 
 

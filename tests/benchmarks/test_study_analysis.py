@@ -1,13 +1,23 @@
 """The analysis of the study on tables whose answers are known."""
 
 import csv
+import math
 import sys
 
 import numpy as np
 import pytest
 from study import analyse
 from study.intervals import estimate, explained, explained_beyond, kendall, mean_difference, spearman, tied_pairs
-from study.questions import correlations, failures, lengths, same_roots, stable_against_unstable
+from study.questions import (
+    SUGGESTED_BY,
+    correlations,
+    equal_slopes,
+    failures,
+    independent_slopes,
+    lengths,
+    same_roots,
+    stable_against_unstable,
+)
 from study.sets import SETS
 from study.table import Job
 
@@ -53,6 +63,39 @@ def test_error_that_follows_the_largest_modulus_is_found():
     assert np.isnan(gap['value'])  # it is 5 points for all
 
 
+@pytest.mark.parametrize(
+    'name, equal, independent',
+    [
+        ('euler', 9, 9),
+        ('euler:b0=2', 18, 36),
+        ('first(0.5)', 2 - 2**-8, (1 - 4**-9) / (1 - 1 / 4)),
+        ('midpoint', 10, 5 * 4),  # every other slope counts twice
+        ('lm(0)', 5, 5),
+        ('lm(2)', 45, 285),  # 1 + 2 + ... + 9, and the sum of their squares
+        ('ab2', 9.5, 8 + 1.5**2),  # the newest slope counts 3/2, all others 1
+        ('quarter-turn', 1, 5),  # 1, 0, -1, 0, ...
+    ],
+)
+def test_responses_by_hand(name, equal, independent):
+    """Sums over the nine blocks of depth 20, against the 9 of Euler."""
+    row = {key: str(value) for key, value in Job(name, 20, 'c', 0, 1, 0).columns().items()}
+    assert equal_slopes(row) == pytest.approx(abs(math.log(equal / 9)), abs=1e-12)
+    assert independent_slopes(row) == pytest.approx(abs(math.log(independent / 9)) / 2, abs=1e-12)
+
+
+def test_slopes_that_cancel_out_are_the_last_of_all():
+    row = {key: str(value) for key, value in Job('quarter-turn', 56, 'c', 0, 1, 0).columns().items()}
+    assert equal_slopes(row) == math.inf
+    (answer, *_) = [
+        a for a in correlations(table(equal_slopes_or_10, depth=56)) if a['sets_compared'] == 'equal slopes'
+    ]
+    assert answer['value'] == pytest.approx(1)
+
+
+def equal_slopes_or_10(row):
+    return min(10.0, equal_slopes(row))
+
+
 def test_error_of_chance_has_an_interval_about_zero():
     rng = np.random.default_rng(0)
     noise = {name: rng.normal() for name in NAMES}
@@ -96,6 +139,10 @@ def test_regression_gives_the_moduli_what_the_others_leave():
     assert explained_beyond(1)(x, x[..., 0]) == pytest.approx(0, abs=1e-12)
     alone = explained(x[..., :1], x[..., 1])
     assert explained_beyond(1)(x, x[..., 1]) == pytest.approx(1 - alone)
+
+
+def test_the_sets_that_suggested_a_predictor_are_sets():
+    assert SUGGESTED_BY < {*SETS}
 
 
 def test_failures_name_the_set_that_was_put_in():
