@@ -89,7 +89,7 @@ def test_slopes_that_cancel_out_are_the_last_of_all():
     (answer, *_) = [
         a for a in correlations(table(equal_slopes_or_50, depth=56)) if a['sets_compared'] == 'equal slopes'
     ]
-    assert answer['value'] == pytest.approx(1)
+    assert answer['value'] == pytest.approx(1, abs=0.02)  # the table has four digits
 
 
 def equal_slopes_or_50(row):
