@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Mapping, Sequence
+from typing import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from study.intervals import by_set
-from study.questions import OUTCOMES, Row, same_roots
+from study.questions import OUTCOMES, PREDICTORS, Row, same_roots
 
 STABLE, UNSTABLE, INK = '#0072b2', '#d55e00', '#444444'
 MARKS = {True: ('o', STABLE, 'zero-stable'), False: ('^', UNSTABLE, 'not zero-stable')}
 
 
-def _points(axes, rows: Sequence[Row], column: str, outcome: str) -> None:
+def _points(axes, rows: Sequence[Row], predictor: Callable[[Row], float], outcome: str) -> None:
     """A point for each run, a larger one for the mean of a set."""
     values = by_set(rows, OUTCOMES[outcome])
-    place = {row['set']: (float(row[column]), row['zero_stable'] == '1') for row in rows}
+    place = {row['set']: (predictor(row), row['zero_stable'] == '1') for row in rows}
     for stable, (mark, colour, label) in MARKS.items():
         names = [name for name in values if place[name][1] == stable]
         for name in names:
@@ -27,24 +27,35 @@ def _points(axes, rows: Sequence[Row], column: str, outcome: str) -> None:
     axes.set_ylabel(f'{outcome}, % (points)' if 'gap' in outcome else f'{outcome}, %')
 
 
-def largest_modulus(rows: Sequence[Row]) -> Figure:
-    """Does the largest modulus predict error, gap and noise?"""
+def _outcomes(rows: Sequence[Row], predictor: str, label: str) -> Figure:
+    """Each outcome against a predictor of ``PREDICTORS``."""
+    value, chosen = PREDICTORS[predictor]
+    kept = [row for row in rows if chosen(row)]
     figure = Figure(figsize=(10.5, 3.4), layout='constrained')
     for axes, outcome in zip(figure.subplots(1, 3), OUTCOMES, strict=True):
-        _points(axes, rows, 'spectral_radius', outcome)
+        _points(axes, kept, value, outcome)
+        axes.set_xlabel(label)
+    return figure
+
+
+def largest_modulus(rows: Sequence[Row]) -> Figure:
+    """Does the largest modulus predict error, gap and noise?"""
+    figure = _outcomes(rows, 'largest modulus', 'largest modulus of the roots')
+    for axes in figure.axes:
         axes.axvline(1, color=INK, lw=0.8, ls=':')
-        axes.set_xlabel('largest modulus of the roots')
     figure.axes[0].legend(frameon=False)
     return figure
 
 
 def parasitic_radius(rows: Sequence[Row]) -> Figure:
     """Among zero-stable methods the largest modulus is 1: does the second one tell them apart?"""
-    kept = [row for row in rows if row['zero_stable'] == '1' and row['parasitic_radius'] != '']
-    figure = Figure(figsize=(10.5, 3.4), layout='constrained')
-    for axes, outcome in zip(figure.subplots(1, 3), OUTCOMES, strict=True):
-        _points(axes, kept, 'parasitic_radius', outcome)
-        axes.set_xlabel('parasitic radius, stable methods')
+    return _outcomes(rows, 'parasitic radius, stable sets', 'parasitic radius, stable methods')
+
+
+def equal_slopes(rows: Sequence[Row]) -> Figure:
+    """Is it whether blocks add up?"""
+    figure = _outcomes(rows, 'equal slopes', "|ln(y_n / n)| for y' = 1")
+    figure.axes[0].legend(frameon=False)
     return figure
 
 
