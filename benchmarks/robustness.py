@@ -11,8 +11,8 @@ Each run has a folder of its own in ``--runs``; an interrupted one continues whe
   accuracy on clean images,
 * ``results/robustness/PART``: ``table.md`` and ``cells.csv`` of each run.
 
-``timm-zerosnet weights tables`` makes the table of pairs in the model card and that of trainings in the README;
-``benchmarks/figures.py noise`` draws the figure of the README.
+``timm-zerosnet weights tables`` makes both tables of docs/results.md from these files;
+``benchmarks/figures.py noise`` draws the figure of README.md and docs/results.md.
 """
 
 from __future__ import annotations

@@ -41,7 +41,9 @@ def main(description: str | None = None) -> int:
     length.add_argument('--images', nargs='+', type=positive, help=f'images that a run sees, default: {LENGTH}')
     length.add_argument('--epochs', type=positive, help='the same in passes over the training images')
     parser.add_argument('--recipe', choices=RECIPES, default='standard', help='of training.py; default: %(default)s')
-    parser.add_argument('--holdout', type=int, default=None, metavar='N', help='test on the last N training images')
+    parser.add_argument(
+        '--holdout', type=int, default=None, metavar='N', help='test on N training images, the last ones of each class'
+    )
     parser.add_argument(
         '--pilot', action='store_true', help='ten sets, two seeds, two lengths, 5000 held out, a table of its own'
     )

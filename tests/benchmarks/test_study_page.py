@@ -6,7 +6,8 @@ from study.questions import correlations, lengths
 from study.sets import PILOT
 from test_study_analysis import NAMES, by_radius, table, write
 
-TEXT = ''.join(f'<!-- {name}:begin -->\n<!-- {name}:end -->\n' for name in ('pilot', 'ranks', 'answers', 'methods'))
+PARTS = ('pilot', 'ranks', 'answers', 'failures', 'moduli', 'optimal', 'methods', 'costs')
+TEXT = ''.join(f'<!-- {name}:begin -->\n<!-- {name}:end -->\n' for name in PARTS)
 
 
 def cells(text, name):
@@ -18,8 +19,7 @@ def cells(text, name):
 def test_page_is_that_of_the_results():
     text = page.DOCUMENT.read_text(encoding='utf-8')
     assert page.document(text, RESULTS) == text and len(cells(text, 'pilot')) == len(PILOT)
-    for name in ('pilot', 'ranks', 'answers', 'methods'):
-        assert f'<!-- {name}:begin -->' in text and f'<!-- {name}:end -->' in text
+    assert all(f'<!-- {name}:begin -->' in text and f'<!-- {name}:end -->' in text for name in PARTS)
 
 
 def test_pilot_by_method_and_length(tmp_path):
@@ -37,10 +37,15 @@ def test_methods_are_in_the_order_of_their_errors(tmp_path):
     answers = [{'data': 'cifar10', 'depth': 20, 'recipe': 'standard', **a} for a in correlations(rows)]
     write(tmp_path / 'stability_study_answers.csv', answers)
     found = page.document(TEXT, tmp_path)
-    listed = cells(found.replace('cifar10, depth 20:\n\n', ''), 'methods')
+    found = found.replace('cifar10, depth 20:\n\n', '')
+    listed = cells(found, 'methods')
     radii = [float(row[2]) for row in listed]
     assert len(radii) == 8 and radii == sorted(radii) and radii[0] < radii[-1]
     assert {row[6] for row in listed} == {f'{10 * radius + 0.01:.2f} ± 0.01' for radius in radii}
     (first, *_) = cells(found, 'answers')
-    assert first[1:4] == ['test error', 'largest modulus', 'Spearman']
-    assert first[4].startswith('1.00 (') and first[5].startswith('8, ')
+    assert first[:2] == ['largest modulus', 'Spearman'] and first[2].startswith('8, ')
+    assert first[3].startswith('1.00 (') and first[4] == '' and first[5].startswith('1.00 (')  # the gap is 5 for all
+    assert cells(found, 'costs') == [['cifar10, depth 20', '24', '30', '100', '0.2']]
+    assert len(cells(found, 'failures')) == 5 and {row[0] for row in cells(found, 'moduli')} < {
+        row[0] for row in listed
+    }

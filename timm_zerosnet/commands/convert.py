@@ -36,7 +36,7 @@ timm-zerosnet convert theirs.pth.tar lmresnet20.safetensors --model lmresnet20
 
 
 def register(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the command, see ``robustness.commands.register``."""
+    """Add the command, see ``commands.robustness.register``."""
     text = "Write an original project's checkpoint as a state dict that a network of ours loads strictly."
     parser = command('convert', _convert, text, EXAMPLES)
     parser.add_argument('original', type=Path, metavar='ORIGINAL', help=f'checkpoint of {ORIGINALS}, or our own')

@@ -28,7 +28,7 @@ from .stability import root_texts
 CONFIG_KEYS = ('input_size', 'mean', 'std', 'crop_pct', 'interpolation', 'license', 'origin_url', 'paper_ids')
 EXAMPLES = """
 timm-zerosnet info zerosnet20
-timm-zerosnet info zerosnet20_tra --checkpoint runs/first/last.pth.tar
+timm-zerosnet info zerosnet20 --checkpoint runs/first/last.pth.tar
 timm-zerosnet info zerosnet20.cifar100 --json
 """
 

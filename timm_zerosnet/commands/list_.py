@@ -25,7 +25,7 @@ timm-zerosnet list --pretrained --json
 
 
 def register(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the command, see ``robustness.commands.register``."""
+    """Add the command, see ``commands.robustness.register``."""
     parser = command(
         'list', _list, 'The networks of this package and those it has weights for: size, cost, accuracy.', EXAMPLES
     )

@@ -17,7 +17,7 @@ timm-zerosnet publish zerosnet20.cifar10 --namespace ORG
 
 
 def register(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the command, see ``robustness.commands.register``."""
+    """Add the command, see ``commands.robustness.register``."""
     publish = command('publish', _publish, 'Bring the packaged weights to the Hugging Face Hub.', EXAMPLES)
     publish.add_argument('names', nargs='*', metavar='NAME', help='weight such as zerosnet20.cifar10; default: all')
     publish.add_argument('--namespace', required=True, help='user or organization that gets a repo for each weight')

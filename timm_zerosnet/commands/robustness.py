@@ -41,6 +41,7 @@ timm-zerosnet robustness --model zerosnet20 preresnet20 --data torch/cifar10 --d
 timm-zerosnet robustness --model zerosnet20 --data photos --corruption randn --levels 0.05 0.1 --seeds 3 --out noise
 torchrun --nproc-per-node 8 -m timm_zerosnet robustness --model resnet50 vit_base_patch16_224 --data imagenet/val
   --suite imagenet-c --out noise
+timm-zerosnet robustness merge noise-of-one noise-of-another --out noise
 """
 MERGE_EXAMPLES = """
 timm-zerosnet robustness merge noise-of-one noise-of-another --out noise
@@ -93,7 +94,9 @@ def _robustness_options(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group('model')
     model.add_argument('--checkpoint', type=Path, metavar='FILE', help='own weights of the one model that is named')
     model.add_argument('--in-chans', type=int, metavar='N', help='input channels, 1 for grey images')
-    model.add_argument('--num-classes', type=int, metavar='N', help='outputs; of a checkpoint its own')
+    model.add_argument(
+        '--num-classes', type=int, metavar='N', help="number of outputs; default: the model's or checkpoint's"
+    )
     model.add_argument(
         '--model-kwargs', nargs='*', action=ModelKwargs, default={}, metavar='KEY=VALUE', help='such as method=ab3'
     )

@@ -52,7 +52,7 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
     )
     parser.add_argument('--a', nargs='+', metavar='A', help='weights of the states, newest first, such as 1/3 5/9 1/9')
     parser.add_argument('--b', nargs='+', metavar='B', help='weights of the slopes, newest first')
-    parser.add_argument('--steps', type=int, metavar='K', help='number of history terms of design')
+    parser.add_argument('--steps', type=int, metavar='K', help='number of states that a design combines')
     parser.add_argument('--order', type=int, metavar='P', help='order of accuracy of design, at most K')
     parser.add_argument(
         '--plot', type=Path, metavar='FILE', help=f'draw the method to a file, {", ".join(PLOT_SUFFIXES)}'

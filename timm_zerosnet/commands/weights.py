@@ -18,7 +18,7 @@ timm-zerosnet weights add RUN/last.pth.tar --recipe short --log RUN/summary.csv 
 
 
 def register(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the command, see ``robustness.commands.register``."""
+    """Add the command, see ``commands.robustness.register``."""
     actions = command('weights', None, 'Packaged weights.').add_subparsers(metavar='ACTION', required=True)
     action = functools.partial(add_command, actions)
     add = action('add', _add, 'Store a trained checkpoint with its measured accuracy.', ADD_EXAMPLES)
