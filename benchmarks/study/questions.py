@@ -56,11 +56,25 @@ def independent_slopes(row: Row) -> float:
     return float(abs(np.log(np.sqrt(np.mean(weights**2)))))
 
 
+def last_block(row: Row) -> float:
+    """How little the last block counts: ``-ln`` of its slope's weight in the last state over all weights' norm."""
+    weights = _response(row, np.eye(1, (int(row['depth']) - 2) // 2)[0])
+    return float(np.log(np.linalg.norm(weights)) - np.log(abs(weights[0])))
+
+
 SUGGESTED_BY = frozenset(
     'first(0.5) first(0.8) first(0.9) euler first(1.05) first(1.1) lm(-0.2) lm(0) lm(0.5) lm(1.5) lm(2) lm(2.2) '
     'zerosnet-opt midpoint zerosnet(-0.9) zerosnet(-0.5) all-ones ab2'.split()
 )
-"""The sets whose first runs suggested the last two predictors; other sets, seeds and depths put them to the test."""
+"""The sets whose first runs suggested ``equal_slopes`` and ``independent_slopes``.
+
+Other sets, seeds and depths put these predictors to the test.
+"""
+SUGGESTED_LAST_BLOCK_BY = SUGGESTED_BY | frozenset(
+    'lm(1.1) lm(1.9) zerosnet(-3) zerosnet(inf) zerosnet(1) zerosnet(0.4) zerosnet(-1/3) zerosnet(0.2) ab3 '
+    'momentum(0.5) momentum(0.9) optimal(4)'.split()
+)
+"""The same for ``last_block``, which was thought of later."""
 
 
 def _any(row: Row) -> bool:
@@ -69,6 +83,10 @@ def _any(row: Row) -> bool:
 
 def _unseen(row: Row) -> bool:
     return row['set'] not in SUGGESTED_BY
+
+
+def _unseen_later(row: Row) -> bool:
+    return row['set'] not in SUGGESTED_LAST_BLOCK_BY
 
 
 def _stable(row: Row) -> bool:
@@ -97,6 +115,8 @@ PREDICTORS: dict[str, tuple[Callable[[Row], float], Callable[[Row], bool]]] = { 
     'largest modulus, the same sets': (_modulus, _unseen),
     'independent slopes': (independent_slopes, _any),
     'independent slopes, sets that did not suggest it': (independent_slopes, _unseen),
+    'last block': (last_block, _any),
+    'last block, sets that did not suggest it': (last_block, _unseen_later),
 }
 CONFOUNDS = ('b0', 'order', 'sum_a')
 MODULI = ('spectral_radius', 'zero_stable')

@@ -10,10 +10,12 @@ from study import analyse
 from study.intervals import estimate, explained, explained_beyond, kendall, mean_difference, spearman, tied_pairs
 from study.questions import (
     SUGGESTED_BY,
+    SUGGESTED_LAST_BLOCK_BY,
     correlations,
     equal_slopes,
     failures,
     independent_slopes,
+    last_block,
     lengths,
     same_roots,
     stable_against_unstable,
@@ -81,6 +83,8 @@ def test_responses_by_hand(name, equal, independent):
     row = {key: str(value) for key, value in Job(name, 20, 'c', 0, 1, 0).columns().items()}
     assert equal_slopes(row) == pytest.approx(abs(math.log(equal / 9)), abs=1e-12)
     assert independent_slopes(row) == pytest.approx(abs(math.log(independent / 9)) / 2, abs=1e-12)
+    last = float(row['b0'])  # the newest slope's weight
+    assert last_block(row) == pytest.approx(math.log(independent) / 2 - math.log(last), abs=1e-12)
 
 
 def test_slopes_that_cancel_out_are_the_last_of_all():
@@ -142,7 +146,7 @@ def test_regression_gives_the_moduli_what_the_others_leave():
 
 
 def test_the_sets_that_suggested_a_predictor_are_sets():
-    assert SUGGESTED_BY < {*SETS}
+    assert SUGGESTED_BY < SUGGESTED_LAST_BLOCK_BY < {*SETS}
 
 
 def test_failures_name_the_set_that_was_put_in():
