@@ -54,7 +54,7 @@ def main() -> int:
         print(f'{name}: {error:.2f} % error, {abs(off):.0f} ranks {direction} than its largest modulus says')
     with rc_context(STYLE):
         kept, drawn = groups[main_group], {}
-        for question in (figures.largest_modulus, figures.parasitic_radius, figures.scale, figures.equal_slopes):
+        for question in (figures.largest_modulus, figures.parasitic_radius, figures.scale, figures.last_block):
             drawn[question.__name__] = question(kept)
         data, depth, recipe = main_group
         for (other, at, variant), others in groups.items():

@@ -52,9 +52,9 @@ def parasitic_radius(rows: Sequence[Row]) -> Figure:
     return _outcomes(rows, 'parasitic radius, stable sets', 'parasitic radius, stable methods')
 
 
-def equal_slopes(rows: Sequence[Row]) -> Figure:
-    """Is it whether blocks add up?"""
-    figure = _outcomes(rows, 'equal slopes', "|ln(y_n / n)| for y' = 1")
+def last_block(rows: Sequence[Row]) -> Figure:
+    """Is it how much the last block still counts?"""
+    figure = _outcomes(rows, 'last block', "-ln of the last slope's share")
     figure.axes[0].legend(frameon=False)
     return figure
 

@@ -9,7 +9,7 @@ import numpy as np
 from records import read_csv, replace_table
 
 from study.intervals import by_set
-from study.questions import OUTCOMES, Row, comparable, failures
+from study.questions import KENDALL, OUTCOMES, Row, comparable, failures
 from timm_zerosnet._markdown import markdown_table
 
 DOCUMENT = Path(__file__).resolve().parents[2] / 'docs' / 'study.md'
@@ -46,6 +46,8 @@ def answers_tables(answers: Sequence[Mapping[str, Any]]) -> str:
     """A table for each group of runs: what was compared, and of each outcome the statistic and its 95 % interval."""
     tables: dict[str, dict[tuple[str, ...], dict[str, str]]] = {}
     for row in answers:
+        if row['statistic'] == KENDALL:  # the csv has it; it says what Spearman's says
+            continue
         ties = f', {row["ties"]} ties' if int(row['ties']) else ''
         compared = row['sets_compared'], row['statistic'], f'{row["sets"]}{ties}'
         interval = f'{_figure(row["value"])} ({_figure(row["low"])} to {_figure(row["high"])})'

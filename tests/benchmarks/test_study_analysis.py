@@ -208,7 +208,7 @@ def test_command_writes_answers_and_figures(names, tmp_path, monkeypatch, capsys
         'study-largest-modulus.svg',
         'study-parasitic-radius.svg',
         'study-scale.svg',
-        'study-equal-slopes.svg',
+        'study-last-block.svg',
         'study-depth.svg',
         'study-recipes.svg',
     }
