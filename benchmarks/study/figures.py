@@ -66,12 +66,14 @@ def scale(rows: Sequence[Row]) -> Figure:
     found = same_roots(rows)
     for i, family in enumerate(dict.fromkeys(entry[0] for entry in found)):
         points = [entry for entry in found if entry[0] == family]
-        colour = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#555555')[i % 5]
+        colour = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#555555', '#e69f00')[i % 6]
         spread = [0 if np.isnan(entry[3]) else entry[3] for entry in points]
         axes.errorbar(
             [e[1] for e in points], [e[2] for e in points], spread, color=colour, marker='o', ms=4, label=family
         )
-    axes.set(xlabel='b0', ylabel='test error, %', xscale='log')
+    axes.set(xlabel='b0', ylabel='test error, %')
+    axes.set_xscale('log', base=2)
+    axes.xaxis.set_major_formatter('{x:g}')
     if found:
         axes.legend(frameon=False, title='roots of', loc='upper left', bbox_to_anchor=(1, 1))
     return figure
