@@ -18,9 +18,20 @@ from records import read_csv, save_plot, write_csv
 
 from study import figures, page
 from study.commands import RESULTS
-from study.questions import comparable, correlations, failures, lengths, regression, stable_against_unstable
+from study.questions import (
+    LEAST,
+    against_largest_modulus,
+    comparable,
+    correlations,
+    failures,
+    lengths,
+    main_group,
+    regression,
+    stable_against_unstable,
+)
 
 DOCS = Path(__file__).resolve().parents[2] / 'docs'
+QUESTIONS = (correlations, against_largest_modulus, stable_against_unstable, regression)
 STYLE = {'svg.hashsalt': 'timm-zerosnet', 'font.size': 9}
 
 
@@ -41,26 +52,28 @@ def main() -> int:
         return 0
     groups = comparable(rows)
     answers = [
-        {'data': data, 'depth': depth, 'recipe': recipe, 'runs': len(kept)} | answer
-        for (data, depth, recipe), kept in groups.items()
-        for answer in (*correlations(kept), *stable_against_unstable(kept), *regression(kept))
+        group._asdict() | {'runs': len(kept)} | answer
+        for group, kept in groups.items()
+        for question in QUESTIONS
+        for answer in question(kept)
     ]
     if not answers:
-        parser.error(f'{path}: expected runs of at least 4 sets on test images, got {len(rows)} rows of fewer')
+        parser.error(f'{path}: expected runs of at least {LEAST} sets on test images, got {len(rows)} rows of fewer')
     write_csv(path.with_name(f'{path.stem}_answers.csv'), _rounded(answers))
-    main_group = max(groups, key=lambda key: len(groups[key]))
-    for name, error, off in failures(groups[main_group]):
+    main = main_group(groups)
+    for name, error, off in failures(groups[main]):
         direction = 'worse' if off > 0 else 'better'
         print(f'{name}: {error:.2f} % error, {abs(off):.0f} ranks {direction} than its largest modulus says')
     with rc_context(STYLE):
-        kept, drawn = groups[main_group], {}
+        kept, drawn = groups[main], {}
         for question in (figures.largest_modulus, figures.parasitic_radius, figures.scale, figures.last_block):
             drawn[question.__name__] = question(kept)
-        data, depth, recipe = main_group
-        for (other, at, variant), others in groups.items():
-            if (other, variant) == (data, recipe) and at > depth:
-                drawn['depth'] = figures.depth(kept, others)
-        variants = {key[2]: others for key, others in groups.items() if key[:2] == (data, depth)}
+        for group, others in groups.items():
+            if group._replace(depth=main.depth) == main and group.depth > main.depth:
+                drawn[f'depth-{group.depth}'] = figures.depth(kept, others)
+        variants = {
+            group.recipe: others for group, others in groups.items() if group._replace(recipe=main.recipe) == main
+        }
         if len(variants) > 1:
             drawn['recipes'] = figures.recipes(variants)
         for name, figure in drawn.items():

@@ -66,7 +66,7 @@ def scale(rows: Sequence[Row]) -> Figure:
     found = same_roots(rows)
     for i, family in enumerate(dict.fromkeys(entry[0] for entry in found)):
         points = [entry for entry in found if entry[0] == family]
-        colour = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#555555', '#e69f00')[i % 6]
+        colour = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#555555', '#e69f00', '#56b4e9')[i % 7]
         spread = [0 if np.isnan(entry[3]) else entry[3] for entry in points]
         axes.errorbar(
             [e[1] for e in points], [e[2] for e in points], spread, color=colour, marker='o', ms=4, label=family
@@ -92,7 +92,8 @@ def depth(shallow: Sequence[Row], deep: Sequence[Row]) -> Figure:
         axes.plot(x, y, mark, color=colour, label=None if label in labelled else label)
         axes.annotate(name, (x, y), xytext=(4, 3), textcoords='offset points', fontsize=7, color=INK)
         labelled.add(label)
-    axes.axline((20, 20), slope=1, color=INK, lw=0.8, ls=':')
+    start = min(np.mean(values) for found in (first, second) for values in found.values())
+    axes.axline((start, start), slope=1, color=INK, lw=0.8, ls=':')
     axes.set(xlabel='test error at the smaller depth, %', ylabel='test error at the larger depth, %')
     if labelled:
         axes.legend(frameon=False)

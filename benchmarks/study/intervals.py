@@ -1,8 +1,9 @@
 """Rank correlations, differences and regressions over coefficient sets, with intervals over sets and seeds.
 
-A set is a sample of its seeds. An interval comes from resampling sets with replacement and, within each drawn set, its
-seeds with replacement: it covers another choice of methods and other trainings. With two or three seeds the spread
-within a set comes out too small; that between sets is the larger one.
+A set is a sample of its seeds. An interval comes from resampling families of sets with replacement, each with all of
+its sets, and the seeds of each set with replacement: it covers another choice of methods and other trainings. Sets of
+one family are alike, so that they do not count as independent. With two or three seeds the spread within a set comes
+out too small; that between sets is the larger one.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ def estimate(
     predictors: Mapping[str, Sequence[float]],
     outcomes: Mapping[str, Sequence[float]],
     statistic: Statistic,
+    families: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> Estimate:
     """A statistic of predictors (one row for each set) and mean outcomes, with its interval.
@@ -80,6 +82,7 @@ def estimate(
         outcomes: Of each set, one number for each seed.
         statistic: Takes predictors, shape (n, sets, p), or (n, sets) where p is 1, and outcomes, shape (n, sets);
             gives shape (n,).
+        families: Name of the family of each set; default: each its own.
         seed: Of the resampling.
 
     Raises:
@@ -94,15 +97,32 @@ def estimate(
     values = np.full((len(names), counts.max()), np.nan)
     for i, name in enumerate(names):
         values[i, : counts[i]] = outcomes[name]
+    members: dict[str, list[int]] = {}
+    for i, name in enumerate(names):
+        members.setdefault(families[name] if families else name, []).append(i)
+    groups = list(members.values())
     rng = np.random.default_rng(seed)
-    drawn = rng.integers(len(names), size=(RESAMPLES, len(names)))
-    seeds = (rng.random((*drawn.shape, counts.max())) * counts[drawn][..., None]).astype(int)
-    used = np.arange(counts.max()) < counts[drawn][..., None]  # as many draws as the set has seeds
-    y = np.where(used, values[drawn[..., None], seeds], 0).sum(-1) / counts[drawn]
-    found = statistic(x[drawn], y)
+    drawn = rng.integers(len(members), size=(RESAMPLES, len(members)))
+    resamples: dict[int, list[list[int]]] = {}  # by how many sets they have
+    for chosen in drawn:
+        sets = [i for family in chosen for i in groups[family]]
+        resamples.setdefault(len(sets), []).append(sets)
+    parts = []
+    for same_length in resamples.values():
+        sets = np.array(same_length)
+        seeds = (rng.random((*sets.shape, counts.max())) * counts[sets][..., None]).astype(int)
+        used = np.arange(counts.max()) < counts[sets][..., None]  # as many draws as the set has seeds
+        y = np.where(used, values[sets[..., None], seeds], 0).sum(-1) / counts[sets]
+        parts.append(statistic(x[sets], y))
+    found = np.concatenate(parts)
     low, high = (np.nan, np.nan) if np.isnan(found).all() else np.nanpercentile(found, [2.5, 97.5])
     value = statistic(x[None], np.nanmean(values, axis=1)[None])[0]
     return Estimate(float(value), float(low), float(high), len(names), tied_pairs(x) if x.ndim == 1 else 0)
+
+
+def spearman_difference(x: Array, y: Array) -> Array:
+    """Spearman's correlation of the first of two predictors less that of the second; shapes (n, sets, 2), (n, sets)."""
+    return spearman(x[..., 0], y) - spearman(x[..., 1], y)
 
 
 def mean_difference(groups: Array, y: Array) -> Array:
@@ -127,14 +147,19 @@ def residuals(x: Array, y: Array) -> Array:
 
 
 def explained(x: Array, y: Array) -> Array:
-    """Share of the variance of the ranks of ``y`` that a linear function of the ranks of ``x`` explains, 0 to 1."""
+    """Share of the variance of the ranks of ``y`` that a linear function of the ranks of ``x`` explains, at most 1.
+
+    It is adjusted for the number of predictors: on average 0 where they say nothing.
+    """
+    left = residuals(x, y)
+    free = y.shape[1] - 1 - x.reshape(*y.shape, -1).shape[-1]
     with np.errstate(invalid='ignore', divide='ignore'):  # outcomes that are all equal have nothing to explain
-        share = 1 - residuals(x, y).var(1) / ranks(y).var(1)
+        share = 1 - left.var(1) / free / (ranks(y).var(1) / (y.shape[1] - 1))
     return np.where(np.isfinite(share), share, np.nan)
 
 
 def explained_beyond(columns: int) -> Statistic:
-    """What predictors after the first ``columns`` add to ``explained``; never negative but for rounding."""
+    """What predictors after the first ``columns`` add to ``explained``; negative where they say less than chance."""
     return lambda x, y: explained(x, y) - explained(x[..., :columns], y)
 
 

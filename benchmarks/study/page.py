@@ -9,7 +9,7 @@ import numpy as np
 from records import read_csv, replace_table
 
 from study.intervals import by_set
-from study.questions import KENDALL, OUTCOMES, Row, comparable, failures
+from study.questions import KENDALL, OUTCOMES, Group, Row, comparable, failures, main_group
 from timm_zerosnet._markdown import markdown_table
 
 DOCUMENT = Path(__file__).resolve().parents[2] / 'docs' / 'study.md'
@@ -49,9 +49,10 @@ def answers_tables(answers: Sequence[Mapping[str, Any]]) -> str:
         if row['statistic'] == KENDALL:  # the csv has it; it says what Spearman's says
             continue
         ties = f', {row["ties"]} ties' if int(row['ties']) else ''
+        group = Group(row['data'], int(row['depth']), row['recipe'], int(row['images']), row['precision'])
         compared = row['sets_compared'], row['statistic'], f'{row["sets"]}{ties}'
         interval = f'{_figure(row["value"])} ({_figure(row["low"])} to {_figure(row["high"])})'
-        figures = tables.setdefault(_runs(row['data'], row['depth'], row['recipe']), {}).setdefault(compared, {})
+        figures = tables.setdefault(group.text, {}).setdefault(compared, {})
         figures[row['outcome']] = '' if row['value'] == 'nan' else interval
     header = ('methods or predictor', 'statistic', 'methods', *OUTCOMES)
     return '\n\n'.join(
@@ -74,21 +75,20 @@ def failures_table(rows: Sequence[Row]) -> str:
 
 
 def costs_table(rows: Sequence[Row]) -> str:
-    """What the runs of each kind took."""
+    """What the runs of each group took."""
     table = []
-    for key, kept in comparable(rows).items():
+    for group, kept in comparable(rows).items():
         seconds = np.array([float(row['seconds']) for row in kept])
-        rates = [float(row['images_per_second']) for row in kept]
-        table.append(
-            [
-                _runs(*key),
-                str(len(kept)),
-                f'{np.median(seconds):.0f}',
-                f'{np.median(rates):.0f}',
-                f'{seconds.sum() / 3600:.1f}',
-            ]
+        figures = (
+            f'{len(kept)}',
+            f'{sum(row["diverged"] == "1" for row in kept)}',
+            f'{np.median(seconds):.0f}',
+            f'{np.median([float(row["images_per_second"]) for row in kept]):.0f}',
+            f'{seconds.sum() / 3600:.1f}',
         )
-    return markdown_table(('runs', 'number', 'seconds a run', 'images/s', 'core hours'), table, 'lrrrr')
+        table.append([group.text, *figures])
+    header = ('runs', 'number', 'diverged', 'seconds a run, median', 'images/s, median', 'core hours')
+    return markdown_table(header, table, 'lrrrrr')
 
 
 def sets_table(rows: Sequence[Row]) -> str:
@@ -118,7 +118,7 @@ def sets_table(rows: Sequence[Row]) -> str:
 
 def methods_tables(rows: Sequence[Row]) -> str:
     """A table of the methods for each data set, depth and recipe, under its name."""
-    return '\n\n'.join(f'{_runs(*key)}:\n\n{sets_table(kept)}' for key, kept in comparable(rows).items())
+    return '\n\n'.join(f'{group.text}:\n\n{sets_table(kept)}' for group, kept in comparable(rows).items())
 
 
 def write(results: Path) -> None:
@@ -134,7 +134,8 @@ def document(text: str, results: Path) -> str:
         text = replace_table(text, 'ranks', ranks_table(read_csv(path)))
     if (path := results / 'stability_study_answers.csv').is_file():
         rows = read_csv(results / 'stability_study.csv')
-        main = max(comparable(rows).values(), key=len)
+        groups = comparable(rows)
+        main = groups[main_group(groups)]
         text = replace_table(text, 'answers', answers_tables(read_csv(path)))
         text = replace_table(text, 'failures', failures_table(main))
         for group in ('moduli', 'optimal'):
@@ -142,11 +143,6 @@ def document(text: str, results: Path) -> str:
         text = replace_table(text, 'costs', costs_table(rows))
         text = replace_table(text, 'methods', methods_tables(rows))
     return text
-
-
-def _runs(data: str, depth: int | str, recipe: str) -> str:
-    """Such as ``'cifar10, depth 20'``, and the recipe where it is not the standard one."""
-    return f'{data}, depth {depth}' + ('' if recipe == 'standard' else f', {recipe}')
 
 
 def _side(images: str) -> str:

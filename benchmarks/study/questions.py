@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from fractions import Fraction
 from itertools import combinations
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 from study.intervals import (
     Estimate,
@@ -21,6 +20,7 @@ from study.intervals import (
     mean_difference,
     residuals,
     spearman,
+    spearman_difference,
 )
 
 Row = Mapping[str, str]
@@ -33,33 +33,43 @@ OUTCOMES: dict[str, Callable[[Row], float]] = {
 """What a run is judged by, percentage points; less is better. The gap is training less test accuracy."""
 
 
-def _response(row: Row, slopes: Sequence[float]) -> NDArray[np.float64]:
-    """The states of a method that starts at zero and is given these slopes, one for each block."""
+def slope_weights(row: Row) -> NDArray[np.float64]:
+    """With which weight each block's slope is in the last state, the first block first; shape (blocks,).
+
+    As in the networks, the first k - 1 blocks of a method with k states are Euler steps.
+    """
     a, b = ([float(Fraction(c)) for c in row[key].split()] for key in ('a', 'b'))
-    return np.asarray(lfilter(b, [1, *(-c for c in a)], slopes))
+    blocks = (int(row['depth']) - 2) // 2
+    slopes = np.eye(blocks)
+    states = [np.zeros(blocks)]
+    for i in range(blocks):
+        if i < len(a) - 1:
+            states.append(states[-1] + slopes[i])
+        else:
+            kept = sum(c * states[-1 - j] for j, c in enumerate(a))
+            states.append(kept + sum(c * slopes[i - j] for j, c in enumerate(b)))
+    return states[-1]
 
 
 def equal_slopes(row: Row) -> float:
-    """How far a network's blocks are from adding up when all have one slope: ``|ln(y_n / n)|`` for ``y' = 1``.
+    """How far blocks are from adding up if all slopes are 1: ``|ln(y / n)|`` of the last state y after n blocks.
 
-    It is 0 where the last of n states is n, as it is for forward Euler. Consistent and zero-stable methods come near to
-    it as n grows; infinite where the slopes cancel out.
+    It is 0 for consistent methods, and infinite where the slopes cancel out.
     """
-    blocks = (int(row['depth']) - 2) // 2
-    with np.errstate(divide='ignore'):  # slopes that cancel out are infinitely far off
-        return float(abs(np.log(abs(_response(row, np.ones(blocks))[-1]) / blocks)))
+    weights = slope_weights(row)
+    with np.errstate(divide='ignore'):  # a mean of rounding errors is 0
+        return abs(float(np.log(np.abs(np.mean(weights)).round(12))))
 
 
 def independent_slopes(row: Row) -> float:
     """How far they are from adding up when slopes are independent: ``|ln g|``, g the last state's rms over Euler's."""
-    weights = _response(row, np.eye(1, (int(row['depth']) - 2) // 2)[0])
-    return float(abs(np.log(np.sqrt(np.mean(weights**2)))))
+    return abs(float(np.log(np.sqrt(np.mean(slope_weights(row) ** 2)))))
 
 
 def last_block(row: Row) -> float:
     """How little the last block counts: ``-ln`` of its slope's weight in the last state over all weights' norm."""
-    weights = _response(row, np.eye(1, (int(row['depth']) - 2) // 2)[0])
-    return float(np.log(np.linalg.norm(weights)) - np.log(abs(weights[0])))
+    weights = slope_weights(row)
+    return float(np.log(np.linalg.norm(weights)) - np.log(abs(weights[-1])))
 
 
 SUGGESTED_BY = frozenset(
@@ -113,28 +123,61 @@ PREDICTORS: dict[str, tuple[Callable[[Row], float], Callable[[Row], bool]]] = { 
     'equal slopes': (equal_slopes, _any),
     'independent slopes': (independent_slopes, _any),
     'last block': (last_block, _any),
-    'equal slopes, 32 later sets': (equal_slopes, _unseen),
-    'independent slopes, 32 later sets': (independent_slopes, _unseen),
-    'largest modulus, 32 later sets': (_modulus, _unseen),
-    'last block, 20 later sets': (last_block, _unseen_later),
-    'largest modulus, 20 later sets': (_modulus, _unseen_later),
+    'equal slopes, later sets A': (equal_slopes, _unseen),
+    'independent slopes, later sets A': (independent_slopes, _unseen),
+    'largest modulus, later sets A': (_modulus, _unseen),
+    'last block, later sets B': (last_block, _unseen_later),
+    'largest modulus, later sets B': (_modulus, _unseen_later),
 }
 CONFOUNDS = ('b0', 'order', 'sum_a')
 MODULI = ('spectral_radius', 'zero_stable')
 KENDALL = 'Kendall tau-b'
-LEAST = 4
-"""Fewer sets than this are not compared."""
+LEAST = 8
+"""Fewer sets than this are not compared, nor sets that are all at chance."""
 SETS_PER_PREDICTOR = 5
 """With fewer, a regression explains whatever it is given."""
 
 
-def comparable(rows: Sequence[Row]) -> dict[tuple[str, int, str], list[Row]]:
-    """The runs that were tested on test images, by what they have in common: (data, depth, recipe)."""
-    found: dict[tuple[str, int, str], list[Row]] = {}
+class Group(NamedTuple):
+    """What runs have in common that are compared with each other."""
+
+    data: str
+    depth: int
+    recipe: str
+    images: int
+    precision: str
+
+    @property
+    def text(self) -> str:
+        """Such as ``'cifar10, depth 20, 125,000 images'``, with the recipe where it is not the standard one."""
+        parts = [self.data, f'depth {self.depth}', f'{self.images:,} images']
+        return ', '.join(
+            parts + [name for name in (self.recipe, self.precision) if name not in ('standard', 'float32')]
+        )
+
+
+def comparable(rows: Sequence[Row]) -> dict[Group, list[Row]]:
+    """The runs that were tested on test images, by group."""
+    found: dict[Group, list[Row]] = {}
     for row in rows:
         if row['split'] == 'test':
-            found.setdefault((row['data'], int(row['depth']), row['recipe']), []).append(row)
+            group = Group(row['data'], int(row['depth']), row['recipe'], int(row['images']), row['precision'])
+            found.setdefault(group, []).append(row)
     return found
+
+
+def main_group(groups: Mapping[Group, Sequence[Row]]) -> Group:
+    """The group that figures and short tables are of: the standard recipe on CIFAR-10 at depth 20 where it is there."""
+
+    def place(group: Group) -> tuple[bool, bool, bool, int]:
+        return group.recipe == 'standard', group.data == 'cifar10', group.depth == 20, len(groups[group])
+
+    return max(groups, key=place)
+
+
+def families(rows: Sequence[Row]) -> dict[str, str]:
+    """The family of each set: sets of one ``a`` have equal roots and are no independent methods."""
+    return {row['set']: row['a'] for row in rows}
 
 
 def _number(row: Row, column: str) -> float:
@@ -157,8 +200,23 @@ def correlations(rows: Sequence[Row]) -> list[dict[str, Any]]:
             continue
         for outcome, figure in OUTCOMES.items():
             for name, statistic in (('Spearman', spearman), (KENDALL, kendall)):
-                answer = estimate(predictors, by_set(kept, figure), statistic)
+                answer = estimate(predictors, by_set(kept, figure), statistic, families(kept))
                 found.append(_answer('does it rank the methods?', outcome, selection, name, answer))
+    return found
+
+
+def against_largest_modulus(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """By how much other predictors rank the methods better than the largest modulus does."""
+    if len({row['set'] for row in rows}) < LEAST:
+        return []
+    found = []
+    for predictor in ('independent slopes', 'last block'):
+        value = PREDICTORS[predictor][0]
+        pairs = {row['set']: [value(row), _modulus(row)] for row in rows}
+        for outcome, figure in OUTCOMES.items():
+            answer = estimate(pairs, by_set(rows, figure), spearman_difference, families(rows))
+            selection = f'{predictor} less largest modulus'
+            found.append(_answer('does it rank them better?', outcome, selection, 'Spearman, difference', answer))
     return found
 
 
@@ -171,7 +229,9 @@ def stable_against_unstable(rows: Sequence[Row]) -> list[dict[str, Any]]:
         if len(groups) < LEAST or len({value[0] for value in groups.values()}) < 2:
             continue
         for outcome, figure in OUTCOMES.items():
-            answer = estimate(groups, by_set(kept, figure), mean_difference)
+            if len({figure(row) for row in kept}) == 1:
+                continue
+            answer = estimate(groups, by_set(kept, figure), mean_difference, families(kept))
             found.append(_answer('are unstable methods worse?', outcome, selection, 'difference, points', answer))
     return found
 
@@ -190,8 +250,8 @@ def regression(rows: Sequence[Row]) -> list[dict[str, Any]]:
             (', '.join(CONFOUNDS), confounds, explained),
             ('the moduli beside them', predictors, explained_beyond(len(CONFOUNDS))),
         ):
-            answer = estimate(x, outcomes, statistic)
-            found.append(_answer('what is left for the moduli?', outcome, selection, 'R2 of ranks', answer))
+            answer = estimate(x, outcomes, statistic, families(rows))
+            found.append(_answer('what is left for the moduli?', outcome, selection, 'adjusted R2 of ranks', answer))
     return found
 
 
@@ -211,17 +271,19 @@ def failures(rows: Sequence[Row], count: int = 5) -> list[tuple[str, float, floa
 
 
 def same_roots(rows: Sequence[Row]) -> list[tuple[str, float, float, float]]:
-    """Sets of equal roots that differ in b0: (roots' set, b0, mean test error %, its standard deviation over seeds)."""
+    """Sets of one ``a`` that differ in b0: (first set of the family, b0, mean test error %, deviation over seeds)."""
     outcomes = by_set(rows, OUTCOMES['test error'])
-    b0 = {row['set']: float(row['b0']) for row in rows}
-    families = {name.partition(':b0=')[0] for name in outcomes if ':b0=' in name}
+    known = {row['set']: row for row in rows}
+    members: dict[str, list[str]] = {}
+    for name, family in families(rows).items():
+        if not any(c != '0' for c in known[name]['b'].split()[1:]):  # with older slopes, b0 alone says little
+            members.setdefault(family, []).append(name)
     found = []
-    for family in sorted(families):
-        for name in outcomes:
-            if name == family or name.startswith(f'{family}:b0='):
-                values = outcomes[name]
-                spread = float(np.std(values, ddof=1)) if len(values) > 1 else float('nan')
-                found.append((family, b0[name], float(np.mean(values)), spread))
+    for names in members.values():
+        for name in names if len(names) > 1 else ():
+            values = outcomes[name]
+            spread = float(np.std(values, ddof=1)) if len(values) > 1 else float('nan')
+            found.append((names[0], float(known[name]['b0']), float(np.mean(values)), spread))
     return sorted(found)
 
 

@@ -1,7 +1,7 @@
 """The coefficient sets of the study, one row each.
 
-Roots, ``b[0]``, the sum of ``a`` and the order move together in every family, so that no family alone can say which of
-them matters. The ``b0`` and ``moduli`` groups change one and keep the others.
+Roots, ``b[0]``, the sum of ``a`` and the order differ at once between families, and ``b[0]`` changes with the roots
+within ZeroSNet's. The ``b0`` and ``moduli`` groups change one and keep the others.
 
 ``b[0]`` multiplies the last convolution of a branch, which could take it up: ``b[0] W`` and ``W' = b[0] W`` are the
 same network. Where training starts from the same ``W``, ``b[0]`` therefore acts through the scale of the branches at

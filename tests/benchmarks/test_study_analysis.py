@@ -11,17 +11,22 @@ from study.intervals import estimate, explained, explained_beyond, kendall, mean
 from study.questions import (
     SUGGESTED_BY,
     SUGGESTED_LAST_BLOCK_BY,
+    comparable,
     correlations,
     equal_slopes,
     failures,
     independent_slopes,
     last_block,
     lengths,
+    main_group,
     same_roots,
+    slope_weights,
     stable_against_unstable,
 )
 from study.sets import SETS
 from study.table import Job
+
+from timm_zerosnet.history import plan_history
 
 NAMES = [name for name in SETS if name not in ('all-ones:b0=2', 'all-ones:b0=1/2')]
 
@@ -36,7 +41,9 @@ def table(error, names=NAMES, seeds=(0, 1, 2), depth=20, images=250_000, split='
             wrong = error(row)
             row |= {'test_accuracy': f'{100 - wrong:.4f}', 'train_accuracy': f'{105 - wrong:.4f}'}
             row |= {f'{noise}_accuracy': f'{80 - wrong:.4f}' for noise in ('rand_0.2', 'randn_0.1', 'uniform_0.1')}
-            rows.append(row | {'seconds': '30.0', 'images_per_second': '100.0'})
+            rows.append(
+                row | {'seconds': '30.0', 'images_per_second': '100.0', 'precision': 'float32', 'diverged': '0'}
+            )
     return rows
 
 
@@ -71,28 +78,39 @@ def test_error_that_follows_the_largest_modulus_is_found():
         ('euler', 9, 9),
         ('euler:b0=2', 18, 36),
         ('first(0.5)', 2 - 2**-8, (1 - 4**-9) / (1 - 1 / 4)),
-        ('midpoint', 10, 5 * 4),  # every other slope counts twice
+        ('midpoint', 9, 17),  # the Euler step's slope once, then every other one twice
         ('lm(0)', 5, 5),
         ('lm(2)', 45, 285),  # 1 + 2 + ... + 9, and the sum of their squares
-        ('ab2', 9.5, 8 + 1.5**2),  # the newest slope counts 3/2, all others 1
+        ('ab2', 9, 7 + 0.5**2 + 1.5**2),  # the newest slope counts 3/2, the Euler step's 1/2, all others 1
+        ('momentum(0.9)', 9, sum((1 - 0.9**m) ** 2 for m in range(1, 9)) + ((1 - 0.9**9) / 0.1) ** 2),
         ('quarter-turn', 1, 5),  # 1, 0, -1, 0, ...
     ],
 )
 def test_responses_by_hand(name, equal, independent):
     """Sums over the nine blocks of depth 20, against the 9 of Euler."""
     row = {key: str(value) for key, value in Job(name, 20, 'c', 0, 1, 0).columns().items()}
-    assert equal_slopes(row) == pytest.approx(abs(math.log(equal / 9)), abs=1e-12)
+    assert equal_slopes(row) == pytest.approx(abs(math.log(equal / 9)), abs=1e-9)
     assert independent_slopes(row) == pytest.approx(abs(math.log(independent / 9)) / 2, abs=1e-12)
     last = float(row['b0'])  # the newest slope's weight
     assert last_block(row) == pytest.approx(math.log(independent) / 2 - math.log(last), abs=1e-12)
 
 
+@pytest.mark.parametrize('name', ['euler', 'midpoint', 'zerosnet-opt', 'optimal(4)', 'ab3'])
+def test_euler_steps_are_those_of_the_networks(name):
+    method = SETS[name].method
+    plans = plan_history(method.a, method.b, [False] * 9)
+    row = {key: str(value) for key, value in Job(name, 20, 'c', 0, 1, 0).columns().items()}
+    first = sum(plan.is_euler for plan in plans)
+    shorter = {**row, 'depth': str(2 * max(first, 1) + 2)}  # Euler steps alone, and euler's first
+    assert slope_weights(shorter).tolist() == [1] * max(first, 1) and all(plan.is_euler for plan in plans[:first])
+    assert slope_weights(row)[-1] == pytest.approx(float(method.b[0]))
+
+
 def test_slopes_that_cancel_out_are_the_last_of_all():
     row = {key: str(value) for key, value in Job('quarter-turn', 56, 'c', 0, 1, 0).columns().items()}
     assert equal_slopes(row) == math.inf
-    (answer, *_) = [
-        a for a in correlations(table(equal_slopes_or_50, depth=56)) if a['sets_compared'] == 'equal slopes'
-    ]
+    found = correlations(table(equal_slopes_or_50, depth=56))
+    (answer, *_) = [a for a in found if a['sets_compared'] == 'equal slopes']
     assert answer['value'] == pytest.approx(1, abs=0.02)  # the table has four digits
 
 
@@ -121,6 +139,32 @@ def test_interval_widens_with_the_spread_of_seeds():
     assert wide.low < narrow.low - 0.05
 
 
+def test_interval_widens_where_sets_are_alike():
+    predictors = {str(i): [float(i)] for i in range(24)}
+    outcomes = {str(i): [i + (17 * i) % 11] for i in range(24)}
+    alone, thirds = (estimate(predictors, outcomes, spearman, {str(i): str(i // n) for i in range(24)}) for n in (1, 3))
+    assert alone == estimate(predictors, outcomes, spearman) and alone.value == thirds.value
+    copies = {name: str(int(name) % 24) for name in map(str, range(96))}
+    many = [{name: column[family] for name, family in copies.items()} for column in (predictors, outcomes)]
+    told, untold = estimate(*many, spearman, copies), estimate(*many, spearman)
+    assert untold.high - untold.low < 0.7 * (told.high - told.low)
+    assert told.high - told.low == pytest.approx(alone.high - alone.low, rel=0.1)
+
+
+def test_runs_of_another_length_or_recipe_are_not_compared():
+    rows = [
+        *table(by_radius, NAMES[:9], depth=56, seeds=range(9)),
+        *table(by_radius, NAMES[:9]),
+        *table(by_radius, NAMES[:9], images=1000),
+        *table(by_radius, NAMES[:9], recipe='no-norm', seeds=range(9)),
+        *table(by_radius, NAMES[:9], split='holdout'),
+    ]
+    groups = comparable(rows)
+    assert sum(map(len, groups.values())) == 9 * (9 + 3 + 3 + 9) and len(groups) == 4
+    assert main_group(groups).text == 'cifar10, depth 20, 250,000 images'
+    assert [group.text for group in groups][-1] == 'cifar10, depth 20, 250,000 images, no-norm'
+
+
 def test_sets_that_do_not_match_are_refused():
     with pytest.raises(ValueError, match='at least 3 sets'):
         estimate({'a': [1.0], 'b': [2.0]}, {'a': [1.0], 'b': [2.0]}, spearman)
@@ -134,6 +178,7 @@ def test_unstable_less_stable_is_the_difference_put_in():
     answer = found['test error', 'all']
     assert answer['value'] == pytest.approx(7) and 6.8 < answer['low'] <= 7 <= answer['high'] < 7.2
     assert np.isnan(mean_difference(np.ones((1, 3)), np.arange(3.0)[None]))
+    assert stable_against_unstable(table(lambda row: 90.0)) == []  # all at chance
 
 
 def test_regression_gives_the_moduli_what_the_others_leave():
@@ -157,14 +202,9 @@ def test_failures_name_the_set_that_was_put_in():
 
 def test_same_roots_are_those_of_one_family():
     found = same_roots(table(lambda row: float(row['b0']) + int(row['seed'])))
-    assert {entry[0] for entry in found} == {
-        'euler',
-        'zerosnet-opt',
-        'midpoint',
-        'zerosnet(-0.5)',
-        'lm(1.5)',
-        'all-ones',
-    }
+    families = {'euler', 'zerosnet-opt', 'lm(0)', 'zerosnet(-0.5)', 'lm(1.5)', 'lm(1.9)', 'all-ones'}
+    assert {entry[0] for entry in found} == families
+    assert [entry[1] for entry in found if entry[0] == 'lm(1.9)'] == [0.1, 1]  # momentum(0.9) and lm(1.9)
     for _, b0, error, spread in found:
         assert error == pytest.approx(b0 + 1, abs=1e-4) and spread == pytest.approx(1)
 
@@ -209,7 +249,7 @@ def test_command_writes_answers_and_figures(names, tmp_path, monkeypatch, capsys
         'study-parasitic-radius.svg',
         'study-scale.svg',
         'study-last-block.svg',
-        'study-depth.svg',
+        'study-depth-56.svg',
         'study-recipes.svg',
     }
     first = {file.name: file.read_bytes() for file in tmp_path.glob('*.svg')}

@@ -2,7 +2,7 @@
 
 from study import page
 from study.commands import RESULTS
-from study.questions import correlations, lengths
+from study.questions import comparable, correlations, lengths
 from study.sets import PILOT
 from test_study_analysis import NAMES, by_radius, table, write
 
@@ -34,10 +34,10 @@ def test_pilot_by_method_and_length(tmp_path):
 def test_methods_are_in_the_order_of_their_errors(tmp_path):
     rows = table(by_radius, NAMES[:8])
     write(tmp_path / 'stability_study.csv', rows)
-    answers = [{'data': 'cifar10', 'depth': 20, 'recipe': 'standard', **a} for a in correlations(rows)]
+    answers = [{**next(iter(comparable(rows)))._asdict(), **answer} for answer in correlations(rows)]
     write(tmp_path / 'stability_study_answers.csv', answers)
     found = page.document(TEXT, tmp_path)
-    found = found.replace('cifar10, depth 20:\n\n', '')
+    found = found.replace('cifar10, depth 20, 250,000 images:\n\n', '')
     listed = cells(found, 'methods')
     radii = [float(row[2]) for row in listed]
     assert len(radii) == 8 and radii == sorted(radii) and radii[0] < radii[-1]
@@ -45,7 +45,7 @@ def test_methods_are_in_the_order_of_their_errors(tmp_path):
     (first, *_) = cells(found, 'answers')
     assert first[:2] == ['largest modulus', 'Spearman'] and first[2].startswith('8, ')
     assert first[3].startswith('1.00 (') and first[4] == '' and first[5].startswith('1.00 (')  # the gap is 5 for all
-    assert cells(found, 'costs') == [['cifar10, depth 20', '24', '30', '100', '0.2']]
+    assert cells(found, 'costs') == [['cifar10, depth 20, 250,000 images', '24', '0', '30', '100', '0.2']]
     assert len(cells(found, 'failures')) == 5 and {row[0] for row in cells(found, 'moduli')} < {
         row[0] for row in listed
     }
