@@ -157,4 +157,4 @@ def _yes(whether: bool) -> str:
 
 def _figure(value: str) -> str:
     """Two digits after the point; nothing where there is no figure."""
-    return '' if value in ('', 'nan') else f'{float(value):.2f}'
+    return '' if value in ('', 'nan') else f'{round(float(value), 2) + 0.0:.2f}'  # no -0.00
