@@ -49,6 +49,9 @@ def main(description: str | None = None) -> int:
     )
     parser.add_argument('--jobs', type=positive, help='processes of one thread, default: one for each core')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument(
+        '--precision', choices=['float32', 'bfloat16'], help='of products, default: what the device multiplies faster'
+    )
     parser.add_argument('--csv', type=Path, help='default: benchmarks/results/stability_study.csv or _pilot.csv')
     parser.add_argument('--folder', type=Path, default=Path('runs/study'), help='checkpoints; default: %(default)s')
     parser.add_argument('--list', action='store_true', help='name the runs that are missing and stop')
@@ -148,7 +151,7 @@ def _train(job: Job, data: Sizes, args: argparse.Namespace) -> None:
         print(json.dumps({'job': job.name, 'images': images, 'loss': loss}), flush=True)
 
     report(0, 0.0)
-    row = train(job, data, checkpoint, device=args.device, report=report)
+    row = train(job, data, checkpoint, device=args.device, precision=args.precision, report=report)
     append(args.csv, args.folder / f'{args.csv.name}.lock', [row])
     checkpoint.unlink(missing_ok=True)
     text = 'diverged' if row['diverged'] else f'{float(row["test_accuracy"]):.2f} %'

@@ -97,6 +97,11 @@ def half_precision(device: str) -> bool:
     return 'avx512_bf16' in flags or 'amx_bf16' in flags
 
 
+def processor(device: str) -> str:
+    """What multiplies: a GPU's name, or the widest vector instructions that PyTorch uses, such as ``'AVX2'``."""
+    return torch.cuda.get_device_name(device) if device.startswith('cuda') else torch.backends.cpu.get_cpu_capability()
+
+
 def build(job: Job, recipe: Recipe, classes: int) -> nn.Module:
     """The network of a run, its weights drawn from the run's seed."""
     size = recipe.sizes[-1][0]
@@ -126,6 +131,7 @@ def train(
     checkpoint: Path,
     recipe: Recipe | None = None,
     device: str = 'cpu',
+    precision: str | None = None,
     save_every: float = 30.0,
     report: Callable[[int, float], None] = lambda images, loss: None,
 ) -> dict[str, Any]:
@@ -138,6 +144,7 @@ def train(
             replaced.
         recipe: How, default: the one that ``job.recipe`` names.
         device: ``'cpu'`` or ``'cuda'``.
+        precision: ``'float32'`` or ``'bfloat16'``, of the products; default: what the device multiplies faster.
         save_every: Seconds between two checkpoints.
         report: Called every ``recipe.check`` steps with the images seen and the mean loss of the run so far.
 
@@ -156,7 +163,9 @@ def train(
         raise ValueError(
             f'expected at least {recipe.batch_size} images, one batch, got a run of {job.images} over {len(targets)}'
         )
-    bfloat16 = half_precision(device)
+    bfloat16 = precision == 'bfloat16' if precision else half_precision(device)
+    # a processor's own seconds do not count those in which something else had it
+    clock = time.perf_counter if device.startswith('cuda') else time.process_time
     net = build(job, recipe, data.classes).to(device=device, memory_format=torch.channels_last).train()
     optimizer = _optimizer(net, recipe)
     center, scale = (
@@ -166,7 +175,7 @@ def train(
     state |= {'step': 0, 'seconds': 0.0, 'loss': 0.0}
     _resume(state, checkpoint, net, optimizer, device)
     summed = torch.tensor(state['loss'], dtype=torch.float64, device=device)  # infinite or NaN once a loss was
-    started = saved = time.perf_counter()
+    started, saved = clock(), time.monotonic()
     before, size, epoch = state['seconds'], 0, -1
 
     for step in range(state['step'], steps):
@@ -184,14 +193,14 @@ def train(
         summed += _step(net, optimizer, (batch - center) / scale, targets[index].to(device), bfloat16)
         if (step + 1) % recipe.check and step + 1 < steps:
             continue
-        now = time.perf_counter()
-        state |= {'step': step + 1, 'seconds': before + now - started, 'loss': summed.item()}
+        state |= {'step': step + 1, 'loss': summed.item()}
+        state['seconds'] = before + clock() - started  # after item(), which waits for a GPU
         report((step + 1) * recipe.batch_size, state['loss'] / (step + 1))
         if not math.isfinite(state['loss']):
             break
-        if now - saved >= save_every:
+        if time.monotonic() - saved >= save_every:
             _save(state, checkpoint, net, optimizer)
-            saved = now
+            saved = time.monotonic()
 
     seen = state['step'] * recipe.batch_size
     return {
@@ -199,6 +208,7 @@ def train(
         'images_seen': seen,
         'image_size': last,
         'precision': 'bfloat16' if bfloat16 else 'float32',
+        'processor': processor(device),
         **_measure(net, data.at(last), recipe, device, math.isfinite(state['loss'])),
         'seconds': f'{state["seconds"]:.1f}',
         'images_per_second': f'{seen / state["seconds"]:.1f}',
