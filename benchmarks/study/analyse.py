@@ -69,8 +69,10 @@ def main() -> int:
         for question in (figures.largest_modulus, figures.parasitic_radius, figures.scale, figures.last_block):
             drawn[question.__name__] = question(kept)
         for group, others in groups.items():
-            if group._replace(depth=main.depth) == main and group.depth > main.depth:
-                drawn[f'depth-{group.depth}'] = figures.depth(kept, others)
+            names = {'depth': f'depth-{group.depth}', 'data': group.data}
+            for aspect, name in names.items():  # in which a group differs from the main one, if in no other
+                if group != main and group._replace(**{aspect: getattr(main, aspect)}) == main:
+                    drawn[name] = figures.against(kept, others, (main.text, group.text))
         variants = {
             group.recipe: others for group, others in groups.items() if group._replace(recipe=main.recipe) == main
         }

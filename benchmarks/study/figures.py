@@ -79,22 +79,20 @@ def scale(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def depth(shallow: Sequence[Row], deep: Sequence[Row]) -> Figure:
-    """The same sets at two depths: does instability need depth to show?"""
+def against(first: Sequence[Row], second: Sequence[Row], labels: Sequence[str]) -> Figure:
+    """The same sets in two groups of runs: do depth or data change what instability does?"""
     figure = Figure(figsize=(6.5, 3.8), layout='constrained')
     axes = figure.subplots()
-    first, second = (by_set(rows, OUTCOMES['test error']) for rows in (shallow, deep))
-    stable = {row['set']: row['zero_stable'] == '1' for row in deep}
+    errors = [by_set(rows, OUTCOMES['test error']) for rows in (first, second)]
+    stable = {row['set']: row['zero_stable'] == '1' for row in second}
     labelled = set()
-    for name in first.keys() & second.keys():
+    for name in sorted(errors[0].keys() & errors[1].keys()):
         mark, colour, label = MARKS[stable[name]]
-        x, y = np.mean(first[name]), np.mean(second[name])
+        x, y = (np.mean(found[name]) for found in errors)
         axes.plot(x, y, mark, color=colour, label=None if label in labelled else label)
         axes.annotate(name, (x, y), xytext=(4, 3), textcoords='offset points', fontsize=7, color=INK)
         labelled.add(label)
-    start = min(np.mean(values) for found in (first, second) for values in found.values())
-    axes.axline((start, start), slope=1, color=INK, lw=0.8, ls=':')
-    axes.set(xlabel='test error at the smaller depth, %', ylabel='test error at the larger depth, %')
+    axes.set(xlabel=f'test error, %: {labels[0]}', ylabel=f'test error, %: {labels[1]}')
     if labelled:
         axes.legend(frameon=False)
     return figure

@@ -75,9 +75,13 @@ def failures_table(rows: Sequence[Row]) -> str:
 
 
 def costs_table(rows: Sequence[Row]) -> str:
-    """What the runs of each group took."""
-    table = []
+    """What the runs of each group took on each processor."""
+    kinds: dict[tuple[str, str], list[Row]] = {}
     for group, kept in comparable(rows).items():
+        for row in kept:
+            kinds.setdefault((group.text, row['processor']), []).append(row)
+    table = []
+    for kind, kept in kinds.items():
         seconds = np.array([float(row['seconds']) for row in kept])
         figures = (
             f'{len(kept)}',
@@ -86,9 +90,9 @@ def costs_table(rows: Sequence[Row]) -> str:
             f'{np.median([float(row["images_per_second"]) for row in kept]):.0f}',
             f'{seconds.sum() / 3600:.1f}',
         )
-        table.append([group.text, *figures])
-    header = ('runs', 'number', 'diverged', 'seconds a run, median', 'images/s, median', 'core hours')
-    return markdown_table(header, table, 'lrrrrr')
+        table.append([*kind, *figures])
+    header = ('runs', 'processor', 'number', 'diverged', 'seconds a run, median', 'images/s, median', 'core hours')
+    return markdown_table(header, table, 'llrrrrr')
 
 
 def sets_table(rows: Sequence[Row]) -> str:

@@ -176,6 +176,22 @@ def test_a_run_gives_the_same_bits_twice_and_others_another(data, whole, tmp_pat
     assert whole['images_seen'] == JOB.images and whole['image_size'] == 12 and whole['diverged'] == 0
 
 
+def test_seconds_are_the_processors_own(data, whole, tmp_path, monkeypatch):
+    """Not those of a clock on the wall, which goes on while other work has the processor."""
+    ticks = iter(range(100))
+    monkeypatch.setattr(time, 'process_time', lambda: next(ticks))
+    row = train(JOB, data, tmp_path / 'run.pt', TINY)
+    assert float(row['seconds']) == 6  # one look at the loss every two of twelve steps
+    assert float(row['images_per_second']) == JOB.images / 6 and untimed(row) == untimed(whole)
+
+
+def test_precision_can_be_chosen(data, tmp_path):
+    rows = {name: train(JOB, data, tmp_path / 'run.pt', TINY, precision=name) for name in ('float32', 'bfloat16')}
+    assert [row['precision'] for row in rows.values()] == [*rows]
+    losses = [float(row['train_loss']) for row in rows.values()]
+    assert losses[0] != losses[1] and losses[0] == pytest.approx(losses[1], rel=0.1)
+
+
 KILLED = """
 import sys
 import time

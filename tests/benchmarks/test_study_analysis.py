@@ -31,19 +31,20 @@ from timm_zerosnet.history import plan_history
 NAMES = [name for name in SETS if name not in ('all-ones:b0=2', 'all-ones:b0=1/2')]
 
 
-def table(error, names=NAMES, seeds=(0, 1, 2), depth=20, images=250_000, split='test', recipe='standard'):
+def table(
+    error, names=NAMES, seeds=(0, 1, 2), depth=20, images=250_000, split='test', recipe='standard', data='cifar10'
+):
     """Rows whose test error, %, is ``error(columns)``; noise costs 20 points and the training images 5 less."""
     rows = []
     for name in names:
         for seed in seeds:
-            job = Job(name, depth, 'cifar10', 0 if split == 'test' else 5000, images, seed, recipe)
+            job = Job(name, depth, data, 0 if split == 'test' else 5000, images, seed, recipe)
             row = {key: str(value) for key, value in job.columns().items()}
             wrong = error(row)
             row |= {'test_accuracy': f'{100 - wrong:.4f}', 'train_accuracy': f'{105 - wrong:.4f}'}
             row |= {f'{noise}_accuracy': f'{80 - wrong:.4f}' for noise in ('rand_0.2', 'randn_0.1', 'uniform_0.1')}
-            rows.append(
-                row | {'seconds': '30.0', 'images_per_second': '100.0', 'precision': 'float32', 'diverged': '0'}
-            )
+            row |= {'seconds': '30.0', 'images_per_second': '100.0', 'precision': 'float32', 'processor': 'AVX2'}
+            rows.append(row | {'diverged': '0'})
     return rows
 
 
@@ -233,23 +234,28 @@ def write(path, rows):
 def test_command_writes_answers_and_figures(names, tmp_path, monkeypatch, capsys):
     path = tmp_path / 'stability_study.csv'
     other = table(by_radius, NAMES[:8], (0, 1), recipe='no-norm')
-    write(path, [*table(by_radius, names), *table(by_radius, NAMES[:8], (0, 1), depth=56), *other])
+    for change in ({'depth': 56}, {'data': 'cifar100'}, {'data': 'cifar100', 'depth': 56}):
+        other += table(by_radius, NAMES[:8], (0, 1), **change)
+    write(path, [*table(by_radius, names), *other])
     monkeypatch.setattr(sys, 'argv', ['analyse.py', '--csv', str(path), '--out', str(tmp_path)])
     assert analyse.main() == 0
     with open(tmp_path / 'stability_study_answers.csv', newline='') as file:
         answers = list(csv.DictReader(file))
-    found = {(answer['depth'], answer['recipe'], answer['runs']) for answer in answers}
+    found = {tuple(answer[key] for key in ('data', 'depth', 'recipe', 'runs')) for answer in answers}
     assert found == {
-        ('20', 'standard', str(3 * len(names))),
-        ('56', 'standard', '16'),
-        ('20', 'no-norm', '16'),
+        ('cifar10', '20', 'standard', str(3 * len(names))),
+        ('cifar10', '56', 'standard', '16'),
+        ('cifar100', '20', 'standard', '16'),
+        ('cifar100', '56', 'standard', '16'),
+        ('cifar10', '20', 'no-norm', '16'),
     }
     assert {file.name for file in tmp_path.glob('*.svg')} == {
         'study-largest-modulus.svg',
         'study-parasitic-radius.svg',
         'study-scale.svg',
         'study-last-block.svg',
-        'study-depth-56.svg',
+        'study-depth-56.svg',  # one for each thing that other runs change
+        'study-cifar100.svg',
         'study-recipes.svg',
     }
     first = {file.name: file.read_bytes() for file in tmp_path.glob('*.svg')}

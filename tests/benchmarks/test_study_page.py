@@ -45,7 +45,7 @@ def test_methods_are_in_the_order_of_their_errors(tmp_path):
     (first, *_) = cells(found, 'answers')
     assert first[:2] == ['largest modulus', 'Spearman'] and first[2].startswith('8, ')
     assert first[3].startswith('1.00 (') and first[4] == '' and first[5].startswith('1.00 (')  # the gap is 5 for all
-    assert cells(found, 'costs') == [['cifar10, depth 20, 250,000 images', '24', '0', '30', '100', '0.2']]
+    assert cells(found, 'costs') == [['cifar10, depth 20, 250,000 images', 'AVX2', '24', '0', '30', '100', '0.2']]
     assert len(cells(found, 'failures')) == 5 and {row[0] for row in cells(found, 'moduli')} < {
         row[0] for row in listed
     }

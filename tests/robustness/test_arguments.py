@@ -70,7 +70,7 @@ def test_folders_and_class_maps_of_a_run(given, message, tmp_path):
 
 def test_frost_that_cannot_be_read_and_frost_that_is_not_used(tmp_path):
     (tmp_path / 'frost1.png').write_bytes(b'no picture')
-    with pytest.raises(ValueError, match=r'that can be read, got .*frost1\.png: .*; replace or remove it'):
+    with pytest.raises(ValueError, match=r'pictures of frost: \S*frost1\.png .*; replace or remove it$'):
         perturb(IMAGES, 'frost', 1, suite='cifar-c', frost_pictures=tmp_path)
     with pytest.warns(UserWarning, match='the pictures of frost are not used: the row frost is not asked for'):
         run(
@@ -168,7 +168,10 @@ def test_indices_of_perturbed_images():
         (dict(model=None), 'model: expected a name for timm.create_model or a module, got a NoneType'),
         (dict(device='meta'), "device 'meta' cannot be used"),
         (dict(device=99), 'device 99 cannot be used'),
-        (dict(device='gpu'), "device 'gpu' cannot be used"),
+        (
+            dict(device='gpu'),
+            "device 'gpu' cannot be used: expected a name that torch.device knows, such as 'cpu' or 'cuda:1'$",
+        ),
         (dict(device=None), 'device None cannot be used'),
     ],
 )

@@ -106,7 +106,7 @@ def test_pixels_out_of_range_are_refused_with_the_range(images, seen, net):
         (IMAGES[..., :1], r'expected shape \(N, H, W, 3\) .*, got \(40, 32, 32, 1\)'),
         (IMAGES[:, :16, :16] / 255, 'expected float images of 32x32, which the model takes, got 16x16'),
         (list(IMAGES / 255), r'expected a list of PIL images .*, got an image that is a float64 array \(32, 32, 3\)'),
-        (list(torch.from_numpy(IMAGES)), 'got an image that is a Tensor'),
+        (list(torch.from_numpy(IMAGES)), 'that is a Tensor; torch.stack makes one array'),
         (['cat.png'] * 40, 'got an image that is a str'),
         ([Image.fromarray(np.full((32, 32), 999, np.uint16))] * 40, 'expected 8 bits a channel, got Pillow mode I;16'),
     ],

@@ -93,6 +93,11 @@ def usable_device(value: Any) -> str:
     """
     try:
         device = torch.device(value)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"device {value!r} cannot be used: expected a name that torch.device knows, such as 'cpu' or 'cuda:1'"
+        ) from error
+    try:
         torch.empty(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError) as error:
         raise ValueError(f'device {value!r} cannot be used: {one_line(error)}; cpu always can') from error

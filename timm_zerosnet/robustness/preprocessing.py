@@ -223,9 +223,10 @@ def _to_pil(image: Any, channels: int) -> Image.Image:
         image = Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image)
     if not isinstance(image, Image.Image):
         what = f'{image.dtype} array {image.shape}' if isinstance(image, np.ndarray) else type(image).__name__
+        way = '; torch.stack makes one array of a list of tensors' if isinstance(image, Tensor) else ''
         raise ValueError(
             'images: expected a list of PIL images or of uint8 arrays (H, W, C), or an array (N, H, W, C) of uint8 or '
-            f'of floats in [0, 1], got an image that is a {what}'
+            f'of floats in [0, 1], got an image that is a {what}{way}'
         )
     if image.mode.startswith(('I', 'F')):  # Pillow would cut them off at 255
         raise ValueError(f'images: expected 8 bits a channel, got Pillow mode {image.mode}')

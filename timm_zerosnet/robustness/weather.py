@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .._errors import one_line
 from .arguments import file_path
 from .corruptions import Draws, gaussian_blur
 from .distortions import cut_off, streak, zoom
+from .pictures import ImageError, read_image
 from .splashes import water_depth
 
 LUMA = (0.299, 0.587, 0.114)
@@ -218,12 +218,9 @@ def _load_frost(folder: Path) -> tuple[tuple[np.ndarray, ...], str]:
     pictures, digest = [], hashlib.sha256()
     for name in names:
         try:
-            with Image.open(name) as picture:
-                pictures.append(np.asarray(picture.convert('RGB')))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise ValueError(
-                f'expected pictures of frost that can be read, got {name}: {one_line(error)}; replace or remove it'
-            ) from error
+            pictures.append(np.asarray(read_image(name, 3, upright=False)[0]))
+        except ImageError as error:
+            raise ValueError(f'expected pictures of frost: {error}; replace or remove it') from error
         digest.update(f'{pictures[-1].shape}'.encode() + pictures[-1].tobytes())
     return tuple(pictures), digest.hexdigest()
 
