@@ -91,7 +91,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             images = load(args.npz)
             job = Job(args.set, args.depth, args.npz.stem, 0, args.epochs * len(images.y_train), args.one)
-            print(json.dumps(train(job, Sizes(images), Path(folder) / 'run.pt', recipe)), flush=True)
+            print(
+                json.dumps(train(job, Sizes(images), Path(folder) / 'run.pt', recipe, precision='float32')), flush=True
+            )
         return
     if args.only != 'train':
         _study(args)

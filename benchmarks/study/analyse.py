@@ -21,6 +21,7 @@ from study.commands import RESULTS
 from study.questions import (
     LEAST,
     against_largest_modulus,
+    between_seeds,
     comparable,
     correlations,
     failures,
@@ -31,7 +32,7 @@ from study.questions import (
 )
 
 DOCS = Path(__file__).resolve().parents[2] / 'docs'
-QUESTIONS = (correlations, against_largest_modulus, stable_against_unstable, regression)
+QUESTIONS = (correlations, between_seeds, against_largest_modulus, stable_against_unstable, regression)
 STYLE = {'svg.hashsalt': 'timm-zerosnet', 'font.size': 9}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
 from itertools import combinations
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
@@ -217,6 +217,21 @@ def against_largest_modulus(rows: Sequence[Row]) -> list[dict[str, Any]]:
             answer = estimate(pairs, by_set(rows, figure), spearman_difference, families(rows))
             selection = f'{predictor} less largest modulus'
             found.append(_answer('does it rank them better?', outcome, selection, 'Spearman, difference', answer))
+    return found
+
+
+def between_seeds(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Rank correlation of the first seed's outcomes with the second's: how far chance lets single runs be ranked."""
+    seeds = sorted({int(row['seed']) for row in rows})[:2]
+    sides = [[row for row in rows if int(row['seed']) == seed] for seed in seeds]
+    common = set.intersection(*({row['set'] for row in side} for side in sides))
+    if len(sides) < 2 or len(common) < LEAST:
+        return []
+    found = []
+    for outcome, figure in OUTCOMES.items():
+        first, second = (by_set([row for row in side if row['set'] in common], figure) for side in sides)
+        answer = replace(estimate(first, second, spearman, families(rows)), ties=0)  # of errors, which are chance
+        found.append(_answer('how much is chance?', outcome, 'one seed against another', 'Spearman', answer))
     return found
 
 

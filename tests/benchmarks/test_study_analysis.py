@@ -11,6 +11,7 @@ from study.intervals import estimate, explained, explained_beyond, kendall, mean
 from study.questions import (
     SUGGESTED_BY,
     SUGGESTED_LAST_BLOCK_BY,
+    between_seeds,
     comparable,
     correlations,
     equal_slopes,
@@ -105,6 +106,14 @@ def test_euler_steps_are_those_of_the_networks(name):
     shorter = {**row, 'depth': str(2 * max(first, 1) + 2)}  # Euler steps alone, and euler's first
     assert slope_weights(shorter).tolist() == [1] * max(first, 1) and all(plan.is_euler for plan in plans[:first])
     assert slope_weights(row)[-1] == pytest.approx(float(method.b[0]))
+
+
+def test_seeds_are_compared_where_both_are_there():
+    error = {name: i for i, name in enumerate(NAMES)}
+    rows = table(lambda row: 30 + error[row['set']] * (1, -1, 0)[int(row['seed'])], NAMES[:10])
+    found = {answer['outcome']: answer for answer in between_seeds([*rows, *table(by_radius, NAMES[10:12], (0,))])}
+    assert found['test error']['value'] == pytest.approx(-1) and found['test error']['sets'] == 10
+    assert between_seeds(table(by_radius, NAMES[:10], (1,))) == between_seeds(table(by_radius, NAMES[:7])) == []
 
 
 def test_slopes_that_cancel_out_are_the_last_of_all():

@@ -1,5 +1,10 @@
-"""The page of the study: its tables are those of the results, and say what the results say."""
+"""The page of the study: its tables and sentences say what the results say."""
 
+import re
+
+import pytest
+from places import ROOT
+from records import read_csv
 from study import page
 from study.commands import RESULTS
 from study.questions import comparable, correlations, lengths
@@ -8,6 +13,10 @@ from test_study_analysis import NAMES, by_radius, table, write
 
 PARTS = ('pilot', 'ranks', 'answers', 'failures', 'moduli', 'optimal', 'methods', 'costs')
 TEXT = ''.join(f'<!-- {name}:begin -->\n<!-- {name}:end -->\n' for name in PARTS)
+
+
+INTERVAL = re.compile(r'(-?\d+(?:\.\d+)?) \((-?\d+\.\d+) to (-?\d+\.\d+)\)')  # such as 0.50 (0.17 to 0.70)
+BLOCK = re.compile(r'<!-- (\w+):begin -->.*?<!-- \1:end -->', re.DOTALL)
 
 
 def cells(text, name):
@@ -20,6 +29,28 @@ def test_page_is_that_of_the_results():
     text = page.DOCUMENT.read_text(encoding='utf-8')
     assert page.document(text, RESULTS) == text and len(cells(text, 'pilot')) == len(PILOT)
     assert all(f'<!-- {name}:begin -->' in text and f'<!-- {name}:end -->' in text for name in PARTS)
+
+
+def says(text, value):
+    """Whether a number in a sentence is this value, rounded to as many digits; the csv has four."""
+    return abs(float(text) - float(value)) <= 0.5 * 10.0 ** -len(text.partition('.')[2]) + 5e-4 * abs(float(value))
+
+
+@pytest.mark.parametrize('path, least', [(page.DOCUMENT, 8), (ROOT / 'README.md', 0)], ids=['page', 'README'])
+def test_intervals_in_sentences_are_those_of_the_results(path, least):
+    found = INTERVAL.findall(BLOCK.sub('', path.read_text(encoding='utf-8')))
+    answers = [
+        [row[key] for key in ('value', 'low', 'high')] for row in read_csv(RESULTS / 'stability_study_answers.csv')
+    ]
+    stale = [said for said in found if not any(all(map(says, said, answer)) for answer in answers)]
+    assert not stale and len(found) >= least
+
+
+def test_sentences_were_written_for_the_rows_that_are_there():
+    """Whoever adds rows reads the sentences again."""
+    assert f'table of {len(read_csv(RESULTS / "stability_study.csv"))} runs' in page.DOCUMENT.read_text(
+        encoding='utf-8'
+    )
 
 
 def test_pilot_by_method_and_length(tmp_path):
