@@ -31,6 +31,9 @@ from study.data import load
 from study.sets import SETS
 from study.table import Job
 from study.training import RECIPE, Recipe, Sizes, train
+from timm_zerosnet._errors import ScriptError
+from timm_zerosnet._files import OutputError
+from timm_zerosnet.training.scripts import find_script
 
 RATE = re.compile(r'\(\s*[\d.]+s,\s*([\d.]+)/s\)')  # timm's mean over the epoch so far
 
@@ -95,6 +98,11 @@ def main() -> None:
                 json.dumps(train(job, Sizes(images), Path(folder) / 'run.pt', recipe, precision='float32')), flush=True
             )
         return
+    if args.only != 'study':
+        try:
+            find_script('train.py')  # before the other trainings, which take minutes
+        except (OutputError, ScriptError) as error:
+            parser.error(str(error))
     if args.only != 'train':
         _study(args)
     if args.only != 'study':
