@@ -85,17 +85,44 @@ def against(first: Sequence[Row], second: Sequence[Row], labels: Sequence[str]) 
     axes = figure.subplots()
     errors = [by_set(rows, OUTCOMES['test error']) for rows in (first, second)]
     stable = {row['set']: row['zero_stable'] == '1' for row in second}
-    labelled = set()
+    labelled, places = set(), {}
     for name in sorted(errors[0].keys() & errors[1].keys()):
         mark, colour, label = MARKS[stable[name]]
         x, y = (np.mean(found[name]) for found in errors)
         axes.plot(x, y, mark, color=colour, label=None if label in labelled else label)
-        axes.annotate(name, (x, y), xytext=(4, 3), textcoords='offset points', fontsize=7, color=INK)
+        places[name] = x, y
         labelled.add(label)
     axes.set(xlabel=f'test error, %: {labels[0]}', ylabel=f'test error, %: {labels[1]}')
     if labelled:
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc='upper left')
+    axes.margins(0.1)
+    _name(axes, places)
     return figure
+
+
+def _name(axes, places: Mapping[str, tuple[float, float]], size: float = 7) -> None:
+    """Write the name of each point beside it, on the side where it hides least of what is there."""
+    axes.figure.draw_without_rendering()  # places on the page are known from here on
+    to_points = 72 / axes.figure.dpi
+    points = {name: axes.transData.transform(place) * to_points for name, place in places.items()}
+    left, bottom, right, top = axes.bbox.extents * to_points
+    far = 1000.0
+    taken = [(-far, -far, left, far), (-far, -far, far, bottom), (right, -far, far, far), (-far, top, far, far)]
+    taken += [(x - 3, y - 3, x + 3, y + 3) for x, y in points.values()]
+    for name, (x, y) in points.items():
+        width = 0.6 * size * len(name)
+        sides = [(dx, dy) for dx in (5, -5 - width) for dy in (2, -2 - size, -size / 2)]
+        sides += [(-width / 2, 5), (-width / 2, -5 - size)]
+        boxes = [(x + dx, y + dy, x + dx + width, y + dy + size) for dx, dy in sides]
+        hidden = [sum(_common(box, other) for other in taken) for box in boxes]
+        best = int(np.argmin(hidden))
+        taken.append(boxes[best])
+        axes.annotate(name, places[name], xytext=sides[best], textcoords='offset points', fontsize=size, color=INK)
+
+
+def _common(a: Sequence[float], b: Sequence[float]) -> float:
+    """The area that two boxes (left, bottom, right, top) share."""
+    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
 
 
 def recipes(variants: Mapping[str, Sequence[Row]]) -> Figure:

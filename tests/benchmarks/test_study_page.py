@@ -15,7 +15,7 @@ PARTS = ('pilot', 'ranks', 'answers', 'failures', 'moduli', 'optimal', 'methods'
 TEXT = ''.join(f'<!-- {name}:begin -->\n<!-- {name}:end -->\n' for name in PARTS)
 
 
-INTERVAL = re.compile(r'(-?\d+(?:\.\d+)?) \((-?\d+\.\d+) to (-?\d+\.\d+)\)')  # such as 0.50 (0.17 to 0.70)
+INTERVAL = re.compile(r'(-?\d+(?:\.\d+)?)\s+\((-?\d+\.\d+)\s+to\s+(-?\d+\.\d+)\)')  # such as 0.50 (0.17 to 0.70)
 BLOCK = re.compile(r'<!-- (\w+):begin -->.*?<!-- \1:end -->', re.DOTALL)
 
 
