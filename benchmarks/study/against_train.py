@@ -94,10 +94,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             images = load(args.npz)
             job = Job(args.set, args.depth, args.npz.stem, 0, args.epochs * len(images.y_train), args.one)
-            print(
-                json.dumps(train(job, Sizes(images), Path(folder) / 'run.pt', recipe, precision='float32')), flush=True
-            )
+            print(json.dumps(train(job, Sizes(images), Path(folder) / 'run.pt', recipe)), flush=True)
         return
+    for option, path in (('npz', args.npz), ('data-dir', args.data_dir / 'train')):
+        if not path.exists():
+            parser.error(f'--{option}: expected {path}, which does not exist')
     if args.only != 'study':
         try:
             find_script('train.py')  # before the other trainings, which take minutes
@@ -113,7 +114,10 @@ def _study(args: argparse.Namespace) -> None:
     environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
     calls = [[sys.executable, __file__, *sys.argv[1:], '--one', str(seed)] for seed in range(args.seeds)]
     started = [subprocess.Popen(call, stdout=subprocess.PIPE, text=True, env=environment) for call in calls]
-    rows = [json.loads(process.communicate()[0]) for process in started]
+    said = [process.communicate()[0] for process in started]
+    if any(process.returncode for process in started):
+        sys.exit('a training of the study failed')
+    rows = [json.loads(text) for text in said]
     for seed, row in enumerate(rows):
         print(
             f'study, seed {seed}: {float(row["test_accuracy"]):.2f} %, {row["images_per_second"]} images/s', flush=True

@@ -22,6 +22,7 @@ from study.questions import (
     LEAST,
     against_largest_modulus,
     between_seeds,
+    change_of_difference,
     comparable,
     correlations,
     failures,
@@ -48,19 +49,19 @@ def main() -> int:
         parser.error(f'--csv: expected a table that run.py has written, got {path}, which does not exist')
     rows = read_csv(path)
     if args.pilot:
-        write_csv(path.with_name(f'{path.stem}_ranks.csv'), _rounded(lengths(rows)))
+        write_csv(path.with_name(f'{path.stem}_ranks.csv'), rounded(lengths(rows)))
         _write_page(path)
         return 0
     groups = comparable(rows)
-    answers = [
-        group._asdict() | {'runs': len(kept)} | answer
-        for group, kept in groups.items()
-        for question in QUESTIONS
-        for answer in question(kept)
-    ]
+    answers = []
+    for group, kept in groups.items():
+        found = [answer for question in QUESTIONS for answer in question(kept)]
+        if group != (first := main_group(groups)):
+            found += change_of_difference(groups[first], kept)
+        answers += [group._asdict() | {'runs': len(kept)} | answer for answer in found]
     if not answers:
         parser.error(f'{path}: expected runs of at least {LEAST} sets on test images, got {len(rows)} rows of fewer')
-    write_csv(path.with_name(f'{path.stem}_answers.csv'), _rounded(answers))
+    write_csv(path.with_name(f'{path.stem}_answers.csv'), rounded(answers))
     main = main_group(groups)
     for name, error, off in failures(groups[main]):
         direction = 'worse' if off > 0 else 'better'
@@ -92,7 +93,7 @@ def _write_page(path: Path) -> None:
         page.write(RESULTS)
 
 
-def _rounded(answers: list[dict]) -> list[dict]:
+def rounded(answers: list[dict]) -> list[dict]:
     return [{k: f'{v:.4g}' if isinstance(v, float) else v for k, v in answer.items()} for answer in answers]
 
 

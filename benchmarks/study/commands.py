@@ -50,7 +50,7 @@ def main(description: str | None = None) -> int:
     parser.add_argument('--jobs', type=positive, help='processes of one thread, default: one for each core')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument(
-        '--precision', choices=['float32', 'bfloat16'], help='of products, default: what the device multiplies faster'
+        '--precision', choices=['float32', 'bfloat16'], default='float32', help='of products; default: %(default)s'
     )
     parser.add_argument('--csv', type=Path, help='default: benchmarks/results/stability_study.csv or _pilot.csv')
     parser.add_argument('--folder', type=Path, default=Path('runs/study'), help='checkpoints; default: %(default)s')
@@ -60,7 +60,7 @@ def main(description: str | None = None) -> int:
     args.csv = args.csv or RESULTS / f'stability_{"pilot" if args.pilot else "study"}.csv'
     try:
         if not args.npz.is_file():
-            raise ValueError(f'--npz: expected a file, got {args.npz}')
+            raise ValueError(f'--npz: expected a file, got {args.npz}; docs/study.md says how to make one')
         check_output(args.csv, ('.csv',))
         make_folder(args.folder)
         jobs = _jobs(args)
@@ -102,7 +102,7 @@ def _jobs(args: argparse.Namespace) -> list[Job]:
     if min(lengths) < RECIPE.batch_size:
         raise ValueError(f'--images: expected at least one batch of {RECIPE.batch_size}, got {min(lengths)}')
     return [
-        Job(name, args.depth, args.npz.stem, holdout, length, seed, args.recipe)
+        Job(name, args.depth, args.npz.stem, holdout, length, seed, args.recipe, args.precision)
         for length in lengths
         for seed in dict.fromkeys(seeds)
         for name in dict.fromkeys(names)
@@ -151,7 +151,7 @@ def _train(job: Job, data: Sizes, args: argparse.Namespace) -> None:
         print(json.dumps({'job': job.name, 'images': images, 'loss': loss}), flush=True)
 
     report(0, 0.0)
-    row = train(job, data, checkpoint, device=args.device, precision=args.precision, report=report)
+    row = train(job, data, checkpoint, device=args.device, report=report)
     append(args.csv, args.folder / f'{args.csv.name}.lock', [row])
     checkpoint.unlink(missing_ok=True)
     text = 'diverged' if row['diverged'] else f'{float(row["test_accuracy"]):.2f} %'

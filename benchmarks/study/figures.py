@@ -96,6 +96,9 @@ def against(first: Sequence[Row], second: Sequence[Row], labels: Sequence[str]) 
     if labelled:
         axes.legend(frameon=False, loc='upper left')
     axes.margins(0.1)
+    if first[0]['data'] == second[0]['data']:  # errors of two data sets are not to be compared
+        corner = min(min(place) for place in places.values()) if places else 0
+        axes.axline((corner, corner), slope=1, color=INK, lw=0.8, ls=':')
     _name(axes, places)
     return figure
 

@@ -160,5 +160,8 @@ def _yes(whether: bool) -> str:
 
 
 def _figure(value: str) -> str:
-    """Two digits after the point; nothing where there is no figure."""
-    return '' if value in ('', 'nan') else f'{round(float(value), 2) + 0.0:.2f}'  # no -0.00
+    """Two digits after the point, three where two are 0.00 alone; nothing where there is no figure."""
+    if value in ('', 'nan'):
+        return ''
+    digits = 3 if 0.0005 <= abs(float(value)) < 0.005 else 2
+    return f'{round(float(value), digits) + 0.0:.{digits}f}'  # no -0.00

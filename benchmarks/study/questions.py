@@ -22,6 +22,7 @@ from study.intervals import (
     spearman,
     spearman_difference,
 )
+from study.table import COMMON
 
 Row = Mapping[str, str]
 NOISES = ('rand_0.2_accuracy', 'randn_0.1_accuracy', 'uniform_0.1_accuracy')
@@ -134,6 +135,8 @@ MODULI = ('spectral_radius', 'zero_stable')
 KENDALL = 'Kendall tau-b'
 LEAST = 8
 """Fewer sets than this are not compared, nor sets that are all at chance."""
+LEAST_OF_PILOT = 5
+"""The same for the pilot, which has ten methods and gives no intervals."""
 SETS_PER_PREDICTOR = 5
 """With fewer, a regression explains whatever it is given."""
 
@@ -151,9 +154,7 @@ class Group(NamedTuple):
     def text(self) -> str:
         """Such as ``'cifar10, depth 20, 125,000 images'``, with the recipe where it is not the standard one."""
         parts = [self.data, f'depth {self.depth}', f'{self.images:,} images']
-        return ', '.join(
-            parts + [name for name in (self.recipe, self.precision) if name not in ('standard', 'float32')]
-        )
+        return ', '.join(parts + [name for name in (self.recipe, self.precision) if name not in COMMON])
 
 
 def comparable(rows: Sequence[Row]) -> dict[Group, list[Row]]:
@@ -207,14 +208,15 @@ def correlations(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def against_largest_modulus(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """By how much other predictors rank the methods better than the largest modulus does."""
-    if len({row['set'] for row in rows}) < LEAST:
-        return []
     found = []
-    for predictor in ('independent slopes', 'last block'):
-        value = PREDICTORS[predictor][0]
-        pairs = {row['set']: [value(row), _modulus(row)] for row in rows}
+    for predictor in ('independent slopes', 'last block', 'last block, later sets B'):
+        value, chosen = PREDICTORS[predictor]
+        kept = [row for row in rows if chosen(row)]
+        pairs = {row['set']: [value(row), _modulus(row)] for row in kept}
+        if len(pairs) < LEAST:
+            continue
         for outcome, figure in OUTCOMES.items():
-            answer = estimate(pairs, by_set(rows, figure), spearman_difference, families(rows))
+            answer = estimate(pairs, by_set(kept, figure), spearman_difference, families(kept))
             selection = f'{predictor} less largest modulus'
             found.append(_answer('does it rank them better?', outcome, selection, 'Spearman, difference', answer))
     return found
@@ -223,15 +225,34 @@ def against_largest_modulus(rows: Sequence[Row]) -> list[dict[str, Any]]:
 def between_seeds(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Rank correlation of the first seed's outcomes with the second's: how far chance lets single runs be ranked."""
     seeds = sorted({int(row['seed']) for row in rows})[:2]
-    sides = [[row for row in rows if int(row['seed']) == seed] for seed in seeds]
-    common = set.intersection(*({row['set'] for row in side} for side in sides))
-    if len(sides) < 2 or len(common) < LEAST:
-        return []
+    found = []
+    for selection, chosen in (('one seed against another', _any), ('one seed against another, stable sets', _stable)):
+        sides = [[row for row in rows if int(row['seed']) == seed and chosen(row)] for seed in seeds]
+        common = set.intersection(*({row['set'] for row in side} for side in sides))
+        if len(sides) < 2 or len(common) < LEAST:
+            continue
+        for outcome, figure in OUTCOMES.items():
+            first, second = (by_set([row for row in side if row['set'] in common], figure) for side in sides)
+            answer = replace(estimate(first, second, spearman, families(rows)), ties=0)  # of errors, which are chance
+            found.append(_answer('how much is chance?', outcome, selection, 'Spearman', answer))
+    return found
+
+
+def change_of_difference(rows: Sequence[Row], others: Sequence[Row]) -> list[dict[str, Any]]:
+    """By how much unstable sets are further behind stable ones in other runs of the same sets and seeds."""
     found = []
     for outcome, figure in OUTCOMES.items():
-        first, second = (by_set([row for row in side if row['set'] in common], figure) for side in sides)
-        answer = replace(estimate(first, second, spearman, families(rows)), ties=0)  # of errors, which are chance
-        found.append(_answer('how much is chance?', outcome, 'one seed against another', 'Spearman', answer))
+        before = {(row['set'], row['seed']): figure(row) for row in rows}
+        changes: dict[str, list[float]] = {}
+        for row in others:
+            if (row['set'], row['seed']) in before:
+                changes.setdefault(row['set'], []).append(figure(row) - before[row['set'], row['seed']])
+        unstable = {row['set']: [1.0 - float(row['zero_stable'])] for row in others if row['set'] in changes}
+        if len(unstable) < LEAST or len({value[0] for value in unstable.values()}) < 2:
+            continue
+        answer = estimate(unstable, changes, mean_difference, families(others))
+        compared = 'unstable less stable, change from the first group'
+        found.append(_answer('does it change?', outcome, compared, 'difference, points', answer))
     return found
 
 
@@ -320,7 +341,7 @@ def lengths(rows: Sequence[Row]) -> list[dict[str, Any]]:
         for first, second in sides:
             pairs = [(_mean(runs, first, name), _mean(runs, second, name)) for name in sorted(names)]
             x, y = np.array([pair for pair in pairs if not np.isnan(pair).any()]).reshape(-1, 2).T
-            value = float(spearman(x[None], y[None])[0]) if len(x) >= LEAST else float('nan')
+            value = float(spearman(x[None], y[None])[0]) if len(x) >= LEAST_OF_PILOT else float('nan')
             sides_said = {'first': _side(first), 'second': _side(second)}
             found.append({'sets_compared': selection, **sides_said, 'spearman': value, 'sets': len(x)})
     return found

@@ -14,6 +14,8 @@ from records import read_csv, write_csv
 
 from study.sets import SETS, derived
 
+COMMON = ('standard', 'float32')  # names of runs and groups leave them out
+
 
 @dataclass(frozen=True)
 class Job:
@@ -27,6 +29,7 @@ class Job:
         images: Training images it shall see, repetitions included.
         seed: Of the weights, the order of the images and their crops; the same ones for each set.
         recipe: A name of ``training.RECIPES``.
+        precision: ``'float32'`` or ``'bfloat16'``, of products.
     """
 
     set: str
@@ -36,6 +39,7 @@ class Job:
     images: int
     seed: int
     recipe: str = 'standard'
+    precision: str = 'float32'
 
     @property
     def split(self) -> str:
@@ -49,7 +53,7 @@ class Job:
     @property
     def name(self) -> str:
         """Name of the run in files and messages."""
-        variant = '' if self.recipe == 'standard' else f'-{self.recipe}'
+        variant = ''.join(f'-{name}' for name in (self.recipe, self.precision) if name not in COMMON)
         return re.sub(
             r'[^\w.=-]', '_', f'{self.images_name}-{self.depth}-{self.images}-{self.set}-{self.seed}{variant}'
         )
@@ -75,7 +79,7 @@ class Job:
 def identity(row: dict[str, Any]) -> Job:
     """Which run a row of the table is."""
     whole = {key: int(row[key]) for key in ('depth', 'holdout', 'images', 'seed')}
-    return Job(set=row['set'], data=row['data'], recipe=row['recipe'], **whole)
+    return Job(**{key: row[key] for key in ('set', 'data', 'recipe', 'precision')}, **whole)
 
 
 def done(path: Path) -> set[Job]:
@@ -98,7 +102,7 @@ def append(path: Path, lock: Path, rows: Iterable[dict[str, Any]]) -> None:
 
         def place(job: Job) -> tuple:
             runs = job.data, job.split, job.holdout, job.depth, job.images, job.recipe != 'standard', job.recipe
-            return *runs, rank.get(job.set, len(rank)), job.seed
+            return *runs, job.precision, rank.get(job.set, len(rank)), job.seed
 
         with contextlib.redirect_stdout(io.StringIO()):
             write_csv(path, [found[job] for job in sorted(found, key=place)])

@@ -86,20 +86,11 @@ class Sizes:
         self.at = lru_cache(maxsize=None)(images.at)
 
 
-def half_precision(device: str) -> bool:
-    """Whether the device multiplies bfloat16 matrices faster than float32 ones."""
-    if device.startswith('cuda'):
-        return torch.cuda.is_bf16_supported()
-    try:
-        flags = Path('/proc/cpuinfo').read_text(encoding='utf-8')
-    except OSError:
-        return False
-    return 'avx512_bf16' in flags or 'amx_bf16' in flags
-
-
 def processor(device: str) -> str:
     """What multiplies: a GPU's name, or the widest vector instructions that PyTorch uses, such as ``'AVX2'``."""
-    return torch.cuda.get_device_name(device) if device.startswith('cuda') else torch.backends.cpu.get_cpu_capability()
+    if device.startswith('cpu'):
+        return torch.backends.cpu.get_cpu_capability()
+    return torch.cuda.get_device_name(device) if device.startswith('cuda') else device
 
 
 def build(job: Job, recipe: Recipe, classes: int) -> nn.Module:
@@ -131,7 +122,6 @@ def train(
     checkpoint: Path,
     recipe: Recipe | None = None,
     device: str = 'cpu',
-    precision: str | None = None,
     save_every: float = 30.0,
     report: Callable[[int, float], None] = lambda images, loss: None,
 ) -> dict[str, Any]:
@@ -144,7 +134,6 @@ def train(
             replaced.
         recipe: How, default: the one that ``job.recipe`` names.
         device: ``'cpu'`` or ``'cuda'``.
-        precision: ``'float32'`` or ``'bfloat16'``, of the products; default: what the device multiplies faster.
         save_every: Seconds between two checkpoints.
         report: Called every ``recipe.check`` steps with the images seen and the mean loss of the run so far.
 
@@ -163,15 +152,15 @@ def train(
         raise ValueError(
             f'expected at least {recipe.batch_size} images, one batch, got a run of {job.images} over {len(targets)}'
         )
-    bfloat16 = precision == 'bfloat16' if precision else half_precision(device)
-    # a processor's own seconds do not count those in which something else had it
-    clock = time.perf_counter if device.startswith('cuda') else time.process_time
+    bfloat16 = job.precision == 'bfloat16'
+    # a processor's own seconds, of one thread, do not count those in which something else had it
+    clock = time.process_time if device.startswith('cpu') else time.perf_counter
     net = build(job, recipe, data.classes).to(device=device, memory_format=torch.channels_last).train()
     optimizer = _optimizer(net, recipe)
     center, scale = (
         255 * torch.tensor(net.pretrained_cfg[key], device=device).view(1, 3, 1, 1) for key in ('mean', 'std')
     )
-    state: dict[str, Any] = {'run': repr((job, recipe, bfloat16)), 'images': data.sha256}
+    state: dict[str, Any] = {'run': repr((job, recipe)), 'images': data.sha256}
     state |= {'step': 0, 'seconds': 0.0, 'loss': 0.0}
     _resume(state, checkpoint, net, optimizer, device)
     summed = torch.tensor(state['loss'], dtype=torch.float64, device=device)  # infinite or NaN once a loss was
@@ -207,7 +196,7 @@ def train(
         **job.columns(),
         'images_seen': seen,
         'image_size': last,
-        'precision': 'bfloat16' if bfloat16 else 'float32',
+        'precision': job.precision,
         'processor': processor(device),
         **_measure(net, data.at(last), recipe, device, math.isfinite(state['loss'])),
         'seconds': f'{state["seconds"]:.1f}',

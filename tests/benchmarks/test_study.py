@@ -186,8 +186,10 @@ def test_seconds_are_the_processors_own(data, whole, tmp_path, monkeypatch):
 
 
 def test_precision_can_be_chosen(data, tmp_path):
-    rows = {name: train(JOB, data, tmp_path / 'run.pt', TINY, precision=name) for name in ('float32', 'bfloat16')}
-    assert [row['precision'] for row in rows.values()] == [*rows]
+    jobs = {name: replace(JOB, precision=name) for name in ('float32', 'bfloat16')}
+    rows = {name: train(job, data, tmp_path / 'run.pt', TINY) for name, job in jobs.items()}
+    append(tmp_path / 'a.csv', tmp_path / 'lock', rows.values())
+    assert done(tmp_path / 'a.csv') == {*jobs.values()} and jobs['float32'] == JOB
     losses = [float(row['train_loss']) for row in rows.values()]
     assert losses[0] != losses[1] and losses[0] == pytest.approx(losses[1], rel=0.1)
 

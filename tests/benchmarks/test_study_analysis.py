@@ -12,6 +12,7 @@ from study.questions import (
     SUGGESTED_BY,
     SUGGESTED_LAST_BLOCK_BY,
     between_seeds,
+    change_of_difference,
     comparable,
     correlations,
     equal_slopes,
@@ -111,9 +112,23 @@ def test_euler_steps_are_those_of_the_networks(name):
 def test_seeds_are_compared_where_both_are_there():
     error = {name: i for i, name in enumerate(NAMES)}
     rows = table(lambda row: 30 + error[row['set']] * (1, -1, 0)[int(row['seed'])], NAMES[:10])
-    found = {answer['outcome']: answer for answer in between_seeds([*rows, *table(by_radius, NAMES[10:12], (0,))])}
-    assert found['test error']['value'] == pytest.approx(-1) and found['test error']['sets'] == 10
+    answers = between_seeds([*rows, *table(by_radius, NAMES[10:12], (0,))])
+    assert {answer['sets_compared']: answer['sets'] for answer in answers} == {'one seed against another': 10}
+    found = {answer['outcome']: answer for answer in answers}
+    assert found['test error']['value'] == pytest.approx(-1)
     assert between_seeds(table(by_radius, NAMES[:10], (1,))) == between_seeds(table(by_radius, NAMES[:7])) == []
+
+
+def test_a_change_of_the_difference_is_that_of_equal_seeds():
+    """Unstable methods lose two points more at depth 56; seeds and sets that one side lacks do not count."""
+    names = NAMES[:12]
+    shallow = table(lambda row: 40 + 3 * int(row['seed']) + (row['zero_stable'] == '0'), names, (0, 1, 2))
+    deep = table(lambda row: 40 + 3 * int(row['seed']) + 3 * (row['zero_stable'] == '0'), names, (0, 1, 5), depth=56)
+    found = {answer['outcome']: answer for answer in change_of_difference(shallow, deep)}
+    for key in ('value', 'low', 'high'):
+        assert found['test error'][key] == pytest.approx(2)
+    assert found['test error']['sets'] == 12
+    assert change_of_difference(shallow, table(by_radius, NAMES[12:24], depth=56)) == []
 
 
 def test_slopes_that_cancel_out_are_the_last_of_all():
@@ -229,6 +244,7 @@ def test_lengths_of_the_pilot():
     assert found['all', '1000, seed 0', '1000, seed 1']['spearman'] == pytest.approx(1)
     assert found['all', '1000', '4000']['spearman'] == pytest.approx(-1)
     assert found['all', '1000', '4000']['sets'] == 10 > found['stable ones', '1000', '4000']['sets'] > 3
+    assert found['stable ones', '1000', '4000']['spearman'] == pytest.approx(-1)
 
 
 def write(path, rows):
