@@ -53,16 +53,16 @@ def main() -> int:
         _write_page(path)
         return 0
     groups = comparable(rows)
+    main = main_group(groups) if groups else None
     answers = []
     for group, kept in groups.items():
         found = [answer for question in QUESTIONS for answer in question(kept)]
-        if group != (first := main_group(groups)):
-            found += change_of_difference(groups[first], kept)
+        if group != main:
+            found += change_of_difference(groups[main], kept)
         answers += [group._asdict() | {'runs': len(kept)} | answer for answer in found]
     if not answers:
         parser.error(f'{path}: expected runs of at least {LEAST} sets on test images, got {len(rows)} rows of fewer')
     write_csv(path.with_name(f'{path.stem}_answers.csv'), rounded(answers))
-    main = main_group(groups)
     for name, error, off in failures(groups[main]):
         direction = 'worse' if off > 0 else 'better'
         print(f'{name}: {error:.2f} % error, {abs(off):.0f} ranks {direction} than its largest modulus says')
@@ -94,6 +94,7 @@ def _write_page(path: Path) -> None:
 
 
 def rounded(answers: list[dict]) -> list[dict]:
+    """Rows as the csv holds them: real numbers with four digits."""
     return [{k: f'{v:.4g}' if isinstance(v, float) else v for k, v in answer.items()} for answer in answers]
 
 

@@ -251,7 +251,7 @@ def change_of_difference(rows: Sequence[Row], others: Sequence[Row]) -> list[dic
         if len(unstable) < LEAST or len({value[0] for value in unstable.values()}) < 2:
             continue
         answer = estimate(unstable, changes, mean_difference, families(others))
-        compared = 'unstable less stable, change from the first group'
+        compared = 'unstable less stable, change from the main runs'
         found.append(_answer('does it change?', outcome, compared, 'difference, points', answer))
     return found
 

@@ -2,18 +2,18 @@
 
 import re
 
+import numpy as np
 from records import read_csv
 from study import page
 from study.analyse import rounded
 from study.commands import RESULTS
-from study.questions import comparable, correlations, lengths
+from study.intervals import by_set
+from study.questions import OUTCOMES, comparable, correlations, lengths
 from study.sets import PILOT
 from test_study_analysis import NAMES, by_radius, table, write
 
 PARTS = ('pilot', 'ranks', 'answers', 'failures', 'moduli', 'optimal', 'methods', 'costs')
 TEXT = ''.join(f'<!-- {name}:begin -->\n<!-- {name}:end -->\n' for name in PARTS)
-
-
 INTERVAL = re.compile(r'(-?\d+(?:\.\d+)?)\s+\((-?\d+\.\d+)\s+to\s+(-?\d+\.\d+)\)')  # such as 0.50 (0.17 to 0.70)
 BLOCK = re.compile(r'<!-- (\w+):begin -->.*?<!-- \1:end -->', re.DOTALL)
 
@@ -42,6 +42,23 @@ def test_intervals_in_sentences_are_those_of_the_results():
     ]
     stale = [said for said in found if not any(all(map(says, said, answer)) for answer in answers)]
     assert not stale and len(found) > 15
+
+
+def test_errors_in_sentences_are_those_of_methods():
+    """Percentages with a digit after the point are mean errors of a method in one of the groups of runs."""
+    text = (
+        BLOCK.sub('', page.DOCUMENT.read_text(encoding='utf-8'))
+        .partition('## What the trainings say')[2]
+        .partition('\n![')[0]
+    )
+    found = re.findall(r'(\d+\.\d)(?=(?:, \d+\.\d)* (?:and \d+\.\d )?%)', text.replace('\n  ', ' '))
+    errors = [
+        np.mean(values)
+        for rows in comparable(read_csv(RESULTS / 'stability_study.csv')).values()
+        for values in by_set(rows, OUTCOMES['test error']).values()
+    ]
+    stale = [said for said in found if not any(says(said, error) for error in errors)]
+    assert not stale and len(found) >= 8
 
 
 def test_sentences_were_written_for_the_rows_that_are_there():
