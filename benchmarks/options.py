@@ -36,16 +36,21 @@ def add_options(parser: argparse.ArgumentParser, repeat: int) -> None:
     parser.add_argument('--plot', type=Path)
 
 
-def check_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Exit with one line for a model, device or file that cannot be used; make the device of ``cuda:N`` current."""
+def check_device(parser: argparse.ArgumentParser, device: str) -> None:
+    """Exit with one line for a device that cannot be used; make that of ``cuda:N`` current."""
+    if device.partition(':')[0] not in ('cpu', 'cuda'):
+        parser.error(f'--device: expected cpu or cuda, got {device}')
     try:
-        if torch.device(args.device).type not in ('cpu', 'cuda'):
-            raise ValueError('expected cpu or cuda')
-        torch.empty(0, device=args.device)
-        if torch.device(args.device).index is not None:
-            torch.cuda.set_device(args.device)
+        torch.empty(0, device=device)
+        if torch.device(device).index is not None:
+            torch.cuda.set_device(device)
     except (RuntimeError, ValueError, AssertionError) as error:  # torch without CUDA asserts
-        parser.error(f'--device {args.device}: {str(error).splitlines()[0]}')
+        parser.error(f'--device {device}: {str(error).splitlines()[0]}')
+
+
+def check_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Exit with one line for a model, device or file that cannot be used."""
+    check_device(parser, args.device)
     for name in args.models:
         try:
             with torch.device('meta'), warnings.catch_warnings():

@@ -303,7 +303,7 @@ def design(steps: int, order: int, seed: int = 0, progress: bool = False) -> Des
     if not can_be_zero_stable(steps, order):
         raise ValueError(
             f'expected an order that {steps} steps reach with zero stability, got {order}: no zero-stable one-slope '
-            f'method has it{_advice(steps, order)}'
+            f'method of {counted(steps, "step")} has it{_advice(steps, order)}'
         )
     optimum = _solve_order_3(steps) if order == 3 else _solve_by_bound(steps, order)
     if optimum:

@@ -58,7 +58,7 @@ def _run(arguments: list[str]) -> None:
     arguments = arguments[len(named) :]
     if not named and run is None:
         given = f', got {arguments[0]}' if arguments else ''
-        raise ScriptError(f'expected a recipe as the first argument{given}; see --help')
+        raise ScriptError(f'expected a recipe as the first argument, such as short{given}; see --help')
     recipe = find_recipe(named[0]) if named else None
     script = find_script('train.py', folder)
     parser = script_parser(script)

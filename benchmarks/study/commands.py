@@ -13,7 +13,7 @@ from typing import IO
 
 import torch
 from filelock import FileLock, Timeout
-from options import positive
+from options import check_device, positive
 from tqdm import tqdm
 
 from study.data import Images, load
@@ -21,6 +21,7 @@ from study.sets import DEEP, PILOT, SETS
 from study.table import Job, append, done
 from study.training import RECIPE, RECIPES, Sizes, train
 from timm_zerosnet._files import OutputError, check_output, make_folder
+from timm_zerosnet.commands.options import integer
 
 BENCHMARKS = Path(__file__).resolve().parents[1]
 RESULTS = BENCHMARKS / 'results'
@@ -33,12 +34,15 @@ def main(description: str | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
+    parser.register('type', int, integer)
     parser.add_argument('--npz', type=Path, required=True, metavar='FILE', help='x_train, y_train, x_test, y_test')
     parser.add_argument('--sets', nargs='+', default=None, metavar='NAME', help=f'of sets.py, or {", ".join(CHOICES)}')
     parser.add_argument('--seeds', nargs='+', type=int, default=None, help='default: 0 1 2')
     parser.add_argument('--depth', type=positive, default=20, help='6 n + 2, such as 20 and 56')
     length = parser.add_mutually_exclusive_group()
-    length.add_argument('--images', nargs='+', type=positive, help=f'images that a run sees, default: {LENGTH}')
+    length.add_argument(
+        '--images', nargs='+', type=positive, help=f'that a run sees, {RECIPE.batch_size} or more; default: {LENGTH}'
+    )
     length.add_argument('--epochs', type=positive, help='the same in passes over the training images')
     parser.add_argument('--recipe', choices=RECIPES, default='standard', help='of training.py; default: %(default)s')
     parser.add_argument(
@@ -52,11 +56,14 @@ def main(description: str | None = None) -> int:
     parser.add_argument(
         '--precision', choices=['float32', 'bfloat16'], default='float32', help='of products; default: %(default)s'
     )
-    parser.add_argument('--csv', type=Path, help='default: benchmarks/results/stability_study.csv or _pilot.csv')
+    parser.add_argument(
+        '--csv', type=Path, help='to add rows to; default: stability_study.csv or _pilot.csv in benchmarks/results/'
+    )
     parser.add_argument('--folder', type=Path, default=Path('runs/study'), help='checkpoints; default: %(default)s')
     parser.add_argument('--list', action='store_true', help='name the runs that are missing and stop')
     parser.add_argument('--worker', action='store_true', help=argparse.SUPPRESS)
     args = parser.parse_args()
+    check_device(parser, args.device)
     args.csv = args.csv or RESULTS / f'stability_{"pilot" if args.pilot else "study"}.csv'
     try:
         if not args.npz.is_file():

@@ -1,19 +1,21 @@
 """Rank correlations, differences and regressions over coefficient sets, with intervals over sets and seeds.
 
-A set is a sample of its seeds. An interval comes from resampling families of sets with replacement, each with all of
-its sets, and the seeds of each set with replacement: it covers another choice of methods and other trainings. Sets of
-one family are alike, so that they do not count as independent. With two or three seeds the spread within a set comes
-out too small; that between sets is the larger one.
+A set is a sample of its seeds. Sets of one family are alike, so that they do not count as independent. Differences of
+means have Welch's interval over families, which holds for few of them as well. All other intervals come from resampling
+families with replacement, each with all of its sets, and the seeds of each set with replacement. Both cover another
+choice of methods and other trainings. With two or three seeds, resampling takes the spread within a set for smaller
+than it is; that between sets is the larger one.
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+from scipy.stats import rankdata, ttest_ind
 
 RESAMPLES = 2000
 Array = NDArray[np.float64]
@@ -26,8 +28,8 @@ class Estimate:
 
     Args:
         value: Of the sets as they are, each the mean of its seeds; NaN where it is not defined.
-        low: The 2.5th percentile of the resamples in which it is defined.
-        high: The 97.5th.
+        low: The lower end; of a resampled statistic the 2.5th percentile where it is defined.
+        high: The upper end, the 97.5th percentile.
         sets: How many sets it rests on.
         ties: How many pairs of sets share a value of the predictor; 0 where there is none.
     """
@@ -125,10 +127,29 @@ def spearman_difference(x: Array, y: Array) -> Array:
     return spearman(x[..., 0], y) - spearman(x[..., 1], y)
 
 
-def mean_difference(groups: Array, y: Array) -> Array:
-    """Mean outcome where ``groups`` is 1 less that where it is 0; NaN where either is empty. Shapes (n, sets)."""
-    with np.errstate(invalid='ignore'):
-        return np.asarray((groups * y).sum(1) / groups.sum(1) - ((1 - groups) * y).sum(1) / (1 - groups).sum(1))
+def difference(
+    chosen: Mapping[str, bool], outcomes: Mapping[str, Sequence[float]], families: Mapping[str, str]
+) -> Estimate:
+    """Mean outcome of the families of chosen sets less that of the others, with Welch's interval.
+
+    Args:
+        chosen: Whether a set is on the first side.
+        outcomes: Of each set, one number for each seed.
+        families: Name of the family of each set; sets of one family are on one side.
+
+    Raises:
+        ValueError: if a side has fewer than two families.
+    """
+    sides: dict[bool, dict[str, list[float]]] = {True: {}, False: {}}
+    for name, values in outcomes.items():
+        sides[chosen[name]].setdefault(families[name], []).append(float(np.mean(values)))
+    first, second = ([float(np.mean(values)) for values in side.values()] for side in sides.values())
+    if min(len(first), len(second)) < 2:
+        raise ValueError(f'expected at least 2 families on each side, got {len(first)} and {len(second)}')
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Precision loss', RuntimeWarning)  # a side may be at chance throughout
+        low, high = ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
+    return Estimate(float(np.mean(first) - np.mean(second)), float(low), float(high), len(outcomes))
 
 
 def residuals(x: Array, y: Array) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from fractions import Fraction
 from itertools import combinations
-from typing import Any, Callable, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 from study.intervals import (
     Estimate,
     by_set,
+    difference,
     estimate,
     explained,
     explained_beyond,
     kendall,
-    mean_difference,
     residuals,
     spearman,
     spearman_difference,
 )
+from study.sets import SETS
 from study.table import COMMON
 
 Row = Mapping[str, str]
@@ -37,7 +38,8 @@ OUTCOMES: dict[str, Callable[[Row], float]] = {
 def slope_weights(row: Row) -> NDArray[np.float64]:
     """With which weight each block's slope is in the last state, the first block first; shape (blocks,).
 
-    As in the networks, the first k - 1 blocks of a method with k states are Euler steps.
+    As in the networks, the first k - 1 blocks of a method with k states are Euler steps. What the networks do between
+    stages is left out: there, each state that is kept goes through a convolution of its own.
     """
     a, b = ([float(Fraction(c)) for c in row[key].split()] for key in ('a', 'b'))
     blocks = (int(row['depth']) - 2) // 2
@@ -79,7 +81,7 @@ SUGGESTED_BY = frozenset(
 )
 """The sets whose first runs suggested ``equal_slopes`` and ``independent_slopes``.
 
-Other sets, seeds and depths put these predictors to the test.
+Sets of other families, other seeds and depths put these predictors to the test.
 """
 SUGGESTED_LAST_BLOCK_BY = SUGGESTED_BY | frozenset(
     'lm(1.1) lm(1.9) zerosnet(-3) zerosnet(inf) zerosnet(1) zerosnet(0.4) zerosnet(-1/3) zerosnet(0.2) ab3 '
@@ -92,12 +94,10 @@ def _any(row: Row) -> bool:
     return True
 
 
-def _unseen(row: Row) -> bool:
-    return row['set'] not in SUGGESTED_BY
-
-
-def _unseen_later(row: Row) -> bool:
-    return row['set'] not in SUGGESTED_LAST_BLOCK_BY
+def _of_other_families(sets: Iterable[str]) -> Callable[[Row], bool]:
+    """Tells whether a row's set shares its ``a`` with none of these sets."""
+    seen = {' '.join(map(str, SETS[name].method.a)) for name in sets}
+    return lambda row: row['a'] not in seen
 
 
 def _stable(row: Row) -> bool:
@@ -124,19 +124,23 @@ PREDICTORS: dict[str, tuple[Callable[[Row], float], Callable[[Row], bool]]] = { 
     'equal slopes': (equal_slopes, _any),
     'independent slopes': (independent_slopes, _any),
     'last block': (last_block, _any),
-    'equal slopes, later sets A': (equal_slopes, _unseen),
-    'independent slopes, later sets A': (independent_slopes, _unseen),
-    'largest modulus, later sets A': (_modulus, _unseen),
-    'last block, later sets B': (last_block, _unseen_later),
-    'largest modulus, later sets B': (_modulus, _unseen_later),
+    'equal slopes, other families A': (equal_slopes, _of_other_families(SUGGESTED_BY)),
+    'independent slopes, other families A': (independent_slopes, _of_other_families(SUGGESTED_BY)),
+    'largest modulus, other families A': (_modulus, _of_other_families(SUGGESTED_BY)),
+    'last block, other families B': (last_block, _of_other_families(SUGGESTED_LAST_BLOCK_BY)),
+    'largest modulus, other families B': (_modulus, _of_other_families(SUGGESTED_LAST_BLOCK_BY)),
 }
 CONFOUNDS = ('b0', 'order', 'sum_a')
 MODULI = ('spectral_radius', 'zero_stable')
 KENDALL = 'Kendall tau-b'
+IN_MAIN_RUNS = 'unstable less stable, the same in the main runs'
+CHANGE = 'unstable less stable, change from the main runs'
 LEAST = 8
 """Fewer sets than this are not compared, nor sets that are all at chance."""
+LEAST_OF_A_SIDE = 3
+"""Families, stable ones and unstable ones; with two, intervals say nothing."""
 LEAST_OF_PILOT = 5
-"""The same for the pilot, which has ten methods and gives no intervals."""
+"""Sets of the pilot, which has ten and gives no intervals."""
 SETS_PER_PREDICTOR = 5
 """With fewer, a regression explains whatever it is given."""
 
@@ -209,7 +213,7 @@ def correlations(rows: Sequence[Row]) -> list[dict[str, Any]]:
 def against_largest_modulus(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """By how much other predictors rank the methods better than the largest modulus does."""
     found = []
-    for predictor in ('independent slopes', 'last block', 'last block, later sets B'):
+    for predictor in ('independent slopes', 'last block', 'last block, other families B'):
         value, chosen = PREDICTORS[predictor]
         kept = [row for row in rows if chosen(row)]
         pairs = {row['set']: [value(row), _modulus(row)] for row in kept}
@@ -239,20 +243,24 @@ def between_seeds(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def change_of_difference(rows: Sequence[Row], others: Sequence[Row]) -> list[dict[str, Any]]:
-    """By how much unstable sets are further behind stable ones in other runs of the same sets and seeds."""
+    """How far unstable sets are behind stable ones in the main runs of equal sets and seeds, and how that changes.
+
+    Args:
+        rows: The main runs.
+        others: Those that they are compared with.
+    """
     found = []
     for outcome, figure in OUTCOMES.items():
-        before = {(row['set'], row['seed']): figure(row) for row in rows}
+        main = {(row['set'], row['seed']): figure(row) for row in rows}
+        before: dict[str, list[float]] = {}
         changes: dict[str, list[float]] = {}
         for row in others:
-            if (row['set'], row['seed']) in before:
-                changes.setdefault(row['set'], []).append(figure(row) - before[row['set'], row['seed']])
-        unstable = {row['set']: [1.0 - float(row['zero_stable'])] for row in others if row['set'] in changes}
-        if len(unstable) < LEAST or len({value[0] for value in unstable.values()}) < 2:
-            continue
-        answer = estimate(unstable, changes, mean_difference, families(others))
-        compared = 'unstable less stable, change from the main runs'
-        found.append(_answer('does it change?', outcome, compared, 'difference, points', answer))
+            if (value := main.get((row['set'], row['seed']))) is not None:
+                before.setdefault(row['set'], []).append(value)
+                changes.setdefault(row['set'], []).append(figure(row) - value)
+        kept = [row for row in others if row['set'] in changes]
+        for selection, outcomes in ((IN_MAIN_RUNS, before), (CHANGE, changes)):
+            found += _difference('does it change?', outcome, selection, kept, outcomes)
     return found
 
 
@@ -261,16 +269,26 @@ def stable_against_unstable(rows: Sequence[Row]) -> list[dict[str, Any]]:
     found = []
     for selection, limit in (('unstable', np.inf), ('unstable with roots below 1.25', 1.25)):
         kept = [row for row in rows if row['zero_stable'] == '1' or float(row['spectral_radius']) < limit]
-        groups = {row['set']: [1.0 - float(row['zero_stable'])] for row in kept}
-        if len(groups) < LEAST or len({value[0] for value in groups.values()}) < 2:
-            continue
+        if len(kept) == len(rows) and limit < np.inf:
+            continue  # all are mild, which is said already
         for outcome, figure in OUTCOMES.items():
-            if len({figure(row) for row in kept}) == 1:
-                continue
-            answer = estimate(groups, by_set(kept, figure), mean_difference, families(kept))
-            compared = f'{selection} less stable'
-            found.append(_answer('are unstable methods worse?', outcome, compared, 'difference, points', answer))
+            if len({figure(row) for row in kept}) > 1:
+                compared = f'{selection} less stable'
+                found += _difference('are unstable methods worse?', outcome, compared, kept, by_set(kept, figure))
     return found
+
+
+def _difference(
+    question: str, outcome: str, selection: str, rows: Sequence[Row], outcomes: Mapping[str, Sequence[float]]
+) -> list[dict[str, Any]]:
+    """Unstable less stable; no answer for few sets, or few families on a side."""
+    unstable = {row['set']: row['zero_stable'] == '0' for row in rows}
+    sides = {(unstable[name], family) for name, family in families(rows).items()}
+    fewest = min(sum(side == flag for side, _ in sides) for flag in (True, False))
+    if len(unstable) < LEAST or fewest < LEAST_OF_A_SIDE:
+        return []
+    found = difference(unstable, outcomes, families(rows))
+    return [_answer(question, outcome, selection, 'difference, points', found)]
 
 
 def regression(rows: Sequence[Row]) -> list[dict[str, Any]]:

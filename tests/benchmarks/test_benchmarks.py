@@ -79,7 +79,7 @@ def test_networks_that_cannot_be_built(name, message):
         ('--models resnet18:naive', 'resnet18:naive: expected a multistep network'),
         ('--models authors:21', 'expected a depth 6 n + 2'),
         ('--models nothing20', 'Unknown model (nothing20)'),
-        ('--models zerosnet20 --device tpu', '--device tpu: '),
+        ('--models zerosnet20 --device tpu', '--device: expected cpu or cuda, got tpu'),
         ('--models zerosnet20 --repeat 0', "expected an integer >= 1, got '0'"),
         ('--models zerosnet20 --img-size -3', "expected an integer >= 1, got '-3'"),
         ('--models zerosnet20 --csv none/out.csv', 'none is not a folder'),

@@ -440,6 +440,8 @@ def test_the_command_trains_what_is_missing(npz, tmp_path):
         (('--sets', 'euller'), 'got euller'),
         (('--depth', '21'), '--depth: expected 6 n + 2'),
         (('--seeds', '-1'), '--seeds: expected integers >= 0'),
+        (('--seeds', 'x'), "argument --seeds: expected an integer, got 'x'"),
+        (('--device', 'tpu'), '--device: expected cpu or cuda, got tpu'),
         (('--images', '100'), 'at least one batch of 128'),
         (('--csv', 'out.txt'), 'out.txt'),
     ],

@@ -97,7 +97,7 @@ def test_roots_in_words(method, expected):
         (METHODS['midpoint'], 'weakly stable'),
         (METHODS['all-ones'], 'grows 1.839-fold from block to block'),
         (lm(2), 'grows with the number of blocks'),
-        (METHODS['zerosnet-opt'], 'fades by 0.3333 a block'),
+        (METHODS['zerosnet-opt'], 'each block leaves 0.3333 of it in the long run'),
         (MultistepMethod(['1/2'], [1]), 'stays bounded'),
         (parse_method('zerosnet(0.33333333333)'), 'grows with the number of blocks'),
     ],

@@ -216,7 +216,7 @@ def test_script_of_another_time(text, message, tmp_path):
     'command, arguments, message',
     [
         (train, [], 'usage'),
-        (train, ['--model', 'zerosnet20'], 'expected a recipe as the first argument, got --model'),
+        (train, ['--model', 'zerosnet20'], 'expected a recipe as the first argument, such as short, got --model'),
         (train, ['shrot'], "expected a YAML file or one of the recipes paper, short, zoo, got 'shrot'"),
         (train, ['short', '--timm-scripts'], "expected the folder that holds timm's scripts after --timm-scripts"),
         (train, ['short', '--timm-scripts', 'nowhere'], 'nowhere/train.py does not exist'),

@@ -35,9 +35,27 @@ def add_command(
     """
     shown = 'examples:\n' + textwrap.indent(examples.strip(), '  ') if examples else None
     parser = group.add_parser(name, help=text, description=text, epilog=shown, formatter_class=_Help)
+    parser.register('type', int, integer)
+    parser.register('type', float, number)
     if run is not None:
         parser.set_defaults(run=run)
     return parser
+
+
+def integer(text: str) -> int:
+    """An integer that a user has written, for argparse."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'expected an integer, got {text!r}') from None
+
+
+def number(text: str) -> float:
+    """The same for a real number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'expected a number, got {text!r}') from None
 
 
 class ModelKwargs(ParseKwargs):

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any, Callable
 
+from .._errors import counted
 from .._files import check_output, need
 from ..design import Design, design, zero_stable_interval
 from ..methods import METHODS, parse_method
@@ -89,8 +90,12 @@ def _design(args: argparse.Namespace) -> Design | None:
         raise ValueError(f'expected METHOD design with --steps and --order, got {args.method or "no METHOD"}')
     if not wanted:
         return None
-    if args.a is not None or args.b is not None or args.steps is None or args.order is None:
-        raise ValueError('expected design with --steps and --order alone, such as design --steps 4 --order 2')
+    given = {name: value for name, value in vars(args).items() if value is not None}
+    if extra := [f'--{name}' for name in ('a', 'b') if name in given]:
+        raise ValueError(f'expected design with --steps and --order alone, got {" and ".join(extra)}')
+    if lacking := [f'--{name}' for name in ('steps', 'order') if name not in given]:
+        got = f'no {lacking[0]}' if len(lacking) == 1 else 'neither'
+        raise ValueError(f'expected --steps and --order, such as design --steps 4 --order 2, got {got}')
     return design(args.steps, args.order, progress=True)
 
 
@@ -146,7 +151,7 @@ def meaning(method: MultistepMethod) -> str:
         return 'a disturbance of the state stays bounded'
     if radius > 1 - 1e-12:
         return 'weakly stable: a disturbance of the state stays bounded, and its parasitic part does not fade'
-    fades = f'fades by {radius:.4g} a block' if radius else 'there is none'
+    fades = f'each block leaves {radius:.4g} of it in the long run' if radius else 'there is none'
     return f'a disturbance of the state stays bounded; parasitic part: {fades}'
 
 
@@ -171,9 +176,15 @@ def _design_lines(found: Design) -> list[tuple[str, Any]]:
         ('free parameters', ', '.join(found.free) or 'none: the order fixes the method'),
         ('zero-stable set', _zero_stable_set(found)),
         ('smallest radius', f'{found.radius:.6g}, {_evidence(found)}'),
+        ('in a network', _in_a_network(found.method.steps)),
     ]
     is_exact = (found.method.parasitic_radius or 0.0) <= found.radius + 1e-12
     return lines if is_exact else [*lines, ('', NOT_A_FRACTION)]
+
+
+def _in_a_network(steps: int) -> str:
+    first = f'; the first {steps - 1} are Euler steps' if steps > 2 else '; the first is an Euler step'
+    return f'at least {counted(steps, "block")}{first if steps > 1 else ""}'
 
 
 def _zero_stable_set(found: Design) -> str:
