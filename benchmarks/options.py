@@ -45,7 +45,7 @@ def check_device(parser: argparse.ArgumentParser, device: str) -> None:
         if torch.device(device).index is not None:
             torch.cuda.set_device(device)
     except (RuntimeError, ValueError, AssertionError) as error:  # torch without CUDA asserts
-        parser.error(f'--device {device}: {str(error).splitlines()[0]}')
+        parser.error(f'--device: expected one that PyTorch can use here, got {device}: {str(error).splitlines()[0]}')
 
 
 def check_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:

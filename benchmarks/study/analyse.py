@@ -61,7 +61,10 @@ def main() -> int:
             found += change_of_difference(groups[main], kept)
         answers += [group._asdict() | {'runs': len(kept)} | answer for answer in found]
     if not answers:
-        parser.error(f'{path}: expected runs of at least {LEAST} sets on test images, got {len(rows)} rows of fewer')
+        most = max((len({row['set'] for row in kept}) for kept in groups.values()), default=0)
+        parser.error(
+            f'{path}: expected equal runs of at least {LEAST} sets on test images, got {most}; run.py adds more'
+        )
     write_csv(path.with_name(f'{path.stem}_answers.csv'), rounded(answers))
     for name, error, off in failures(groups[main]):
         direction = 'worse' if off > 0 else 'better'

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
@@ -27,10 +28,11 @@ class Estimate:
     """A statistic with its 95 % interval.
 
     Args:
-        value: Of the sets as they are, each the mean of its seeds; NaN where it is not defined.
-        low: The lower end; of a resampled statistic the 2.5th percentile where it is defined.
-        high: The upper end, the 97.5th percentile.
+        value: Of the sets as they are; NaN where it is not defined.
+        low: The lower end of the interval.
+        high: The upper end.
         sets: How many sets it rests on.
+        families: How many families these are.
         ties: How many pairs of sets share a value of the predictor; 0 where there is none.
     """
 
@@ -38,6 +40,7 @@ class Estimate:
     low: float
     high: float
     sets: int
+    families: int
     ties: int = 0
 
 
@@ -77,7 +80,9 @@ def estimate(
     families: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> Estimate:
-    """A statistic of predictors (one row for each set) and mean outcomes, with its interval.
+    """A statistic of predictors (one row for each set) and mean outcomes, with its interval from resampling.
+
+    Its ends are the 2.5th and 97.5th percentile of the resamples in which the statistic is defined.
 
     Args:
         predictors: Of each set, all of one length p.
@@ -119,7 +124,15 @@ def estimate(
     found = np.concatenate(parts)
     low, high = (np.nan, np.nan) if np.isnan(found).all() else np.nanpercentile(found, [2.5, 97.5])
     value = statistic(x[None], np.nanmean(values, axis=1)[None])[0]
-    return Estimate(float(value), float(low), float(high), len(names), tied_pairs(x) if x.ndim == 1 else 0)
+    return Estimate(
+        float(value), float(low), float(high), len(names), len(members), tied_pairs(x) if x.ndim == 1 else 0
+    )
+
+
+def agreement(x: Array, _: Array) -> Array:
+    """Mean of Spearman's correlation over all pairs of columns; shapes (n, sets, columns) and (n, sets)."""
+    pairs = combinations(range(x.shape[-1]), 2)
+    return np.asarray(np.mean([spearman(x[..., i], x[..., j]) for i, j in pairs], axis=0))
 
 
 def spearman_difference(x: Array, y: Array) -> Array:
@@ -149,7 +162,9 @@ def difference(
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'Precision loss', RuntimeWarning)  # a side may be at chance throughout
         low, high = ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
-    return Estimate(float(np.mean(first) - np.mean(second)), float(low), float(high), len(outcomes))
+    return Estimate(
+        float(np.mean(first) - np.mean(second)), float(low), float(high), len(outcomes), len(first) + len(second)
+    )
 
 
 def residuals(x: Array, y: Array) -> Array:

@@ -50,7 +50,8 @@ def answers_tables(answers: Sequence[Mapping[str, Any]]) -> str:
             continue
         ties = f', {row["ties"]} ties' if int(row['ties']) else ''
         group = Group(row['data'], int(row['depth']), row['recipe'], int(row['images']), row['precision'])
-        compared = row['sets_compared'], row['statistic'], f'{row["sets"]}{ties}'
+        families = f' in {row["families"]} families' if row['families'] != row['sets'] else ''
+        compared = row['sets_compared'], row['statistic'], f'{row["sets"]}{families}{ties}'
         interval = f'{_figure(row["value"])} ({_figure(row["low"])} to {_figure(row["high"])})'
         figures = tables.setdefault(group.text, {}).setdefault(compared, {})
         figures[row['outcome']] = '' if row['value'] == 'nan' else interval

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from collections import Counter
+from dataclasses import asdict
 from fractions import Fraction
 from itertools import combinations
 from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from study.intervals import (
     Estimate,
+    agreement,
     by_set,
     difference,
     estimate,
@@ -22,7 +24,7 @@ from study.intervals import (
     spearman,
     spearman_difference,
 )
-from study.sets import SETS
+from study.sets import SETS, derived
 from study.table import COMMON
 
 Row = Mapping[str, str]
@@ -96,7 +98,7 @@ def _any(row: Row) -> bool:
 
 def _of_other_families(sets: Iterable[str]) -> Callable[[Row], bool]:
     """Tells whether a row's set shares its ``a`` with none of these sets."""
-    seen = {' '.join(map(str, SETS[name].method.a)) for name in sets}
+    seen = {derived(SETS[name].method)['a'] for name in sets}
     return lambda row: row['a'] not in seen
 
 
@@ -227,18 +229,24 @@ def against_largest_modulus(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def between_seeds(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Rank correlation of the first seed's outcomes with the second's: how far chance lets single runs be ranked."""
-    seeds = sorted({int(row['seed']) for row in rows})[:2]
+    """How far single seeds rank the methods alike: the mean rank correlation over all pairs of seeds."""
     found = []
-    for selection, chosen in (('one seed against another', _any), ('one seed against another, stable sets', _stable)):
-        sides = [[row for row in rows if int(row['seed']) == seed and chosen(row)] for seed in seeds]
-        common = set.intersection(*({row['set'] for row in side} for side in sides))
-        if len(sides) < 2 or len(common) < LEAST:
+    for selection, chosen in (
+        ('one seed against another', _any),
+        ('one seed against another, stable sets with root 1', lambda row: _stable(row) and _has_parasitic(row)),
+    ):
+        runs = {(row['set'], row['seed']): row for row in rows if chosen(row)}
+        counts = Counter(seed for _, seed in runs)
+        seeds = [seed for seed, sets in counts.items() if sets >= LEAST]
+        names = [
+            name for name in dict.fromkeys(name for name, _ in runs) if all((name, seed) in runs for seed in seeds)
+        ]
+        if len(seeds) < 2 or len(names) < LEAST:
             continue
         for outcome, figure in OUTCOMES.items():
-            first, second = (by_set([row for row in side if row['set'] in common], figure) for side in sides)
-            answer = replace(estimate(first, second, spearman, families(rows)), ties=0)  # of errors, which are chance
-            found.append(_answer('how much is chance?', outcome, selection, 'Spearman', answer))
+            figures = {name: [figure(runs[name, seed]) for seed in seeds] for name in names}
+            answer = estimate(figures, figures, agreement, families(rows))
+            found.append(_answer('how much is chance?', outcome, selection, 'Spearman, mean of pairs', answer))
     return found
 
 
