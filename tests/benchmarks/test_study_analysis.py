@@ -209,6 +209,9 @@ def test_sets_that_do_not_match_are_refused():
         estimate({'a': [1.0], 'b': [2.0]}, {'a': [1.0], 'b': [2.0]}, spearman)
     with pytest.raises(ValueError, match='the same in both'):
         estimate({'a': [1.0], 'b': [2.0], 'c': [1.0]}, {'a': [1.0], 'b': [2.0], 'd': [2.0]}, spearman)
+    sides, errors = {'a': True, 'b': True, 'c': False}, {'a': [1.0], 'b': [2.0], 'c': [1.0]}
+    with pytest.raises(ValueError, match='at least 2 families on each side, got 2 and 1'):
+        difference(sides, errors, {name: name for name in sides})
 
 
 def test_unstable_less_stable_is_the_difference_put_in():

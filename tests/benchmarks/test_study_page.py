@@ -227,6 +227,10 @@ def test_ranks_are_those_of_the_pilot():
     found = rounded(lengths(read_csv(RESULTS / 'stability_pilot.csv')))
     found = [{key: str(value) for key, value in row.items()} for row in found]
     assert found == read_csv(RESULTS / 'stability_pilot_ranks.csv')
+    text = ' '.join(page.DOCUMENT.read_text(encoding='utf-8').split())
+    seed, long_seed, length, *stable = (f'{float(row["spearman"]):.2f}' for row in found)
+    assert f'rho is {length}, as high as between two seeds of one length, {seed} and {long_seed}' in text
+    assert 'lengths agree with {2}, two seeds with {0} and {1}'.format(*stable) in text
 
 
 def test_pilot_by_method_and_length(tmp_path):
