@@ -87,8 +87,8 @@ def _stability(args: argparse.Namespace) -> None:
 def _design(args: argparse.Namespace) -> Design | None:
     wanted = (args.method or '').strip().lower() == 'design'
     if not wanted and (args.steps, args.order) != (None, None):
-        given = f'METHOD {args.method}' if args.method else 'no METHOD'
-        raise ValueError(f"expected 'design' as METHOD with --steps and --order, got {given}")
+        got = f'METHOD {args.method}' if args.method else 'no METHOD'
+        raise ValueError(f"expected 'design' as METHOD with --steps and --order, got {got}")
     if not wanted:
         return None
     given = {name: value for name, value in vars(args).items() if value is not None}
