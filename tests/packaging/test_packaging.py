@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
 import sys
 import tarfile
 import zipfile
@@ -56,6 +57,15 @@ def test_sdist_holds_what_runs_its_tests(distributions):
     with tarfile.open(distributions.sdist) as archive:
         names = {name.split('/', 1)[-1] for name in archive.getnames()}
     assert {'LICENSE', 'README.md', 'tests/conftest.py', 'pyproject.toml'} <= names
+
+
+@pytest.mark.skipif(not (ROOT / '.git').exists() or not shutil.which('git'), reason='needs a checkout of git')
+def test_sdist_holds_what_git_has_and_nothing_that_lies_beside_it(distributions):
+    """Such as downloaded images, or a virtual environment, whose links a build would refuse."""
+    with tarfile.open(distributions.sdist) as archive:
+        names = {name.split('/')[1] for name in archive.getnames() if '/' in name}
+    tracked = subprocess.run(['git', 'ls-files', '-z'], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert names - {'PKG-INFO'} == {name.split('/')[0] for name in tracked.strip('\0').split('\0')}
 
 
 @pytest.mark.parametrize('name', ROWS)
