@@ -1,10 +1,10 @@
 """How recipes compare at equal epochs on images held out from the training set.
 
-    python benchmarks/compare_recipes.py add RUN --name muon --hours 0.4
-    python benchmarks/compare_recipes.py tables
+    python benchmarks/compare_recipes.py
+    python benchmarks/compare_recipes.py --add RUN --name muon --hours 0.4
 
-The first line stores a run of ``timm-zerosnet train``: its log in ``results/recipes_epochs.csv``, its changes of the
-recipe ``short`` in ``results/recipes.csv``. The second writes the table and the figure of docs/recipes.md.
+Both write the table and the figure of docs/recipes.md. The second line first stores a run of ``timm-zerosnet train``:
+its log in ``results/recipes_epochs.csv``, its changes of the recipe ``short`` in ``results/recipes.csv``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from records import processor_name, read_csv, replace_table, save_plot, write_csv
 
+from timm_zerosnet._errors import WeightError
 from timm_zerosnet._markdown import markdown_table
 from timm_zerosnet.maintain.add_weight import reproduction_command
 from timm_zerosnet.training.logs import read_log
@@ -108,16 +109,18 @@ def figure(rows: list[dict[str, str]]) -> Figure:
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    actions = parser.add_subparsers(dest='action', required=True)
-    adding = actions.add_parser('add', help='store a run')
-    adding.add_argument('run', type=Path, help='folder with args.yaml and summary.csv')
-    adding.add_argument('--name', required=True, help='of the recipe in the table')
-    adding.add_argument('--hours', type=float, required=True, help='that the run took')
-    actions.add_parser('tables', help='write the table and the figure of docs/recipes.md')
+    parser.add_argument('--add', type=Path, metavar='RUN', help='folder of a run, with args.yaml and summary.csv')
+    parser.add_argument('--name', help='what the recipe of the run is called in the table')
+    parser.add_argument('--hours', type=float, help='that the run took')
     args = parser.parse_args()
-    if args.action == 'add':
-        add(args.run, args.name, args.hours)
-        return
+    given = [args.add, args.name, args.hours]
+    if None in given and any(value is not None for value in given):
+        parser.error('expected --add, --name and --hours together, or none of them')
+    if args.add:
+        try:
+            add(args.add, args.name, args.hours)
+        except WeightError as error:
+            parser.error(str(error))
     DOCUMENT.write_text(document(DOCUMENT.read_text(encoding='utf-8')), encoding='utf-8')
     with rc_context(STYLE):
         save_plot(figure(read_csv(EPOCHS)), FIGURE)

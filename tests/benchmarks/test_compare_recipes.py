@@ -51,6 +51,21 @@ def test_the_best_of_the_shortest_runs_is_first():
     assert [line.split('|')[2].strip() for line in lines] == ['better', 'worse', 'long']
 
 
+@pytest.mark.parametrize(
+    'words, message',
+    [
+        (['--add', 'run', '--name', 'muon'], 'expected --add, --name and --hours together, or none of them'),
+        (['--add', 'none', '--name', 'muon', '--hours', '1'], 'expected summary.csv and args.yaml'),
+    ],
+)
+def test_a_run_that_cannot_be_stored_is_refused(run, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(run.parent)
+    monkeypatch.setattr('sys.argv', ['compare_recipes.py', *words])
+    with pytest.raises(SystemExit, match='2'):
+        compare_recipes.main()
+    assert message in capsys.readouterr().err and not compare_recipes.RUNS.exists()
+
+
 def test_page_is_that_of_the_results():
     text = compare_recipes.DOCUMENT.read_text(encoding='utf-8')
     assert compare_recipes.document(text) == text

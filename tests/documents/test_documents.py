@@ -159,7 +159,7 @@ def test_the_first_example_runs_in_a_new_interpreter(tmp_path):
 
 SAMPLE = np.load(CIFAR10_SAMPLE)
 SMALL = ['--epochs', '1', '--batch-size', '10', '--warmup-epochs', '0', '--workers', '1']
-FOLDERS = {'cifar10': 10, 'cifar100': 100, 'flowers': 7, 'pets': 3, 'grey': 7}
+FOLDERS = {'cifar10': 10, 'cifar100': 100, 'holdout': 10, 'flowers': 7, 'pets': 3, 'grey': 7}
 """The class folders that the commands read, and how many classes each has."""
 
 
