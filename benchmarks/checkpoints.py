@@ -24,7 +24,7 @@ from torch import Tensor
 from timm_zerosnet._errors import WeightError
 from timm_zerosnet._files import make_folder
 from timm_zerosnet._markdown import markdown_table
-from timm_zerosnet.checkpoint import read_yaml
+from timm_zerosnet.checkpoint import read_checkpoint, read_yaml
 from timm_zerosnet.maintain.add_weight import MACHINE_PATHS, compact
 from timm_zerosnet.training.logs import newest_checkpoint, read_log, trim_log
 
@@ -57,9 +57,7 @@ def pack(run: Path) -> Path:
     if found is None:
         raise WeightError(f'--pack: expected the folder of a run with a checkpoint, got {run}, which has none')
     content = {key: value for key, value in found[1].items() if key in KEPT}
-    content['args'] = argparse.Namespace(
-        **{key: '' if key in MACHINE_PATHS and value else value for key, value in vars(content['args']).items()}
-    )
+    content['args'] = argparse.Namespace(**_without_paths(vars(content['args'])))
     content |= {key: compact(content[key]) for key in WEIGHTS if key in content}
     content['optimizer'] = mapped(content['optimizer'], _halved)
     target = FOLDER / run.resolve().name
@@ -67,9 +65,13 @@ def pack(run: Path) -> Path:
     torch.save(content, target / LAST)
     shutil.copyfile(run / 'summary.csv', target / 'summary.csv')
     trim_log(target / 'summary.csv', content['epoch'] + 1)  # of a running one it may be an epoch ahead
-    args = {key: '' if key in MACHINE_PATHS and value else value for key, value in read_yaml(run / 'args.yaml').items()}
+    args = _without_paths(read_yaml(run / 'args.yaml'))
     (target / 'args.yaml').write_text(yaml.safe_dump(args), encoding='utf-8')
     return target
+
+
+def _without_paths(args: dict[str, Any]) -> dict[str, Any]:
+    return {key: '' if key in MACHINE_PATHS and value else value for key, value in args.items()}
 
 
 def _halved(value: Tensor) -> Tensor:
@@ -87,9 +89,8 @@ def unpack(name: str, output: Path) -> Path:
         raise WeightError(f'--unpack: expected one of {", ".join(names()) or "none, nothing is packed"}, got {name}')
     if target.exists():
         raise WeightError(f'{target} exists: expected a new folder, remove it or choose another --output')
-    content = torch.load(stored / LAST, weights_only=False)
     half = (torch.float16, torch.bfloat16)
-    content = mapped(content, lambda value: value.float() if value.dtype in half else value)
+    content = mapped(read_checkpoint(stored / LAST), lambda value: value.float() if value.dtype in half else value)
     make_folder(target)
     for file in ('summary.csv', 'args.yaml'):
         shutil.copyfile(stored / file, target / file)

@@ -34,8 +34,9 @@ STYLE: Any = {'svg.hashsalt': 'timm-zerosnet', 'font.size': 10}
 
 def options(run: dict[str, Any]) -> str:
     """What the arguments of a run change in the recipe ``short``, as options of train.py without ``--epochs``."""
-    changed = {key: value for key, value in run.items() if key not in ('epochs', 'amp', 'amp_dtype')}
-    command = reproduction_command(f'{run["model"]}.cifar10', 'short', {**changed, 'epochs': 40})
+    told_elsewhere = ('epochs', 'amp', 'amp_dtype')
+    compared = {key: value for key, value in run.items() if key not in told_elsewhere}
+    command = reproduction_command(f'{run["model"]}.cifar10', 'short', compared)
     return command.partition('--data-dir data')[2].strip()
 
 
