@@ -35,7 +35,7 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
     add.add_argument('--date', help='of adding, YYYY-MM-DD; default: today')
     add.add_argument('--note', default='', help='what a reader must know')
     action('verify', _verify, 'Compare every packaged file with the manifest. Code 1: some of the files are damaged.')
-    action('tables', _tables, 'Write the generated tables of README.md, MODEL_CARD.md and docs/results.md.')
+    action('tables', _tables, 'Write the generated tables of the documents of a checkout.')
 
 
 def _add(args: argparse.Namespace) -> None:

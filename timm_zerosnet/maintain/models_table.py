@@ -1,7 +1,6 @@
-"""The README's table of the networks, made from the registered names and the manifest.
+"""The tables of the networks and of their default weights, made from the registered names and the manifest.
 
-Its last column names the weight of each family with the highest top-1 on CIFAR-10. These are single trainings of
-different depths, so they do not compare families; ``docs/results.md`` does.
+They show single trainings of different depths and recipes, so they do not compare families; ``docs/results.md`` does.
 """
 
 from __future__ import annotations
@@ -47,7 +46,10 @@ def _best(models: set[str], rows: dict[str, dict[str, Any]]) -> str:
 
 
 def models_table() -> str:
-    """Return a row for each family, and one for each of timm's own networks that has a packaged weight."""
+    """Return a row for each family, and one for each of timm's own networks that has a packaged weight.
+
+    The last column names the weight with the highest top-1 on CIFAR-10.
+    """
     rows = weights.manifest()
     lines = []
     for family, skip in SKIP_CONNECTIONS.items():
@@ -59,4 +61,23 @@ def models_table() -> str:
             lines.append([f"timm's `{model}`", '-', '-', 'a baseline', _best({model}, rows)])
     return markdown_table(
         ('network', 'N, 32 px', 'N, 224 px', 'skip connection', 'weight with the highest top-1 (one training)'), lines
+    )
+
+
+def defaults_table() -> str:
+    """Return a row for each depth and data set with weights: the top-1 of each family's default weight."""
+    rows = weights.manifest()
+    found: dict[tuple[str, int], dict[str, str]] = {}
+    for model in default_cfgs:
+        family, depth = _family(model)
+        for data in ('cifar10', 'cifar100'):
+            if row := rows.get(f'{model}.{data}'):
+                found.setdefault((data, depth), {})[family] = f'{row["top1"]:.2f}'
+    families = [family for family in SKIP_CONNECTIONS if any(family in cells for cells in found.values())]
+    return markdown_table(
+        ('tag', 'depth', *(f'`{family.replace("net", "netN", 1)}`' for family in families)),
+        (
+            (f'`{data}`', str(depth), *(cells.get(family, '-') for family in families))
+            for (data, depth), cells in sorted(found.items())
+        ),
     )

@@ -1,4 +1,4 @@
-"""The generated tables of README.md, MODEL_CARD.md and docs/results.md, for maintainers who work in a checkout.
+"""The generated tables of the checkout's documents, for maintainers who work in one.
 
 An installed package has neither these documents nor ``benchmarks/results``; of its manifest alone the cards for the Hub
 are made. A test fails when documents and figures disagree.
@@ -15,7 +15,7 @@ from .._errors import WeightError
 from .._files import replacing
 from .._markdown import escape, markdown_table
 from ..robustness.report.comparison_markdown import p_text
-from .models_table import models_table
+from .models_table import defaults_table, models_table
 
 DATA_NAMES = {'cifar10': 'CIFAR-10', 'cifar100': 'CIFAR-100'}
 
@@ -178,12 +178,14 @@ def trainings_table(path: Path | None = None) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     'models': models_table,
+    'defaults': defaults_table,
     'weights': weights_table,
     'provenance': provenance_table,
     'reproduction': reproduction_block,
     'pairs': pairs_table,
     'trainings': trainings_table,
 }
+DOCUMENTS = ('README.md', 'MODEL_CARD.md', 'docs/backbones.md', 'docs/results.md')
 
 
 def fill(text: str) -> str:
@@ -199,9 +201,7 @@ def fill(text: str) -> str:
 def documents() -> list[Path]:
     """The files of the checkout that carry generated tables."""
     root = weights.PACKAGE.parent
-    return [
-        path for path in (root / 'README.md', root / 'MODEL_CARD.md', root / 'docs' / 'results.md') if path.is_file()
-    ]
+    return [root / name for name in DOCUMENTS if (root / name).is_file()]
 
 
 def write_tables() -> list[Path]:
@@ -215,8 +215,8 @@ def write_tables() -> list[Path]:
     """
     if not documents():
         raise WeightError(
-            f'expected README.md, MODEL_CARD.md or docs/results.md beside {weights.PACKAGE}, found none: run this in a '
-            'checkout'
+            f'expected {", ".join(DOCUMENTS[:-1])} or {DOCUMENTS[-1]} beside {weights.PACKAGE}, found none: run this '
+            'in a checkout'
         )
     changed = []
     for path in documents():
