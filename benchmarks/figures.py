@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from records import read_csv
 
 from timm_zerosnet import METHODS, MultistepMethod, parse_method
-from timm_zerosnet.maintain.tables import NOISES
+from timm_zerosnet.maintain.tables import DEPTHS, NOISES
 from timm_zerosnet.methods import zerosnet_coefficients
 from timm_zerosnet.robustness.analysis.grids import architecture_of
 from timm_zerosnet.weights import sha256
@@ -90,6 +90,8 @@ def accuracies(part: str) -> dict[str, list[float]]:
     """
     found: dict[str, dict[str, float]] = {}
     for row in read_csv(ROBUSTNESS):
+        if row['part'].endswith(DEPTHS):
+            continue
         values = {f'{row["data"]}-clean': float(row['clean']), row['part']: 100 - float(row['mean_error'])}
         if part in values:
             found.setdefault(architecture_of(row['model']), {})[row['model']] = values[part]

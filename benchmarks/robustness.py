@@ -1,4 +1,7 @@
-"""Measure the noise robustness of ``NETWORKS`` on full test sets with three noise seeds.
+"""Measure the noise robustness of networks on full test sets with three noise seeds.
+
+Two questions have parts of their own: which of ``NETWORKS`` is more robust, trained by one recipe and several times;
+and how robust the default weights of ZeroSNet are at each depth.
 
     python benchmarks/robustness.py --data-dir DIR [--download]
     python benchmarks/robustness.py --data-dir DIR --baseline   only the packaged baselines' tables
@@ -6,12 +9,12 @@
 Each run has a folder of its own in ``--runs``; an interrupted one continues where it stopped. The results are
 
 * ``results/robustness.csv``: a row for each model,
-* ``results/robustness-pairs.csv``: a row for each pair of ``zerosnet20`` with another network,
+* ``results/robustness-pairs.csv``: a row for each pair of the first network with another,
 * ``results/robustness-trainings.csv``: a row for each such pair of which both were trained several times, also for
   accuracy on clean images,
 * ``results/robustness/PART``: ``table.md`` and ``cells.csv`` of each run.
 
-``timm-zerosnet weights tables`` makes both tables of docs/results.md from these files;
+``timm-zerosnet weights tables`` makes the tables of docs/results.md from these files;
 ``benchmarks/figures.py noise`` draws the figure of README.md and docs/results.md.
 """
 
@@ -19,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 from contextlib import closing
 from dataclasses import dataclass
@@ -44,17 +48,27 @@ RESULTS = Path(__file__).parent / 'results'
 KEPT = ('table.md', 'cells.csv')  # report.html is too large for git
 SEEDS = range(3)
 NETWORKS = ('zerosnet20', 'zerosnet20_tra', 'preresnet20', 'lmresnet20', 'resnet10t')
+RECIPE = 'short.yaml'  # networks are compared by trainings of equal recipe
 BASELINE = 'preresnet20.cifar10'
 
 
 @dataclass(frozen=True)
 class Part:
-    """A data set with a suite or with the noise of one; parts of one data set and suite share a run and its cells."""
+    """A data set with a suite or with the noise of one.
+
+    Parts of one data set and suite share a run and its cells, and so do those that measure the default weights of
+    ZeroSNet at each depth instead of ``NETWORKS``.
+    """
 
     name: str
     data: str
     suite: str
     noise_only: bool = False
+    depths: bool = False
+
+    @property
+    def folder(self) -> str:
+        return f'{self.data}-{self.suite}{tables.DEPTHS if self.depths else ""}'
 
     @property
     def corruptions(self) -> list[str]:
@@ -68,13 +82,27 @@ PARTS = (
     Part('cifar10-cifar-c', 'cifar10', 'cifar-c'),
     Part('cifar100-zerosnet', 'cifar100', 'zerosnet'),
     Part('cifar100-noise', 'cifar100', 'cifar-c', noise_only=True),
+    Part('cifar10-zerosnet-depths', 'cifar10', 'zerosnet', depths=True),
+    Part('cifar10-noise-depths', 'cifar10', 'cifar-c', noise_only=True, depths=True),
+    Part('cifar100-zerosnet-depths', 'cifar100', 'zerosnet', depths=True),
+    Part('cifar100-noise-depths', 'cifar100', 'cifar-c', noise_only=True, depths=True),
 )
 
 
 def models_of(data: str) -> list[str]:
-    """Names of the packaged weights of ``NETWORKS`` for a data set, in the order of ``NETWORKS``."""
-    fit = [name for name, row in manifest().items() if row['data'] == data and name.partition('.')[0] in NETWORKS]
+    """Names of the weights of ``NETWORKS`` for a data set, trained by ``RECIPE``, in the order of ``NETWORKS``."""
+    fit = [
+        name
+        for name, row in manifest().items()
+        if (row['data'], row['recipe']) == (data, RECIPE) and name.partition('.')[0] in NETWORKS
+    ]
     return sorted(fit, key=lambda name: NETWORKS.index(name.partition('.')[0]))
+
+
+def depths_of(data: str) -> list[str]:
+    """Names of ZeroSNet's default weights for a data set, in the order of their depths."""
+    found = {int(match[1]): name for name in manifest() if (match := re.fullmatch(rf'zerosnet(\d+)\.{data}', name))}
+    return [found[depth] for depth in sorted(found)]
 
 
 def trainings_row(place: dict[str, Any], found: Trainings | None) -> list[dict[str, Any]]:
@@ -99,9 +127,8 @@ def clean_trainings(data: str) -> list[dict[str, Any]]:
     groups: dict[str, dict[str, float]] = {}
     for name in models_of(data):
         groups.setdefault(architecture_of(name), {})[name] = manifest()[name]['top1']
-    ours = architecture_of(f'zerosnet20.{data}')
     rows = []
-    for other in [name for name in groups if ours in groups and name != ours]:
+    for ours, other in [(next(iter(groups)), name) for name in list(groups)[1:]]:
         images = manifest()[next(iter(groups[other]))]['test_images']
         place = {'part': f'{data}-clean', 'data': data, 'images': images}
         rows += trainings_row(place, compare_trainings((ours, other), (groups[ours], groups[other])))
@@ -110,7 +137,7 @@ def clean_trainings(data: str) -> list[dict[str, Any]]:
 
 def run_part(part: Part, models: list[str], args: argparse.Namespace) -> tuple[LabelledImages, Path]:
     """Measure models in the run folder of a part; returns the images and the folder."""
-    own, folder = args.data_dir / f'{part.data}.npz', args.runs / f'{part.data}-{part.suite}'
+    own, folder = args.data_dir / f'{part.data}.npz', args.runs / part.folder
     images = load_data(str(own) if own.is_file() else f'torch/{part.data}', args.data_dir, args.download)
     outcome = run(
         models,
@@ -139,7 +166,7 @@ def write_table(part: Part, images: LabelledImages, folder: Path) -> Path:
 
 def measure(part: Part, args: argparse.Namespace) -> tuple[list[dict[str, Any]], ...]:
     """Run a part and copy its files; returns its rows for models, pairs and trainings."""
-    models = models_of(part.data)
+    models = depths_of(part.data) if part.depths else models_of(part.data)
     images, folder = run_part(part, models, args)
     target = RESULTS / 'robustness' / part.name
     target.mkdir(parents=True, exist_ok=True)
@@ -150,9 +177,11 @@ def measure(part: Part, args: argparse.Namespace) -> tuple[list[dict[str, Any]],
         rows = [{**place, **model_row(found)} for found in analyse(store).summaries.values()]
     if BASELINE in models and not part.noise_only:
         write_table(part, images, folder)
-    ours = f'zerosnet20.{part.data}'
     pairs, trainings = [], []
-    for other in [name for name in models if name != ours and '_seed' not in name]:
+    if part.depths:
+        return rows, pairs, trainings
+    ours, *others = [name for name in models if '_seed' not in name]
+    for other in others:
         found = compare_run(folder, ours, other)
         pairs.append({**place, **pair_row(found)})
         trainings += trainings_row(place, found.trainings)
@@ -201,7 +230,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
     texts = [{key: f'{value:.6g}' if isinstance(value, float) else value for key, value in row.items()} for row in rows]
     if path.is_file():
         texts += [row for row in read_csv(path) if row['part'] not in {row['part'] for row in rows}]
-    order = list(tables.PART_TITLES)
+    order = [part + end for end in ('', tables.DEPTHS) for part in tables.PART_TITLES]
     texts.sort(key=lambda row: order.index(row['part']))
     write_csv(path, texts)
 
@@ -223,7 +252,11 @@ def main() -> None:
     args = parser.parse_args()
     if args.baseline:
         for part in PARTS:
-            if part.data == 'cifar10' and not part.noise_only and (args.part is None or part.name in args.part):
+            if (
+                part.data == 'cifar10'
+                and not (part.noise_only or part.depths)
+                and (args.part is None or part.name in args.part)
+            ):
                 measure_baseline(part, args)
         return
     trainings = clean_trainings('cifar10') + clean_trainings('cifar100')

@@ -319,6 +319,36 @@ def test_robustness_compares_networks_and_leaves_out_what_one_training_cannot_sa
     assert float(pair['difference']) == pytest.approx(difference, abs=1e-3)
 
 
+def test_networks_are_compared_by_one_recipe_and_depths_by_default_weights(monkeypatch):
+    short, long = ({'data': 'cifar10', 'recipe': f'{name}.yaml'} for name in ('short', 'long'))
+    names = ('lmresnet20.cifar10', 'zerosnet20.cifar10_short', 'zerosnet20.cifar10_short_seed1', 'zerosnet56.cifar10')
+    found = {**dict.fromkeys(names, short), 'zerosnet110.cifar10': long, 'zerosnet20.cifar10': long}
+    monkeypatch.setattr(robustness, 'manifest', lambda: found)
+    assert robustness.models_of('cifar10') == [*names[1:3], names[0]]
+    assert robustness.depths_of('cifar10') == [f'zerosnet{depth}.cifar10' for depth in (20, 56, 110)]
+    assert robustness.models_of('cifar100') == robustness.depths_of('cifar100') == []
+
+
+def test_depths_are_measured_without_being_compared(in_small, monkeypatch):
+    monkeypatch.setattr(
+        robustness,
+        'PARTS',
+        [
+            robustness.Part(f'cifar10-{noise}-depths', 'cifar10', 'zerosnet', depths=True)
+            for noise in ('zerosnet', 'noise')
+        ],
+    )
+    monkeypatch.setattr(robustness, 'depths_of', lambda data: ['zerosnet20.cifar10', 'zerosnet56.cifar10'])
+    results = in_small()
+    assert 'robustness-pairs.csv' not in [path.name for path in results.iterdir()]
+    first = rows(results / 'robustness.csv')[0]
+    noisy, least, most = (f'{100 - float(first["mean_error" + end]):.2f}' for end in ('', '_high', '_low'))
+    cell = f'{noisy} ({least} to {most})'
+    header, _, line, other = tables.depths_table(results / 'robustness.csv').splitlines()
+    assert line == f'| CIFAR-10 | `zerosnet20.cifar10` | {float(first["clean"]):.2f} | {cell} | {cell} |'
+    assert '`zerosnet56.cifar10`' in other
+
+
 def test_trainings_are_compared_by_welch(in_small, monkeypatch):
     ours, theirs = [91.0, 91.4, 91.1], [90.5, 90.9]
     manifest_with(

@@ -91,6 +91,7 @@ def reproduction_block(rows: Rows | None = None) -> str:
 
 
 RESULTS = Path(__file__).parents[2] / 'benchmarks' / 'results'
+ROBUSTNESS = RESULTS / 'robustness.csv'
 ACCURACY, PAIRS = RESULTS / 'accuracy.csv', RESULTS / 'robustness-pairs.csv'
 TRAININGS = RESULTS / 'robustness-trainings.csv'
 NOISES = {  # titles of the kinds of noise that the tables under ``benchmarks/results`` average over
@@ -102,6 +103,7 @@ NOISES = {  # titles of the kinds of noise that the tables under ``benchmarks/re
 PART_TITLES = {
     f'{data}-{noise}': f'{DATA_NAMES[data]}, {text}' for data in DATA_NAMES for noise, text in NOISES.items()
 }
+DEPTHS = '-depths'  # ends the names of the parts that measure ZeroSNet's default weights at each depth
 
 
 def accuracy_table(path: Path | None = None) -> str:
@@ -176,6 +178,29 @@ def trainings_table(path: Path | None = None) -> str:
     )
 
 
+def depths_table(path: Path | None = None) -> str:
+    """ZeroSNet's default weights at each depth, clean and under noise.
+
+    Args:
+        path: The measured figures; the default is ``benchmarks/results/robustness.csv``.
+    """
+    lines: dict[tuple[str, str], dict[str, str]] = {}
+    for row in _read_csv(path or ROBUSTNESS):
+        if row['part'].endswith(DEPTHS):
+            cells = lines.setdefault((row['data'], row['model']), {})
+            low, mean, high = (100 - float(row[f'mean_error{end}']) for end in ('_high', '', '_low'))
+            cells['clean'] = f'{float(row["clean"]):.2f}'
+            cells[row['part']] = f'{mean:.2f} ({low:.2f} to {high:.2f})'
+    noises = ('zerosnet', 'noise')
+    return markdown_table(
+        ('images', 'weight', 'clean, %', *(f'{NOISES[noise]}, %' for noise in noises)),
+        (
+            (DATA_NAMES[data], f'`{model}`', cells['clean'], *(cells[f'{data}-{noise}{DEPTHS}'] for noise in noises))
+            for (data, model), cells in lines.items()
+        ),
+    )
+
+
 TABLES: dict[str, Callable[[], str]] = {
     'models': models_table,
     'defaults': defaults_table,
@@ -184,6 +209,7 @@ TABLES: dict[str, Callable[[], str]] = {
     'reproduction': reproduction_block,
     'pairs': pairs_table,
     'trainings': trainings_table,
+    'depths': depths_table,
 }
 DOCUMENTS = ('README.md', 'MODEL_CARD.md', 'docs/backbones.md', 'docs/results.md')
 
