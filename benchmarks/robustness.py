@@ -127,8 +127,8 @@ def clean_trainings(data: str) -> list[dict[str, Any]]:
     groups: dict[str, dict[str, float]] = {}
     for name in models_of(data):
         groups.setdefault(architecture_of(name), {})[name] = manifest()[name]['top1']
-    rows = []
-    for ours, other in [(next(iter(groups)), name) for name in list(groups)[1:]]:
+    rows, names = [], list(groups)
+    for ours, other in [(names[0], name) for name in names[1:]]:
         images = manifest()[next(iter(groups[other]))]['test_images']
         place = {'part': f'{data}-clean', 'data': data, 'images': images}
         rows += trainings_row(place, compare_trainings((ours, other), (groups[ours], groups[other])))
