@@ -369,6 +369,7 @@ def reproduction(name='zerosnet20.cifar10', recipe='short', **changes):
         (dict(data_dir='a', device='cuda', workers=9, val_interval=5, output='x', experiment='y', resume='z'), ''),
         (dict(model_kwargs={'lambda_init': -2}, seed=3), '--model-kwargs lambda_init=-2 --seed 3'),
         (dict(amp=True, clip_grad=1.0, drop_path=None), '--amp --clip-grad 1.0'),
+        (dict(amp=True, amp_dtype='bfloat16'), '--amp --amp-dtype bfloat16'),
     ],
     ids=str,
 )

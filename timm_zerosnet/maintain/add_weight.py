@@ -46,6 +46,7 @@ DEFAULTS_OF_TRAIN_PY: dict[str, Any] = {  # as far as they change the stored wei
     'model_ema_decay': 0.9998,
     'model_ema_warmup': False,
     'amp': False,
+    'amp_dtype': 'float16',
     'clip_grad': None,
     'drop_path': None,
     'num_classes': None,
