@@ -103,7 +103,8 @@ def figure(rows: list[dict[str, str]]) -> Figure:
                 axes.plot([epoch + 1 for epoch in x], y, color=colour, marker='o', markersize=3, label=name)
         axes.set(xlabel=f'epoch of {length}', ylabel='held-out top-1, %', ylim=(50, 94))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(frameon=False, loc='lower right')
+    lines = {line.get_label(): line for axes in drawn.axes for line in axes.lines}
+    drawn.legend(handles=list(lines.values()), frameon=False, loc='outside upper left', ncols=3)
     return drawn
 
 
