@@ -38,7 +38,7 @@ from .weights import is_backbone, weights_overlay
 USAGE = """usage: timm-zerosnet train RECIPE --model NAME [--timm-scripts DIR] [arguments of timm's train.py]
        timm-zerosnet train --continue RUN [--timm-scripts DIR] [arguments that leave the training as it is]
 
-Runs timm's unmodified train.py with a recipe: a YAML file or the name of a packaged one (paper, short, zoo).
+Runs timm's unmodified train.py with a recipe: a YAML file or the name of a packaged one (long, paper, short, zoo).
 Unless --timm-scripts or the environment variable TIMM_SCRIPTS names a folder, the script of the installed timm's
 release is downloaded once.
 

@@ -1,5 +1,7 @@
 """The comparison of recipes: runs are stored as they were, and the page is that of the results."""
 
+import re
+
 import compare_recipes
 import pytest
 import yaml
@@ -49,6 +51,21 @@ def test_the_best_of_the_shortest_runs_is_first():
     ]
     lines = compare_recipes.table(rows).splitlines()[2:]
     assert [line.split('|')[2].strip() for line in lines] == ['better', 'worse', 'long']
+
+
+def test_figures_of_the_page_are_those_of_the_table():
+    prose = compare_recipes.DOCUMENT.read_text(encoding='utf-8').partition('<!-- recipes:end -->')[2]
+    of_weights_not_averaged = {'91.66', '91.76', '92.70'}  # which only the output of the run tells
+    found = set(re.findall(r'\b9\d\.\d\d\b', prose)) - of_weights_not_averaged
+    assert found and found <= {row['top1'] for row in read_csv(compare_recipes.RUNS)}
+
+
+def test_long_is_the_best_of_the_table_at_each_length():
+    changes = yaml.safe_load(find_recipe('long').read_text(encoding='utf-8'))
+    rows = read_csv(compare_recipes.RUNS)
+    for epochs in {row['epochs'] for row in rows}:
+        best = max((row for row in rows if row['epochs'] == epochs), key=lambda row: float(row['top1']))
+        assert best['options'] == compare_recipes.options(changes | {'model': 'zerosnet20'})
 
 
 @pytest.mark.parametrize(

@@ -234,7 +234,7 @@ REFUSED = [
     ('corrupt ten.npz --out out --limit -1', 'limit: expected an integer >= 1, got -1'),
     # weights and publish
     ('weights', 'the following arguments are required: ACTION'),
-    (f'{WEIGHTS} --tag cifar10 --recipe none', 'expected a YAML file or one of the recipes paper, short, zoo, got'),
+    (f'{WEIGHTS} --tag cifar10 --recipe none', 'expected a YAML file or one of the recipes long, paper, short, zoo'),
     (f'{WEIGHTS} --tag mnist --recipe short', 'tag: expected cifar10 or cifar100, with or without _'),
     (f'{WEIGHTS} --tag cifar10 --recipe short --date today', "date: expected YYYY-MM-DD, got 'today'"),
     (f'{WEIGHTS} --tag cifar10 --recipe short', 'none.csv does not exist; expected summary.csv and args.yaml'),
@@ -244,7 +244,7 @@ REFUSED = [
     ('publish --namespace me --dry-run --out good.png', 'cannot write good.png: it is a file; name a folder'),
     # train and validate
     ('train --model zerosnet20', 'expected a recipe as the first argument, such as short, got --model'),
-    ('train none --model zerosnet20', "expected a YAML file or one of the recipes paper, short, zoo, got 'none'"),
+    ('train none --model zerosnet20', "expected a YAML file or one of the recipes long, paper, short, zoo, got 'none'"),
     ('train good.yaml', 'no model: give --model NAME'),
     ('train unknown.yaml --model zerosnet20', 'unknown.yaml has epocs (did you mean epochs?): expected arguments of'),
     ('train type.yaml --model zerosnet20', "argument --epochs: invalid int value: 'many'"),

@@ -301,11 +301,11 @@ REFUSED = {
         lambda run: run.write_checkpoint(timm.create_model('zerosnet20'), 31),
         'last.pth.tar: expected epoch 39, the last of ',
     ),
-    'no recipe': (none('--recipe', 'short.yaml'), 'expected a YAML file or one of the recipes paper, short, zoo'),
+    'no recipe': (none('--recipe', 'short.yaml'), 'expected a YAML file or one of the recipes long, paper, short, zoo'),
     'broken recipe': (broken_recipe, 'short.yaml is not a readable YAML file: while parsing'),
     'recipe of their own': (
         own_recipe,
-        'recipe: expected a packaged one (paper, short, zoo), so that others can repeat the run, got mine',
+        'recipe: expected a packaged one (long, paper, short, zoo), so that others can repeat the run, got mine',
     ),
     'no data': (none('--data', 'none'), 'none is neither an npz file nor a folder'),
     'part of the test set': (part_of_the_test_set, 'test.npz: expected the whole test set of 200 images, got 199'),

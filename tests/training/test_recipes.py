@@ -25,8 +25,8 @@ def packaged(function):
     return pytest.mark.parametrize('path', sorted(RECIPES.glob('*.yaml')), ids=lambda path: path.stem)(function)
 
 
-def test_there_are_three():
-    assert {path.stem for path in RECIPES.glob('*.yaml')} == {'paper', 'short', 'zoo'}
+def test_the_packaged_recipes():
+    assert {path.stem for path in RECIPES.glob('*.yaml')} == {'long', 'paper', 'short', 'zoo'}
 
 
 @packaged

@@ -217,7 +217,7 @@ def test_script_of_another_time(text, message, tmp_path):
     [
         (train, [], 'usage'),
         (train, ['--model', 'zerosnet20'], 'expected a recipe as the first argument, such as short, got --model'),
-        (train, ['shrot'], "expected a YAML file or one of the recipes paper, short, zoo, got 'shrot'"),
+        (train, ['shrot'], "expected a YAML file or one of the recipes long, paper, short, zoo, got 'shrot'"),
         (train, ['short', '--timm-scripts'], "expected the folder that holds timm's scripts after --timm-scripts"),
         (train, ['short', '--timm-scripts', 'nowhere'], 'nowhere/train.py does not exist'),
         (train, ['--continue'], 'expected the folder of a run after --continue'),
