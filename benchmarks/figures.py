@@ -21,13 +21,12 @@ from matplotlib.figure import Figure
 from records import read_csv
 
 from timm_zerosnet import METHODS, MultistepMethod, parse_method
-from timm_zerosnet.maintain.tables import DEPTHS, NOISES
+from timm_zerosnet.maintain.tables import DEPTHS, NOISES, ROBUSTNESS
 from timm_zerosnet.methods import zerosnet_coefficients
 from timm_zerosnet.robustness.analysis.grids import architecture_of
 from timm_zerosnet.weights import sha256
 
 DOCS = Path(__file__).resolve().parent.parent / 'docs'
-ROBUSTNESS = Path(__file__).parent / 'results' / 'robustness.csv'
 SHOWN = ('euler', 'zerosnet-opt', 'midpoint', 'lm(1.05)', 'all-ones')
 COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#555555')
 STYLE: Any = {'svg.hashsalt': 'timm-zerosnet', 'font.size': 10, 'axes.spines.top': False, 'axes.spines.right': False}
