@@ -299,7 +299,7 @@ def in_small(monkeypatch, tmp_path):
 
 def manifest_with(monkeypatch, **top1):
     """The manifest of these weights alone, NAME_seedN as the tag cifar10_seedN."""
-    like = robustness.manifest()['zerosnet20.cifar10']
+    like = {**robustness.manifest()['zerosnet20.cifar10'], 'recipe': robustness.RECIPE}
     found = {}
     for name, value in top1.items():
         network, _, seed = name.partition('_seed')

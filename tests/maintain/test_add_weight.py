@@ -346,6 +346,13 @@ def test_packaged_weights_were_measured_on_whole_test_sets():
     assert {row['test_images'] for row in weights.manifest().values()} == {add_weight.TEST_IMAGES} == {10_000}
 
 
+def test_weights_are_listed_by_network_and_tag():
+    names = ['zerosnet20.cifar10', 'zerosnet20.cifar10_seed1', 'zerosnet20.cifar10_short', 'zerosnet20.cifar100']
+    names += ['zerosnet110.cifar10', 'preresnet20.cifar10', 'resnet10t.cifar10', 'resnet10t.cifar10_seed1']
+    assert sorted(reversed(names), key=add_weight.place) == names
+    assert sorted(weights.manifest(), key=add_weight.place) == list(weights.manifest())
+
+
 def test_interruption_leaves_the_folder_as_it_was(run, folder, capsys, monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt

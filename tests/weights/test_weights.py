@@ -83,9 +83,10 @@ def test_row_is_complete(name):
     assert row['test_images'] == 10_000 and row['weights'] in ('raw', 'ema')
     assert 0 < row['top1'] <= row['top5'] <= 100
     assert datetime.date.fromisoformat(row['date'])
-    tag = re.fullmatch(r'\w+\.(cifar100?)(?:_seed(\d+))?', name)
+    tag = re.fullmatch(r'\w+\.(cifar100?)(?:_([a-z]+))?(?:_seed(\d+))?', name)
     assert tag and row['data'] == tag[1]
-    assert tag[2] is None or row['seed'] == int(tag[2])
+    assert tag[2] is None or row['recipe'] == f'{tag[2]}.yaml'
+    assert tag[3] is None or row['seed'] == int(tag[3])
 
 
 @every_weight
@@ -135,7 +136,9 @@ def test_arguments_of_the_run_agree(name):
 def test_recipe_and_command_are_for_anyone(name):
     row = ROWS[name]
     assert (RECIPES / row['recipe']).is_file()
-    model = name.split('.' if name in weights.backbone_weights() else '_seed')[0]
+    model = name.split('.')[0]
+    if name not in weights.backbone_weights():
+        model += f'.{row["data"]}'
     start = f'timm-zerosnet train {Path(row["recipe"]).stem} --model {model} '
     assert row['command'].startswith(f'{start}--dataset torch/{row["data"]} --dataset-download --data-dir data')
 

@@ -260,6 +260,13 @@ def _measure(training: _Training, stored: Path, data: Path, progress: bool) -> d
     }
 
 
+def place(name: str) -> tuple[int, list[str]]:
+    """Sort key of a weight ``MODEL.TAG``: networks as they are registered, timm's own last, each with its tags in order."""
+    model, tag = name.split('.', 1)
+    registered = list(default_cfgs)
+    return registered.index(model) if model in registered else len(registered), tag.split('_')
+
+
 def _record(training: _Training, stored: Path, log: Path, row: dict[str, Any]) -> None:
     """Move the stored file into the folder of the weights, with its log and its row of the manifest."""
     logs = stored.with_suffix('.logs')
@@ -270,6 +277,7 @@ def _record(training: _Training, stored: Path, log: Path, row: dict[str, Any]) -
     with locked(weights.WEIGHTS / LOCK, wait=True):
         # read again: another process may have added a row meanwhile
         rows = {**weights.read_manifest(), training.name: row}
+        rows = {name: rows[name] for name in sorted(rows, key=place)}
         manifest = stored.with_name('manifest.json')
         manifest.write_text(json.dumps(rows, indent=2) + '\n', encoding='utf-8')
         target = weights.WEIGHTS / 'logs' / training.name
