@@ -261,7 +261,7 @@ def _measure(training: _Training, stored: Path, data: Path, progress: bool) -> d
 
 
 def place(name: str) -> tuple[int, list[str]]:
-    """Sort key of a weight ``MODEL.TAG``: networks as they are registered, timm's own last, each with its tags in order."""
+    """Sort key of a weight ``MODEL.TAG``: networks in the order of registration, timm's own last; then tags."""
     model, tag = name.split('.', 1)
     registered = list(default_cfgs)
     return registered.index(model) if model in registered else len(registered), tag.split('_')
