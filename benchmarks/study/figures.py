@@ -49,7 +49,7 @@ def largest_modulus(rows: Sequence[Row]) -> Figure:
 
 def parasitic_radius(rows: Sequence[Row]) -> Figure:
     """Among zero-stable methods the largest modulus is 1: does the second one tell them apart?"""
-    return _outcomes(rows, 'parasitic radius, stable sets', 'parasitic radius, stable methods')
+    return _outcomes(rows, 'parasitic radius, stable methods', 'parasitic radius, stable methods')
 
 
 def last_block(rows: Sequence[Row]) -> Figure:

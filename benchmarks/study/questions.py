@@ -34,7 +34,7 @@ OUTCOMES: dict[str, Callable[[Row], float]] = {
     'generalisation gap': lambda row: float(row['train_accuracy']) - float(row['test_accuracy']),
     'error under noise': lambda row: 100 - float(np.mean([float(row[name]) for name in NOISES])),
 }
-"""What a run is judged by, percentage points; less is better. The gap is training less test accuracy."""
+"""What a run is judged by, percentage points; less is better. The gap is training minus test accuracy."""
 
 
 def slope_weights(row: Row) -> NDArray[np.float64]:
@@ -120,9 +120,9 @@ def _has_parasitic(row: Row) -> bool:
 
 PREDICTORS: dict[str, tuple[Callable[[Row], float], Callable[[Row], bool]]] = {  # the second one: of which sets
     'largest modulus': (_modulus, _any),
-    'largest modulus, unstable sets': (_modulus, lambda row: not _stable(row)),
+    'largest modulus, unstable methods': (_modulus, lambda row: not _stable(row)),
     'parasitic radius': (_parasitic, _has_parasitic),
-    'parasitic radius, stable sets': (_parasitic, lambda row: _has_parasitic(row) and _stable(row)),
+    'parasitic radius, stable methods': (_parasitic, lambda row: _has_parasitic(row) and _stable(row)),
     'equal slopes': (equal_slopes, _any),
     'independent slopes': (independent_slopes, _any),
     'last block': (last_block, _any),
@@ -135,8 +135,8 @@ PREDICTORS: dict[str, tuple[Callable[[Row], float], Callable[[Row], bool]]] = { 
 CONFOUNDS = ('b0', 'order', 'sum_a')
 MODULI = ('spectral_radius', 'zero_stable')
 KENDALL = 'Kendall tau-b'
-IN_MAIN_RUNS = 'unstable less stable, the same in the main runs'
-CHANGE = 'unstable less stable, change from the main runs'
+IN_MAIN_RUNS = 'unstable minus stable, the same in the main runs'
+CHANGE = 'unstable minus stable, change from the main runs'
 LEAST = 8
 """Fewer sets than this are not compared, nor sets that are all at chance."""
 LEAST_OF_A_SIDE = 3
@@ -223,7 +223,7 @@ def against_largest_modulus(rows: Sequence[Row]) -> list[dict[str, Any]]:
             continue
         for outcome, figure in OUTCOMES.items():
             answer = estimate(pairs, by_set(kept, figure), spearman_difference, families(kept))
-            selection = f'{predictor} less largest modulus'
+            selection = f'{predictor} minus largest modulus'
             found.append(_answer('does it rank them better?', outcome, selection, 'Spearman, difference', answer))
     return found
 
@@ -233,7 +233,7 @@ def between_seeds(rows: Sequence[Row]) -> list[dict[str, Any]]:
     found = []
     for selection, chosen in (
         ('one seed against another', _any),
-        ('one seed against another, stable sets with root 1', lambda row: _stable(row) and _has_parasitic(row)),
+        ('one seed against another, stable methods with root 1', lambda row: _stable(row) and _has_parasitic(row)),
     ):
         runs = {(row['set'], row['seed']): row for row in rows if chosen(row)}
         counts = Counter(seed for _, seed in runs)
@@ -273,7 +273,7 @@ def change_of_difference(rows: Sequence[Row], others: Sequence[Row]) -> list[dic
 
 
 def stable_against_unstable(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Mean outcome of unstable sets less that of stable ones, of all and of the mildly unstable (root below 1.25)."""
+    """Mean outcome of unstable sets minus that of stable ones, of all and of the mildly unstable (root below 1.25)."""
     found = []
     for selection, limit in (('unstable', np.inf), ('unstable with roots below 1.25', 1.25)):
         kept = [row for row in rows if row['zero_stable'] == '1' or float(row['spectral_radius']) < limit]
@@ -281,7 +281,7 @@ def stable_against_unstable(rows: Sequence[Row]) -> list[dict[str, Any]]:
             continue  # all are mild, which is said already
         for outcome, figure in OUTCOMES.items():
             if len({figure(row) for row in kept}) > 1:
-                compared = f'{selection} less stable'
+                compared = f'{selection} minus stable'
                 found += _difference('are unstable methods worse?', outcome, compared, kept, by_set(kept, figure))
     return found
 
@@ -289,7 +289,7 @@ def stable_against_unstable(rows: Sequence[Row]) -> list[dict[str, Any]]:
 def _difference(
     question: str, outcome: str, selection: str, rows: Sequence[Row], outcomes: Mapping[str, Sequence[float]]
 ) -> list[dict[str, Any]]:
-    """Unstable less stable; no answer for few sets, or few families on a side."""
+    """Unstable minus stable; no answer for few sets, or few families on a side."""
     unstable = {row['set']: row['zero_stable'] == '0' for row in rows}
     sides = {(unstable[name], family) for name, family in families(rows).items()}
     fewest = min(sum(side == flag for side, _ in sides) for flag in (True, False))
@@ -311,7 +311,7 @@ def regression(rows: Sequence[Row]) -> list[dict[str, Any]]:
         confounds = {name: values[: len(CONFOUNDS)] for name, values in predictors.items()}
         for selection, x, statistic in (
             (', '.join(CONFOUNDS), confounds, explained),
-            ('the moduli beside them', predictors, explained_beyond(len(CONFOUNDS))),
+            ('largest modulus and zero stability beside them', predictors, explained_beyond(len(CONFOUNDS))),
         ):
             answer = estimate(x, outcomes, statistic, families(rows))
             found.append(_answer('what is left for the moduli?', outcome, selection, 'adjusted R2 of ranks', answer))

@@ -135,9 +135,9 @@ def test_a_change_of_the_difference_is_that_of_equal_seeds():
         depth=56,
     )
     found = {a['sets_compared']: a for a in change_of_difference(shallow, deep) if a['outcome'] == 'test error'}
-    change = found['unstable less stable, change from the main runs']
+    change = found['unstable minus stable, change from the main runs']
     assert 1.7 < change['low'] < 2 < change['high'] < 2.3 and change['sets'] == 12
-    assert found['unstable less stable, the same in the main runs']['value'] == pytest.approx(1)
+    assert found['unstable minus stable, the same in the main runs']['value'] == pytest.approx(1)
     assert change_of_difference(shallow, table(by_radius, NAMES[12:24], depth=56)) == []
 
 
@@ -217,11 +217,11 @@ def test_sets_that_do_not_match_are_refused():
 def test_unstable_less_stable_is_the_difference_put_in():
     rows = table(lambda row: 30 + 7 * (row['zero_stable'] == '0') + little(row))
     found = {(a['outcome'], a['sets_compared']): a for a in stable_against_unstable(rows)}
-    answer = found['test error', 'unstable less stable']
+    answer = found['test error', 'unstable minus stable']
     assert 6.9 < answer['low'] < 7 < answer['high'] < 7.1
-    assert ('test error', 'unstable with roots below 1.25 less stable') in found
+    assert ('test error', 'unstable with roots below 1.25 minus stable') in found
     mild = table(by_radius, [name for name in NAMES if float(SETS[name].method.spectral_radius) < 1.25])
-    assert {answer['sets_compared'] for answer in stable_against_unstable(mild)} == {'unstable less stable'}
+    assert {answer['sets_compared'] for answer in stable_against_unstable(mild)} == {'unstable minus stable'}
     assert stable_against_unstable(table(lambda row: 90.0)) == []  # all at chance
 
 

@@ -47,7 +47,7 @@ def findings():
 
 
 NOISE, GAP = 'error under noise', 'generalisation gap'
-UNSTABLE, LAST, OTHERS = 'unstable less stable', 'last block', 'last block, other families B'
+UNSTABLE, LAST, OTHERS = 'unstable minus stable', 'last block', 'last block, other families B'
 SAME, CHANGE = (f'{UNSTABLE}, {what} the main runs' for what in ('the same in', 'change from'))
 SEEDS = 'one seed against another'
 DEPTH_56, CIFAR100 = {'depth': '56'}, {'data': 'cifar100'}
@@ -67,24 +67,24 @@ SAID = (  # which answer each interval of the sentences is, in their order
     [SEEDS],
     ['b0, order, sum_a'],
     ['b0, order, sum_a', NOISE],
-    ['the moduli beside them'],
-    ['the moduli beside them', NOISE],
-    ['parasitic radius, stable sets'],
-    [f'{SEEDS}, stable sets with root 1'],
+    ['largest modulus and zero stability beside them'],
+    ['largest modulus and zero stability beside them', NOISE],
+    ['parasitic radius, stable methods'],
+    [f'{SEEDS}, stable methods with root 1'],
     [SEEDS, GAP],
     [UNSTABLE, GAP],
     [LAST],
-    [f'{LAST} less largest modulus'],
+    [f'{LAST} minus largest modulus'],
     [LAST, NOISE],
-    [f'{LAST} less largest modulus', NOISE],
+    [f'{LAST} minus largest modulus', NOISE],
     [OTHERS],
-    [f'{OTHERS} less largest modulus'],
+    [f'{OTHERS} minus largest modulus'],
     [LAST, DEPTH_56],
-    [f'{LAST} less largest modulus', DEPTH_56],
+    [f'{LAST} minus largest modulus', DEPTH_56],
     [LAST, CIFAR100],
-    [f'{LAST} less largest modulus', CIFAR100],
-    [f'{LAST} less largest modulus', FAST],
-    [f'{LAST} less largest modulus', SLOW],
+    [f'{LAST} minus largest modulus', CIFAR100],
+    [f'{LAST} minus largest modulus', FAST],
+    [f'{LAST} minus largest modulus', SLOW],
     [SEEDS, SLOW],
     [UNSTABLE, NO_DECAY],
     [SAME, NO_DECAY],

@@ -173,6 +173,20 @@ def test_validate_py_and_evaluate_agree_on_every_file():
             assert found == pytest.approx([row[key]] * 2, abs=0.011)  # an image, rounded
 
 
+def test_a_recipe_has_a_row_for_each_weight_and_the_reported_resnet_of_its_depth(monkeypatch):
+    like = {'data': 'cifar10', 'recipe': 'long.yaml', 'epochs': 70, 'wall_time': '5 h', 'top1': 93.5}
+    rows = {'zerosnet44.cifar10': like, 'zerosnet110.cifar10': like | {'epochs': 45, 'top1': 94.0}}
+    rows['zerosnet56.cifar100'] = like | {'data': 'cifar100', 'top1': 73.0, 'wall_time': ''}
+    rows['preresnet20.cifar10'] = like | {'recipe': 'short.yaml'}
+    monkeypatch.setattr(weights, 'manifest', lambda: rows)
+    _, _, *lines = tables.recipe_table('long').splitlines()
+    assert lines == [
+        '| `zerosnet44.cifar10` | 70 | 5 h | 93.50 | 94.01 | -0.51 |',
+        '| `zerosnet110.cifar10` | 45 | 5 h | 94.00 | - | - |',
+        '| `zerosnet56.cifar100` | 70 | not recorded | 73.00 | 72.63 | +0.37 |',
+    ]
+
+
 def test_pairs_are_those_of_the_results():
     with (ROOT / 'benchmarks' / 'results' / 'robustness-pairs.csv').open(newline='', encoding='utf-8') as file:
         rows = [row for row in csv.DictReader(file)]

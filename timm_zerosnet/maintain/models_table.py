@@ -9,9 +9,14 @@ import re
 from typing import Any
 
 from .. import weights
-from .._markdown import markdown_table
+from .._markdown import escape, markdown_table
 from ..zerosnet import default_cfgs
 
+# top-1 of the ResNets of https://github.com/chenyaofo/pytorch-cifar-models by depth, as its README reports them
+REPORTED_RESNETS = {
+    'cifar10': {20: 92.60, 32: 93.53, 44: 94.01, 56: 94.37},
+    'cifar100': {20: 68.83, 32: 70.16, 44: 71.63, 56: 72.63},
+}
 SKIP_CONNECTIONS = {
     'zerosnet': 'zero-stable, lambda = -9/5',
     'zerosnet_tra': 'zero-stable family, one learned lambda in each block',
@@ -81,3 +86,19 @@ def defaults_table() -> str:
             for (data, depth), cells in sorted(found.items())
         ),
     )
+
+
+def recipe_table(recipe: str = 'long') -> str:
+    """Return a row for each weight that a recipe trained, beside another project's ResNet of the same depth.
+
+    Args:
+        recipe: Name of a packaged recipe.
+    """
+    lines = []
+    for name, row in weights.manifest().items():
+        if row['recipe'] == f'{recipe}.yaml':
+            resnet = REPORTED_RESNETS[row['data']].get(_family(name.split('.')[0])[1])
+            figures = [f'{row["top1"]:.2f}', f'{resnet:.2f}' if resnet else '-']
+            figures.append(f'{row["top1"] - resnet:+.2f}' if resnet else '-')
+            lines.append([f'`{name}`', str(row['epochs']), escape(row['wall_time'] or 'not recorded'), *figures])
+    return markdown_table(('weight', 'epochs', 'wall time', 'top-1 %', 'ResNet %', 'difference'), lines)

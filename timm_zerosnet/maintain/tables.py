@@ -15,7 +15,7 @@ from .._errors import WeightError
 from .._files import replacing
 from .._markdown import escape, markdown_table
 from ..robustness.report.comparison_markdown import p_text
-from .models_table import defaults_table, models_table
+from .models_table import defaults_table, models_table, recipe_table
 
 DATA_NAMES = {'cifar10': 'CIFAR-10', 'cifar100': 'CIFAR-100'}
 
@@ -106,29 +106,6 @@ PART_TITLES = {
 DEPTHS = '-depths'  # ends the names of the parts that measure ZeroSNet's default weights at each depth
 
 
-def accuracy_table(path: Path | None = None) -> str:
-    """Top-1 and top-5 of each weight by timm's validate.py and by ``robustness.evaluate``.
-
-    Args:
-        path: The measured figures; the default is ``benchmarks/results/accuracy.csv``.
-    """
-    found = {(row['weight'], row['sha256']): row for row in _read_csv(path or ACCURACY)}
-    measured = [(name, found.get((name, row['sha256']))) for name, row in _rows(None)]
-    return markdown_table(
-        ('weight', 'images', 'validate.py, top-1 %', 'top-5 %', 'evaluate, top-1 %', 'top-5 %'),
-        (
-            (
-                f'`{name}`',
-                f'{int(row["images"]):,}',
-                *(f'{float(row[f"{way}_top{k}"]):.2f}' for way in ('validate', 'evaluate') for k in (1, 5)),
-            )
-            if row
-            else (f'`{name}`', *['not measured'] * 5)
-            for name, row in measured
-        ),
-    )
-
-
 def pairs_table(path: Path | None = None) -> str:
     """Paired differences under noise.
 
@@ -204,6 +181,7 @@ def depths_table(path: Path | None = None) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     'models': models_table,
     'defaults': defaults_table,
+    'long': recipe_table,
     'weights': weights_table,
     'provenance': provenance_table,
     'reproduction': reproduction_block,
