@@ -25,7 +25,8 @@ from timm_zerosnet._errors import WeightError
 from timm_zerosnet._files import make_folder
 from timm_zerosnet._markdown import markdown_table
 from timm_zerosnet.checkpoint import read_checkpoint, read_yaml
-from timm_zerosnet.maintain.add_weight import MACHINE_PATHS, compact
+from timm_zerosnet.maintain.add_weight import compact
+from timm_zerosnet.maintain.reproduction import MACHINE_PATHS
 from timm_zerosnet.training.logs import newest_checkpoint, read_log, trim_log
 
 FOLDER = Path(__file__).with_name('checkpoints')
@@ -71,7 +72,9 @@ def pack(run: Path) -> Path:
 
 
 def _without_paths(args: dict[str, Any]) -> dict[str, Any]:
-    return {key: '' if key in MACHINE_PATHS and value else value for key, value in args.items()}
+    began_with_file = bool(args.get('pretrained_path'))  # whose weights the checkpoint replaces
+    kept = {**args, 'pretrained': args['pretrained'] and not began_with_file}
+    return {key: '' if key in MACHINE_PATHS and value else value for key, value in kept.items()}
 
 
 def _halved(value: Tensor) -> Tensor:

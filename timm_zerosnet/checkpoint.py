@@ -164,7 +164,7 @@ def architecture(path: Path) -> str | None:
 def averages(path: Path) -> list[str]:
     """Names of the entries of a checkpoint that hold an average of its weights (EMA)."""
     content = read_checkpoint(path)
-    return [key for key in _AVERAGES if key in content]
+    return [key for key in _AVERAGES if content.get(key) is not None]
 
 
 def unwrap(state_dict: dict[str, Any]) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import sys
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from timm.utils import is_distributed_env, world_info_from_env
 
@@ -26,6 +26,7 @@ from .training.resume import ANOTHER_PLACE, Continuation, find_continuation, onl
 from .training.scripts import (
     find_script,
     launch,
+    process_count,
     run_script,
     script_parser,
     script_version,
@@ -66,7 +67,7 @@ def _run(arguments: list[str]) -> None:
         'version': __version__,
         'recipe': recipe.stem if recipe else '',
         'scripts': script_version(script),
-        'processes': int(os.environ.get('WORLD_SIZE', 1)),
+        'processes': process_count(),
     }
     if run is None:
         assert recipe is not None
@@ -101,10 +102,10 @@ def _start(
     preflight.check_growth(args, config.get('input_size'))
     if args.experiment and _is_primary() and (target / 'summary.csv').is_file():
         raise ScriptError(f'{target} holds a run: --continue {target} resumes it, another --experiment keeps it')
+    record |= {'classes': _digest(names), 'class_names': names}
+    record['began_with'] = Path(args.initial_checkpoint or args.pretrained_path or '').name
     with only_writer(target) if args.experiment and _is_primary() else nullcontext():
-        _launch(
-            script, {**config, RECORD: {**record, 'classes': _digest(names), 'class_names': names}}, arguments, args
-        )
+        _launch(script, {**config, RECORD: record}, arguments, args)
 
 
 def _continue(found: Continuation, script: Path, parser: argparse.ArgumentParser, arguments: list[str]) -> None:
@@ -124,6 +125,8 @@ def _continue(found: Continuation, script: Path, parser: argparse.ArgumentParser
         _launch(script, config, [*arguments, *found.arguments], args)
         return
     print(f'{done}: continuing')
+    if args.device == 'cpu' and torch.cuda.is_available():
+        print('on the CPU, on which it was started: --device cuda takes the GPU', file=sys.stderr)
     found.prepare()
     try:
         _launch(script, config, [*arguments, *found.arguments], args)
@@ -150,7 +153,9 @@ def _launch(script: Path, config: dict[str, Any], arguments: list[str], args: ar
 
 
 def _digest(names: list[str] | None) -> str | None:
-    return None if names is None else hashlib.sha256('\n'.join(names).encode()).hexdigest()[:16]
+    if names is None:
+        return None
+    return hashlib.sha256('\n'.join(names).encode(errors='surrogateescape')).hexdigest()[:16]  # as file systems do
 
 
 def _parse(parser: argparse.ArgumentParser, config: dict[str, Any], arguments: list[str]) -> argparse.Namespace:

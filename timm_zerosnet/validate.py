@@ -33,14 +33,20 @@ def _run(arguments: list[str]) -> None:
         raise ScriptError(f"--model {args.model!r}: expected a name of timm's, such as zerosnet20")
     if args.results_file:
         _check_results_file(Path(args.results_file))
-    # validate.py takes patterns and files of names, too
-    if is_outside(args.model) or timm.is_model(args.model) or not timm.list_models(args.model, pretrained=True):
+    if not _names_several(args.model):
         if not args.checkpoint:  # without one timm takes the pretrained weights, asked for or not
             check_pretrained(args, new_head=False)
         check_images(args)
         check_data(args, (args.split,))
         check_checkpoint(args, 'checkpoint')
     run_script(script, with_device(script_arguments(arguments, args), args))
+
+
+def _names_several(model: str) -> bool:
+    """Whether validate.py takes a model's name for all of timm's, for a pattern, or for a file of names."""
+    if is_outside(model) or timm.is_model(model):
+        return False
+    return model == 'all' or bool(timm.list_models(model, pretrained=True)) or Path(model).is_file()
 
 
 def _check_results_file(path: Path) -> None:

@@ -3,6 +3,7 @@
 import checkpoints
 import pytest
 import torch
+import yaml
 from places import STAND_IN
 from small_trainings import command, kill, options, read_checkpoint, rows, start, wait_for, write_images
 
@@ -21,6 +22,9 @@ def stopped_run(tmp_path, monkeypatch):
 
 def test_a_packed_run_goes_on(stopped, tmp_path):
     folder, images = stopped
+    began_with = {'pretrained': True, 'pretrained_path': '/gone/mine.pth'}
+    args = yaml.safe_load((folder / 'args.yaml').read_text(encoding='utf-8')) | began_with
+    (folder / 'args.yaml').write_text(yaml.safe_dump(args), encoding='utf-8')
     checkpoints.pack(folder)
     stored = tmp_path / 'checkpoints' / 'net'
     assert str(tmp_path) not in (stored / 'args.yaml').read_text(encoding='utf-8')

@@ -300,6 +300,9 @@ def test_convert_takes_the_weights_unless_the_average_is_asked_for(entry, averag
         assert all(torch.equal(value, states[wanted][key]) for key, value in found.items())
         said = 'also holds an average of the weights: --average ema' in command.__dict__['notes']
         assert said == (not options)
+    torch.save({entry: states[0], average: None}, tmp_path / 'none.pth.tar')
+    line = [*map(str, ('convert', tmp_path / 'none.pth.tar', tmp_path / 'out.safetensors', '--average', 'ema'))]
+    assert cli.main(line) == 2
 
 
 @pytest.mark.parametrize('entries', ['step.mu', slow('conv1.weight'), slow('norm1')])

@@ -19,16 +19,20 @@ from amounts import slow, slow_but
 from made_trainings import HEADER, NEW, OLD, PACKAGED, SAMPLE, Run, weights_folder  # noqa: F401
 from places import ROOT
 from safetensors.torch import load_file
+from small_trainings import CHECKOUT
 from timm.utils import ModelEmaV3
 
 import timm_zerosnet  # noqa: F401
 from timm_zerosnet import cli, weights
 from timm_zerosnet._errors import WeightError
 from timm_zerosnet._files import locked, sha256
+from timm_zerosnet.checkpoint import RECORD
 from timm_zerosnet.maintain import add_weight
-from timm_zerosnet.maintain.add_weight import LOCK, reproduction_command
+from timm_zerosnet.maintain.add_weight import LOCK
+from timm_zerosnet.maintain.reproduction import LOCAL_ARGUMENTS, TRAIN_DEFAULTS, reproduction_command
 from timm_zerosnet.robustness import evaluate
 from timm_zerosnet.robustness.data import load_labelled
+from timm_zerosnet.training.scripts import find_script, script_parser
 from timm_zerosnet.weights import RECIPES
 
 
@@ -202,11 +206,17 @@ def test_average_decides_which_weights_are_stored(run, folder, capsys):
     run.write_args(model_ema=True, model_ema_decay=0.99)
     run.write_checkpoint(model, model_ema=average)
     before = content(folder)
+    assert cli.main(run.command('--average', 'raw')) == 2
+    assert 'expected --average ema, whose accuracy the run logged, got --average raw' in capsys.readouterr().err
+    run.write_args(model_ema_force_cpu=True)  # then the log is of the weights themselves
+    assert cli.main(run.command('--average', 'ema')) == 2
+    assert 'expected --average raw, whose accuracy the run logged' in capsys.readouterr().err
     assert cli.main(run.command()) == 2
     assert 'expected a difference of at most 0.3 points' in capsys.readouterr().err
     assert content(folder) == before
 
-    assert cli.main(run.command('--average', 'ema')) == 0
+    run.write_args(model_ema_force_cpu=False)
+    assert cli.main(run.command()) == 0
     stored = load_file(folder / f'{NEW}.safetensors')
     assert torch.equal(stored['head.fc.weight'], -model.head.fc.weight.half())
     row = manifest(folder)[NEW]
@@ -264,7 +274,7 @@ def none(option, name):
 
 WORST = torch.full((16, 3, 3, 3), 1e6)
 REFUSED = {
-    'no average': (lambda run: ('--average', 'ema'), 'expected an entry state_dict_ema, got epoch, arch, '),
+    'no average': (args(model_ema=True), 'expected an entry state_dict_ema, got epoch, arch, '),
     'NaN': (spoil(norm__bias=torch.full((64,), float('nan'))), '1 entries of the state dict for zerosnet20 hold NaN'),
     'too large for float16': (spoil(stem__conv__weight=WORST), 'hold NaN or infinity: stem.conv.weight'),
     'other network': (args(model='zerosnet32'), 'does not fit zerosnet32: of its 194 entries and the 122 given, 60'),
@@ -372,11 +382,20 @@ def reproduction(name='zerosnet20.cifar10', recipe='short', **changes):
     'changes, options',
     [
         (dict(epochs=30, num_classes=10), '--epochs 30'),
-        (dict(train_img_sizes=[24, 32], lr=0.4), '--train-img-sizes 24 32 --lr 0.4'),
+        (dict(train_img_sizes=[24, 32], lr=0.4), '--lr 0.4 --train-img-sizes 24 32'),
         (dict(data_dir='a', device='cuda', workers=9, val_interval=5, output='x', experiment='y', resume='z'), ''),
         (dict(model_kwargs={'lambda_init': -2}, seed=3), '--model-kwargs lambda_init=-2 --seed 3'),
         (dict(amp=True, clip_grad=1.0, drop_path=None), '--amp --clip-grad 1.0'),
         (dict(amp=True, amp_dtype='bfloat16'), '--amp --amp-dtype bfloat16'),
+        (
+            dict(mixup=0.2, aa='rand-m9', layer_decay=0.7, no_aug=True),
+            '--layer-decay 0.7 --no-aug --aa rand-m9 --mixup 0.2',
+        ),
+        (dict(kd_model_name='zerosnet110', grad_accum_steps=4), '--grad-accum-steps 4 --kd-model-name zerosnet110'),
+        (
+            dict(mixup=0.0, scale=[0.08, 1.0], aa=None, log_interval=7, no_such_default='a', other_default=0),
+            '--no-such-default a',
+        ),
     ],
     ids=str,
 )
@@ -391,3 +410,39 @@ def test_command_names_model_data_and_recipe():
     assert words[-3:] == ['--decay-milestones', '151', '226']
     with pytest.raises(WeightError, match=r'had opt_kwargs: \{\}, recipe paper has something else'):
         reproduction(recipe='paper', opt_kwargs={})
+
+
+def test_command_names_the_packaged_weights_that_a_run_began_with():
+    tuned = reproduction('zerosnet20.cifar100', model='zerosnet20', pretrained=True, num_classes=100)
+    assert tuned[:6] == 'timm-zerosnet train short --model zerosnet20.cifar10 --pretrained'.split()
+    assert tuned[-2:] == ['--num-classes', '100']
+    with pytest.raises(WeightError, match='began with zerosnet20.cifar10, whose place it would take'):
+        reproduction(model='zerosnet20', pretrained=True)
+    for files in (dict(initial_checkpoint='a.pth'), {RECORD: {'began_with': 'a.pth'}}):
+        with pytest.raises(WeightError, match='the run began with a.pth, which nobody else has'):
+            reproduction(**files)
+    with pytest.raises(WeightError, match='the run began with a.pth'):
+        reproduction(pretrained=True, pretrained_path='a.pth')
+
+
+def test_command_starts_as_many_processes():
+    words = reproduction(**{RECORD: {'processes': 4}})
+    assert words[:8] == 'torchrun --nproc-per-node 4 -m timm_zerosnet.train short --model zerosnet20.cifar10'.split()
+
+
+@pytest.mark.parametrize('name', weights.manifest())
+def test_packaged_commands_are_those_of_the_logs(name):
+    row = weights.manifest()[name]
+    args = yaml.safe_load((weights.WEIGHTS / 'logs' / name / 'args.yaml').read_text(encoding='utf-8'))
+    assert row['command'] == reproduction_command(name, Path(row['recipe']).stem, args)
+
+
+@pytest.mark.skipif(not CHECKOUT, reason='TIMM_SCRIPTS names no checkout')
+def test_defaults_are_those_of_train_py():
+    defaults = yaml.safe_load(TRAIN_DEFAULTS.read_text(encoding='utf-8'))
+    parser = script_parser(find_script('train.py', CHECKOUT))
+    actions = {action.dest: action for action in parser._actions}
+    known = {key: actions[key].default for key in defaults if key in actions}
+    assert len(known) > 100 and {key: defaults[key] for key in known} == known
+    assert all(f'--{key.replace("_", "-")}' in actions[key].option_strings for key in known)
+    assert not LOCAL_ARGUMENTS & defaults.keys()

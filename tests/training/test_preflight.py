@@ -102,6 +102,43 @@ def test_splits_with_different_classes(tmp_path, capsys):
     assert 'have different classes: only one of them has cat, zebra' in refused(capsys, '--data-dir', tmp_path)
 
 
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--data-dir', 'TESTED'], 'has no folder for --val-split validation; it has test, train'),
+        (['--data-dir', 'DIR', '--train-split', 'trian'], 'has no folder for --train-split trian; it has train, valid'),
+        (
+            ['--data-dir', 'DIR', '--val-split', 'test', '--class-map', 'MAP'],
+            'has no folder for --val-split test; it has',
+        ),
+        (['--data-dir', 'NESTED', '--train-split', 'mine'], 'it would train and test on the same images'),
+        (
+            ['--dataset', 'torch/cifar10', '--train-split', 'trian'],
+            'expected one of train, training for --train-split of',
+        ),
+        (
+            ['--dataset', 'torch/mnist', '--train-split', 'test', '--num-classes', '10'],
+            'for --train-split of torch/mnist',
+        ),
+        (['--dataset', 'torch/cifar10', '--val-split', 'train'], 'for --val-split of torch/cifar10, got train'),
+    ],
+    ids=str,
+)
+def test_split_that_is_none(arguments, message, training_images, tmp_path, capsys):
+    """timm takes the whole folder, or the test images: it would test on what it trained on, or the reverse."""
+    shutil.copytree(training_images / 'train', tmp_path / 'tested' / 'train')
+    shutil.copytree(training_images / 'validation', tmp_path / 'tested' / 'test')
+    shutil.copytree(training_images / 'train', tmp_path / 'nested' / 'mine')
+    (tmp_path / 'map.txt').write_text('\n'.join(sorted(path.name for path in (training_images / 'train').iterdir())))
+    if '--data-dir' not in arguments:
+        arguments = [*arguments, '--data-dir', 'DIR']
+    places = {'DIR': training_images, 'MAP': tmp_path / 'map.txt'}
+    places |= {name.upper(): tmp_path / name for name in ('tested', 'nested')}
+    arguments = [str(places.get(argument, argument)) for argument in arguments]
+    assert message in refused(capsys, *arguments, '--output', tmp_path / 'out', '--experiment', 'x')
+    assert not (tmp_path / 'out').exists()
+
+
 def test_own_checkpoint_for_another_class_count(finished, tmp_path, capsys):
     """Fine-tuning from an own checkpoint stops at the head: the wrong flag is answered by the right one."""
     write_images(tmp_path, classes=7)

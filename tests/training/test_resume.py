@@ -24,6 +24,8 @@ from small_trainings import (
 )
 
 from timm_zerosnet import train
+from timm_zerosnet.training.resume import scheduled_epochs
+from timm_zerosnet.training.scripts import find_script, script_parser
 
 
 @pytest.mark.slow
@@ -134,6 +136,37 @@ def test_weights_it_began_with_are_no_longer_needed(half):
     assert continue_run(half) == 0
 
 
+def test_arguments_that_were_cut_short_come_from_the_checkpoint(half):
+    path = half / 'args.yaml'
+    text, before = path.read_text(), yaml.safe_load(path.read_text())
+    path.write_text(text[: text.index('\nopt: ')])  # as if it had been killed while writing
+    assert continue_run(half) == 0
+    after = yaml.safe_load(path.read_text())
+    assert {key for key, value in before.items() if after[key] != value} <= {'resume', 'start_epoch', 'output', 'experiment'}
+
+
+def test_a_run_that_began_on_the_cpu_says_that_there_is_a_gpu(half, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    assert continue_run(half) == 0
+    assert 'on the CPU, on which it was started: --device cuda takes the GPU' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'options, epochs',
+    [
+        (['--sched', 'cosine', '--cooldown-epochs', '2'], 5 + 2),
+        (['--sched', 'cosine', '--lr-cycle-limit', '3'], 3 * 5),
+        (['--sched', 'cosine', '--warmup-epochs', '2', '--warmup-prefix'], 2 + 5),
+        (['--sched', 'step', '--cooldown-epochs', '2'], 5),
+        (['--sched', 'poly', '--sched-on-updates', '--cooldown-epochs', '1'], 5 + 1),
+    ],
+    ids=str,
+)
+def test_number_of_epochs_that_are_scheduled(options, epochs):
+    parser = script_parser(find_script('train.py', STAND_IN))
+    assert scheduled_epochs(parser.parse_args(['--lr', '0.1', '--epochs', '5', *options])) == epochs
+
+
 def test_other_classes_are_another_run(half, training_images, tmp_path, capsys):
     other = tmp_path / 'other'
     shutil.copytree(training_images, other)
@@ -181,6 +214,13 @@ def test_refuses_to_continue(prepare, arguments, message, half, capsys):
     assert message in capsys.readouterr().err
     assert before == {name: (half / name).read_bytes() for name in before}
     assert {path.name for path in half.iterdir()} - {'running.lock'} == set(before)
+
+
+def test_tasks_of_slurm_are_processes(half, capsys, monkeypatch):
+    for name, value in {'SLURM_NTASKS': '4', 'SLURM_PROCID': '0', 'SLURM_LOCALID': '0'}.items():
+        monkeypatch.setenv(name, value)
+    assert continue_run(half) == 2
+    assert f'expected 1 processes, with which {half} was started, got 4' in capsys.readouterr().err
 
 
 def test_run_of_another_recipe(half, capsys):

@@ -95,6 +95,22 @@ def test_results_file_that_is_there_keeps_its_content_until_the_script_writes_it
     assert validate.main(line) == 0 and (tmp_path / 'old.csv').read_text() == 'old'
 
 
+def test_what_validate_takes_goes_to_it(images, tmp_path, capsys):
+    """The labels of some outputs, all models, a file of names, and weights that a network of timm's reads by itself."""
+    (tmp_path / 'labels.txt').write_text('\n'.join(map(str, range(10))))
+    (tmp_path / 'names.txt').write_text('zerosnet20\nzerosnet56\n')
+    (tmp_path / 'jax.npz').write_bytes(b'PK')
+    for more in (
+        ['--model', 'zerosnet20.cifar100', '--valid-labels', tmp_path / 'labels.txt'],
+        ['--model', 'all'],
+        ['--model', tmp_path / 'names.txt'],
+        ['--model', 'resnet18', '--num-classes', 10, '--checkpoint', tmp_path / 'jax.npz'],
+    ):
+        line = [*map(str, ['--timm-scripts', STAND_IN, '--data-dir', images, *more])]
+        assert validate.main(line) == 0, capsys.readouterr().err
+        assert json.loads(capsys.readouterr().out)[0][3:5] == line[4:6]
+
+
 def test_class_folders_need_no_split(images):
     assert validate.main(['--timm-scripts', str(STAND_IN), '--data-dir', str(images / 'validation')]) == 0
 

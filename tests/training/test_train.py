@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 
 import pytest
@@ -24,6 +25,8 @@ from small_trainings import (
     write_images,
 )
 
+from timm_zerosnet import train
+from timm_zerosnet.checkpoint import class_names
 from timm_zerosnet.training.resume import only_writer
 
 
@@ -95,6 +98,29 @@ def test_output_that_cannot_be_written(training_images, finished, capsys):
     out = finished / 'last.pth.tar' / 'out'
     message = refused(capsys, '--data-dir', training_images, '--output', out, '--experiment', 'x')
     assert f'cannot write {out / "x"}: {out.parent} is a file; --output DIR names another place' in message
+
+
+def test_a_run_records_the_file_that_it_began_with(finished, training_images, tmp_path):
+    own = ['--pretrained', '--pretrained-path', finished / 'last.pth.tar']
+    line = [*command(STAND_IN)[1:], *options(training_images, tmp_path, 'tuned', epochs=1), *own]
+    assert train.main([*map(str, line)]) == 0
+    for folder, began_with in ((tmp_path / 'tuned', 'last.pth.tar'), (finished, '')):
+        assert yaml.safe_load((folder / 'args.yaml').read_text())['timm_zerosnet']['began_with'] == began_with
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='names of files are text here')
+def test_a_class_whose_name_is_no_utf8(tmp_path):
+    write_images(tmp_path / 'images', classes=2, names=['ship', os.fsdecode(b'caf\xe9')])
+    line = [*command(STAND_IN)[1:], *options(tmp_path / 'images', tmp_path, 'run', epochs=1), '--num-classes', 2]
+    assert train.main([*map(str, line)]) == 0
+    assert class_names(tmp_path / 'run' / 'last.pth.tar') == (os.fsdecode(b'caf\xe9'), 'ship')
+
+
+def test_the_smallest_of_several_batches_must_be_full(training_images, tmp_path, capsys):
+    sizes = ['--train-img-sizes', 16, 32, '--train-batch-sizes', 50, 20]
+    line = [*command(STAND_IN)[1:], *options(training_images, tmp_path, 'run', epochs=1), '--batch-size', 64, *sizes]
+    assert train.main([*map(str, line)]) == 0
+    assert 'too few for a batch of' in refused(capsys, *map(str, line[5:-1]), '50')
 
 
 @pytest.mark.slow

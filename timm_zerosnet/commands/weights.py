@@ -28,7 +28,9 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
     add.add_argument('--args', help='args.yaml of the run, default: beside the log')
     add.add_argument('--data', required=True, help='full test set: an image folder or an npz file')
     add.add_argument('--tag', required=True, help='weight tag, such as cifar10 or cifar10_seed1')
-    add.add_argument('--average', choices=('raw', 'ema'), default='raw', help='which weights of the checkpoint')
+    add.add_argument(
+        '--average', choices=('raw', 'ema'), help='weights of the checkpoint; default: those that were logged'
+    )
     add.add_argument('--hardware', help='what it was trained on')
     add.add_argument('--wall-time', required=True, help='how long it took, such as "1 h beside other work"')
     add.add_argument('--scripts', default='', help="version of timm's scripts")

@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import re
-import shlex
 import shutil
 import sys
 import tempfile
@@ -32,28 +31,12 @@ from ..robustness.data import load_labelled
 from ..robustness.evaluation import evaluate
 from ..training.logs import RunLog, read_log
 from ..zerosnet import default_cfgs
+from .reproduction import MACHINE_PATHS, reproduction_command
 
 MAX_ACCURACY_GAP = 0.3  # percentage points between the log and the stored file
 IF_UNWRITABLE = 'the weights lie there: make room or make it writable, or work in another checkout'
 LOCK = '.adding.lock'  # in the folder of the weights; git leaves it alone, and with it the wheel
 TEST_IMAGES = 10_000  # the test sets of CIFAR-10 and of CIFAR-100
-MACHINE_PATHS = {'data', 'data_dir', 'output', 'resume', 'initial_checkpoint', 'pretrained_path'}
-LOCAL_ARGUMENTS = MACHINE_PATHS | {'experiment', 'device', 'dataset', 'workers', 'val_interval'}
-DEFAULTS_OF_TRAIN_PY: dict[str, Any] = {  # as far as they change the stored weights
-    'pretrained': False,
-    'model_kwargs': {},
-    'model_ema': False,
-    'model_ema_decay': 0.9998,
-    'model_ema_warmup': False,
-    'amp': False,
-    'amp_dtype': 'float16',
-    'clip_grad': None,
-    'drop_path': None,
-    'num_classes': None,
-    'mean': None,
-    'std': None,
-    'interpolation': '',
-}
 
 
 def add(
@@ -64,7 +47,7 @@ def add(
     data: Path,
     tag: str,
     args: Path | None = None,
-    average: str = 'raw',
+    average: str | None = None,
     hardware: str | None = None,
     wall_time: str = '',
     scripts: str = '',
@@ -85,7 +68,8 @@ def add(
         data: The full test set, see ``robustness.data.load_labelled``.
         tag: The weight tag, such as ``cifar10`` or ``cifar10_seed1``.
         args: The ``args.yaml`` of the run; the default is the one beside ``log``. Paths of the machine are not stored.
-        average: ``'raw'`` for the weights themselves, ``'ema'`` for their running average.
+        average: ``'raw'`` for the weights themselves, ``'ema'`` for their running average; the default, and all that is
+            taken, is the one whose accuracy the run logged.
         hardware: What the network was trained on; the default describes this machine.
         wall_time: How long the training took.
         scripts: The version of timm's scripts; the default is what the launcher wrote into the arguments.
@@ -119,7 +103,7 @@ def add(
         row = {
             **_measure(training, stored, data, progress),
             'logged_top1': round(training.run.top1, 2),
-            'weights': average,
+            'weights': training.average,
             'recipe': recipe.name,
             'epochs': training.run.epoch + 1,
             'seed': training.run.args.get('seed'),
@@ -147,6 +131,7 @@ class _Training:
         model: The name of the network.
         tag: The tag that its weights get.
         run: The log and the arguments of the training.
+        average: ``'raw'`` or ``'ema'``: which weights of the checkpoint these are.
         state_dict: The weights as they are stored.
         command: The command that trains them again.
     """
@@ -154,6 +139,7 @@ class _Training:
     model: str
     tag: str
     run: RunLog
+    average: str
     state_dict: dict[str, Tensor]
     command: str
 
@@ -163,7 +149,7 @@ class _Training:
 
 
 def _read_training(
-    checkpoint: Path, recipe: Path, log: Path, tag: str, args: Path | None, average: str, note: str
+    checkpoint: Path, recipe: Path, log: Path, tag: str, args: Path | None, average: str | None, note: str
 ) -> _Training:
     """Read a training and refuse what nobody could use or repeat; the arguments are those of ``add``."""
     if not re.fullmatch(r'cifar100?(_[a-z0-9_]+)?', tag):
@@ -188,6 +174,7 @@ def _read_training(
     if run.args.get('num_classes') not in (None, network.num_classes):
         raise WeightError(f'{name} has {network.num_classes} classes, the run {run.args["num_classes"]}')
     _check_preprocessing(run.args, config, own)
+    average = _logged(run, average)
     content = read_checkpoint(checkpoint)
     state_dict, epoch = state_dict_of(content, average, checkpoint), content.get('epoch')
     if epoch not in (None, run.epoch):
@@ -196,7 +183,15 @@ def _read_training(
     state_dict = compact(_fitting(state_dict, network, model))
     if bad := [key for key, value in state_dict.items() if not torch.isfinite(value).all()]:
         raise WeightError(f'{len(bad)} entries of the state dict for {name} hold NaN or infinity: {shorten(bad, 3)}')
-    return _Training(model, tag, run, state_dict, command)
+    return _Training(model, tag, run, average, state_dict, command)
+
+
+def _logged(run: RunLog, average: str | None) -> str:
+    """Which weights the log of a run measured: with an average, train.py logs the average's accuracy alone."""
+    logged = 'ema' if run.args.get('model_ema') and not run.args.get('model_ema_force_cpu') else 'raw'
+    if average not in (None, logged):
+        raise WeightError(f'expected --average {logged}, whose accuracy the run logged, got --average {average}')
+    return logged
 
 
 def _check_preprocessing(args: dict[str, Any], config: dict[str, Any], own: bool) -> None:
@@ -287,46 +282,3 @@ def _record(training: _Training, stored: Path, log: Path, row: dict[str, Any]) -
         os.replace(stored, weights.WEIGHTS / stored.name)
         os.replace(manifest, weights.WEIGHTS / manifest.name)
         weights.manifest.cache_clear()
-
-
-def reproduction_command(name: str, recipe_name: str, args: dict[str, Any]) -> str:
-    """The command that trains a weight anywhere: a packaged recipe, and what the arguments of the run change in it.
-
-    Args:
-        name: ``MODEL.TAG`` of the weight.
-        recipe_name: The name of the recipe.
-        args: The arguments of the run.
-
-    Raises:
-        WeightError: if there is no such recipe, or train.py has no option for a change.
-    """
-    recipe = weights.RECIPES / f'{recipe_name}.yaml'
-    if not recipe.is_file():
-        packaged = ', '.join(sorted(path.stem for path in weights.RECIPES.glob('*.yaml')))
-        raise WeightError(
-            f'recipe: expected a packaged one ({packaged}), so that others can repeat the run, got {recipe_name}'
-        )
-    model, tag = name.split('.', 1)
-    data = tag.split('_')[0]
-    own = model in default_cfgs
-    words = ['timm-zerosnet', 'train', recipe_name, '--model', f'{model}.{data}' if own else model]
-    words += ['--dataset', f'torch/{data}', '--dataset-download', '--data-dir', 'data']
-    left_out = LOCAL_ARGUMENTS | ({'num_classes'} if own else set())  # which the model's tag says
-    for key, value in {**DEFAULTS_OF_TRAIN_PY, **read_yaml(recipe)}.items():
-        if key in args and args[key] != value and key not in left_out:
-            words += _option(key, args[key], recipe_name)
-    return shlex.join(words)
-
-
-def _option(key: str, value: Any, recipe_name: str) -> list[str]:
-    option = f'--{key.replace("_", "-")}'
-    if value is True:
-        return [option]
-    if value is None or value is False or value in ({}, []):
-        raise WeightError(
-            f'the run had {key}: {value}, recipe {recipe_name} has something else, and train.py has no option '
-            'that takes it back: package the recipe that the run used'
-        )
-    if isinstance(value, dict):
-        return [option, *(f'{name}={entry}' for name, entry in value.items())]
-    return [option, *map(str, value if isinstance(value, list) else [value])]

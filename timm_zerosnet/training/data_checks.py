@@ -12,9 +12,12 @@ from timm.data import create_dataset
 from .._errors import ScriptError, shorten
 from ..checkpoint import class_names
 from ..cifar import DATA_SETS
-from ..class_folders import splits_inside
+from ..class_folders import SPLITS, splits_inside
 from ..model_names import model_config
 from ..zerosnet import default_cfgs
+from .scripts import process_count
+
+TORCH_SETS = ('cifar10', 'cifar100', 'mnist', 'kmnist', 'fashion_mnist', 'qmnist')  # of two parts
 
 
 def check_data(args: argparse.Namespace, splits: tuple[str, ...]) -> list[str] | None:
@@ -38,41 +41,63 @@ def check_data(args: argparse.Namespace, splits: tuple[str, ...]) -> list[str] |
     if kind == 'torch':
         if not args.dataset_download and not Path(root).is_dir():
             raise ScriptError(f'--data-dir {root} does not exist: --dataset-download fetches {args.dataset} into it')
+        if name in TORCH_SETS:
+            _check_parts(args, splits)
         if name not in DATA_SETS:
             return None
         _check_class_count(args, DATA_SETS[name]['num_classes'], args.dataset)
         return list(DATA_SETS[name]['label_names'])
+    options = ('split',) if len(splits) == 1 else ('train-split', 'val-split')
     if kind or name not in ('', 'folder', 'image_folder'):
         return None
     if not Path(root).exists():
         seen_from = '' if Path(root).is_absolute() else f' in {os.getcwd()}'
         raise ScriptError(f'--data-dir {root} does not exist{seen_from}')
-    if args.class_map:
-        return _mapped_classes(args, root, splits[0])
     found: dict[str, list[str]] = {}
-    for split in splits:
+    for option, split in zip(options, splits, strict=True):
         reader = create_dataset(args.dataset, root=root, split=split).reader
         classes, folder = list(getattr(reader, 'class_to_idx', ())), str(getattr(reader, 'root', root))
+        if Path(folder) == Path(root) and Path(root).is_dir() and (inside := splits_inside(Path(root))):
+            raise ScriptError(f'{root} has no folder for --{option} {split}; it has {", ".join(inside)}')
+        if args.class_map:
+            found[folder] = []
+            continue
         if not classes:
             return None
         if '' in classes:
             raise ScriptError(f'expected one folder of images for each class in {folder}, got images outside of them')
         _check_class_count(args, len(classes), folder)
         if len(splits) == 1:
-            if Path(folder) == Path(root) and (inside := splits_inside(Path(root))):
-                raise ScriptError(f'{root} has no folder for --split {split}; it has {", ".join(inside)}')
             _compare_class_names(args, classes, folder)
         elif not found:
             _check_batch(args, len(reader), folder)
         found[folder] = classes
-    if len(found) < len(splits):
-        raise ScriptError(f'{root} has no folders {" and ".join(splits)}: it would train and test on the same images')
     (first, names), *others = found.items()
+    if len(found) < len(splits) or any(_holds(first, folder) or _holds(folder, first) for folder, _ in others):
+        raise ScriptError(f'{root} has no folders {" and ".join(splits)}: it would train and test on the same images')
+    if args.class_map:
+        return _mapped_classes(args, root, splits[0])
     for folder, classes in others:
         if classes != names:
             odd = shorten(sorted(set(classes) ^ set(names)))
             raise ScriptError(f'{first} and {folder} have different classes: only one of them has {odd}')
     return names
+
+
+def _holds(folder: str, other: str) -> bool:
+    return Path(folder) in Path(other).parents
+
+
+def _check_parts(args: argparse.Namespace, splits: tuple[str, ...]) -> None:
+    """Refuse splits of a torchvision set that mean something else than they say.
+
+    timm takes the training images for ``train`` and ``training``, and the test images for any other word.
+    """
+    options = ('split',) if len(splits) == 1 else ('train-split', 'val-split')
+    for option, split in zip(options, splits, strict=True):
+        expected = {'split': SPLITS, 'train-split': SPLITS[:2], 'val-split': SPLITS[2:]}[option]
+        if split not in expected:
+            raise ScriptError(f'expected one of {", ".join(expected)} for --{option} of {args.dataset}, got {split}')
 
 
 def outputs(args: argparse.Namespace) -> int | None:
@@ -102,7 +127,8 @@ def _mapped_classes(args: argparse.Namespace, root: str, split: str) -> list[str
 
 def _check_class_count(args: argparse.Namespace, count: int, where: str) -> None:
     expected = outputs(args)
-    if expected in (None, count):
+    of_some_outputs = bool(getattr(args, 'valid_labels', ''))  # of validate.py
+    if expected in (None, count) or of_some_outputs:
         return
     ways = [f'--num-classes {count}', *models_of(args, count)]
     if hasattr(args, 'checkpoint'):  # of validate.py, which gives no network a new classifier
@@ -140,7 +166,8 @@ def _compare_class_names(args: argparse.Namespace, classes: list[str], folder: s
 
 
 def _check_batch(args: argparse.Namespace, count: int, folder: str) -> None:
-    share = count // int(os.environ.get('WORLD_SIZE', 1))
-    if share < args.batch_size:  # train.py drops a batch that is not full
+    share = count // process_count()
+    sizes = getattr(args, 'train_batch_sizes', None) if getattr(args, 'train_img_sizes', None) else None
+    if share < min(sizes or [args.batch_size]):  # train.py drops a batch that is not full
         few_images = f'{folder} has {count} images, too few for a batch of {args.batch_size}'
         raise ScriptError(f'{few_images}: give --batch-size {share}')

@@ -169,6 +169,8 @@ def check_checkpoint(args: argparse.Namespace, option: str) -> None:
     path, flag = getattr(args, option, None), _flag(option)
     if not path or (option == 'checkpoint' and Path(path).is_dir()):  # validate.py takes a folder of them
         return
+    if Path(path).suffix.lower() in ('.npz', '.npy'):  # of JAX, which a network of timm's reads by itself
+        return
     check_readable(path)
     if option == 'pretrained_path':
         return

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterator
 
-from .._errors import ScriptError
+import torch
+from timm.scheduler import create_scheduler_v2, scheduler_kwargs
+
+from .._errors import ScriptError, WeightError
 from .._files import LockedError, check_folder, locked, replacing, writing
 from ..checkpoint import RECORD, read_yaml
 from .logs import newest_checkpoint, trim_log
@@ -78,12 +81,7 @@ def find_continuation(
     if not (run / 'args.yaml').is_file():
         raise ScriptError(f'expected a run with the args.yaml that train.py writes, got {run}, which has none')
     found, known = newest_checkpoint(run), vars(parser.parse_known_args([])[0])
-    if (run / 'args.yaml').stat().st_size:
-        config = read_yaml(run / 'args.yaml')
-    elif found and isinstance(found[1].get('args'), argparse.Namespace):  # it was killed while writing the file
-        config = {key: value for key, value in vars(found[1]['args']).items() if key in (*known, RECORD)}
-    else:
-        raise ScriptError(f'{run / "args.yaml"} is empty, and no checkpoint holds the arguments: start the run again')
+    config = _arguments(run, found[1] if found else {}, (*known, RECORD))
     before = config.get(RECORD) or {}
     if recipe and before.get('recipe', recipe.stem) != recipe.stem:
         raise ScriptError(f'expected the recipe {before["recipe"]}, with which {run} was started, got {recipe.stem}')
@@ -98,9 +96,33 @@ def find_continuation(
         for key in ('initial_checkpoint', 'pretrained_path'):  # the weights it began with are no longer needed
             if config.get(key) and not Path(config[key]).is_file():
                 config.update({key: known[key], 'pretrained': False})
-    every = {**known, **config}
-    total = every['epochs'] + every['cooldown_epochs'] + (every['warmup_epochs'] if every['warmup_prefix'] else 0)
+    total = scheduled_epochs(argparse.Namespace(**{**known, **config}))
     return Continuation(run, config, found[0] if found else None, found[1]['epoch'] + 1 if found else 0, total)
+
+
+def _arguments(run: Path, checkpoint: dict[str, Any], known: tuple[str, ...]) -> dict[str, Any]:
+    """The arguments of a run, from its checkpoint where it was killed while it wrote args.yaml."""
+    path, in_checkpoint = run / 'args.yaml', checkpoint.get('args')
+    stored = vars(in_checkpoint) if isinstance(in_checkpoint, argparse.Namespace) else {}
+    stored = {key: value for key, value in stored.items() if key in known}
+    try:
+        config = read_yaml(path) if path.stat().st_size else {}
+    except WeightError:
+        if not stored:
+            raise
+        config = {}
+    if config and not stored.keys() - config.keys():
+        return config
+    if not stored:
+        raise ScriptError(f'{path} is empty, and no checkpoint holds the arguments: start the run again')
+    return stored
+
+
+def scheduled_epochs(args: argparse.Namespace) -> int:
+    """Number of epochs that train.py runs, by timm's own rules for cycles, cooldown and warmup."""
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    steps = 1 if args.sched_on_updates else 0
+    return create_scheduler_v2(optimizer, **scheduler_kwargs(args), updates_per_epoch=steps)[1]
 
 
 def refuse_changes(run: Path, before: argparse.Namespace, after: argparse.Namespace) -> None:

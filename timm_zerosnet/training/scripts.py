@@ -15,6 +15,7 @@ from typing import Callable
 
 import timm
 import torch
+from timm.utils import is_distributed_env, world_info_from_env
 
 from .._errors import ScriptError, one_line
 from .._exit_codes import exit_code
@@ -106,6 +107,11 @@ def script_parser(script: Path) -> argparse.ArgumentParser:
     if not isinstance(parser, argparse.ArgumentParser):
         raise ScriptError(f"expected timm's {script.name} with its argument parser, got {script}, which has none")
     return parser
+
+
+def process_count() -> int:
+    """Number of processes that train together, by timm's own rule: torchrun's or Slurm's, 1 without either."""
+    return world_info_from_env()[2] if is_distributed_env() else 1
 
 
 def with_device(arguments: list[str], args: argparse.Namespace) -> list[str]:

@@ -9,7 +9,7 @@ from timm.utils import ParseKwargs
 
 parser = argparse.ArgumentParser()
 parser.add_argument('data', nargs='?')
-for name in ('data-dir', 'dataset', 'class-map', 'checkpoint', 'results-file'):
+for name in ('data-dir', 'dataset', 'class-map', 'checkpoint', 'results-file', 'valid-labels'):
     parser.add_argument(f'--{name}', default='')
 parser.add_argument('--split', default='validation')
 parser.add_argument('--model', default='zerosnet20')
