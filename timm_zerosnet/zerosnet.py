@@ -114,6 +114,8 @@ def network_arguments(name: str) -> dict[str, Any]:
 def _create(name: str, pretrained: bool, kwargs: dict[str, Any]) -> MultistepResNet:
     cfg = _config(name, kwargs)
     network = network_arguments(name)
+    if kwargs.get('learn', 'mu') != 'mu':
+        network.pop('lambda_init', None)  # the family's, which other coefficients do not have
     # of a model from the Hub, timm hands on the arguments that its weights were made with
     told = kwargs.get('pretrained_model_args') or None
     if pretrained:

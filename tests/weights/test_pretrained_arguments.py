@@ -169,6 +169,16 @@ def test_lambda_beside_weights_has_no_effect():
     ]
 
 
+@pytest.mark.parametrize('name, lam', [('zerosnet20_tra', 1), ('zerosnet18_tra', '-9/5')])
+def test_another_learned_coefficient_needs_no_lambda(name, lam):
+    """The initial lambda is the family's: the caller never passed it."""
+    model = timm.create_model(name, learn='k', device='meta')
+    assert model.no_weight_decay() and all(key.endswith('.step.k') for key in model.no_weight_decay())
+    assert timm.create_model(name, learn='mu', device='meta').method == timm_zerosnet.parse_method(f'zerosnet({lam})')
+    with pytest.raises(ValueError, match="with learn='mu' only .*, got lambda_init=2"):
+        timm.create_model(name, learn='k', lambda_init=2)
+
+
 @pytest.mark.parametrize('constrained', [False, True])
 @pytest.mark.parametrize('mu', [0.5, -1.25])
 def test_interval_of_weights_that_say_whether_it_holds(constrained, mu, tmp_path):
