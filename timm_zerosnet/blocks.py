@@ -11,6 +11,7 @@ from timm.models import checkpoint
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from .history import BlockPlan
 from .steps import FixedStep, Step, fix_coefficients
 
 
@@ -77,6 +78,14 @@ class MultistepBlock(nn.Module):
         x = self.step(slope, terms, slopes)
         kept = states if self.keeps_raw else terms
         return [x] + kept[: self.keep_states], ([slope] + slopes)[: self.keep_slopes]
+
+    @torch.jit.ignore
+    def keep_only(self, plan: BlockPlan) -> None:
+        """Drop what the plan, of a network with fewer blocks after this one, neither projects nor hands on."""
+        states = max(plan.projects_states, default=-1) + 1
+        self.state_proj = _chosen(self.state_proj[:states], plan.projects_states)
+        self.slope_proj = _chosen(self.slope_proj[: plan.old_slopes], plan.projects_slopes)
+        self.keep_states, self.keep_slopes = plan.keep_states, plan.keep_slopes
 
     def slope(self, pre: Tensor) -> Tensor:
         """The branch: ``f(x)`` from ``relu(bn1(x))``, of the shape of the block's new state."""
@@ -241,6 +250,10 @@ def _fold(conv: Any, norm: Any) -> Tuple[Any, Any]:
         conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
     )
     return _with_parameters(conv, weight, bias), norm.act
+
+
+def _chosen(projections: nn.ModuleList, offsets: Sequence[int]) -> nn.ModuleList:
+    return nn.ModuleList(module if i in offsets else nn.Identity() for i, module in enumerate(projections))
 
 
 def make_projection(kind: str, in_chs: int, out_chs: int, stride: int, norm_act: Callable, **dd: Any) -> nn.Module:

@@ -14,7 +14,7 @@ from typing import Any, Callable, Iterable
 
 import torch
 import yaml
-from timm.models import list_models
+from timm.models import is_model, list_models
 from torch import Tensor, nn
 
 from ._errors import WeightError, one_line, shorten, type_of
@@ -131,27 +131,54 @@ def class_names(path: Path) -> tuple[str, ...] | None:
 
     A checkpoint names them itself. For a safetensors file that was made from one, the ``args.yaml`` beside it does.
     """
+    record = _training_arguments(path).get(RECORD)
+    names = record.get('class_names') if isinstance(record, dict) else None
+    return tuple(map(str, names)) if isinstance(names, list) else None
+
+
+def recorded_arguments(path: Path, name: str) -> dict[str, Any] | None:
+    """The arguments that train.py made a network with; None where nothing says them.
+
+    Classes and channels, which the weights show, are not among them, nor what named the weights that it began with.
+
+    Args:
+        path: A checkpoint, which says them itself, or a file made from one, see ``class_names``.
+        name: The network. What is recorded of another one says nothing about it.
+    """
+    args = _training_arguments(path)
+    arguments = args.get('model_kwargs')
+    if not isinstance(arguments, dict) or _untagged(str(args.get('model'))) != _untagged(name):
+        return None
+    arguments = {'global_pool': args.get('gp'), **arguments}
+    return {key: arguments[key] for key in arguments if arguments[key] is not None and not key.startswith('pretrained')}
+
+
+def _untagged(name: str) -> str:
+    model = name.partition('.')[0]
+    return model if is_model(model) else name
+
+
+def _training_arguments(path: Path) -> dict[str, Any]:
+    """The arguments of train.py that a checkpoint holds, otherwise those in the args.yaml beside it, if any."""
     try:
         args = None if path.suffix == '.safetensors' else read_checkpoint(path).get('args')
         if args is None:
             args = read_yaml(path.parent / 'args.yaml')
     except (WeightError, OSError):  # what reads the weights of the file says what is wrong with it
-        return None
-    record = (args if isinstance(args, dict) else getattr(args, '__dict__', {})).get(RECORD)
-    names = record.get('class_names') if isinstance(record, dict) else None
-    return tuple(map(str, names)) if isinstance(names, list) else None
+        return {}
+    return args if isinstance(args, dict) else getattr(args, '__dict__', {})
 
 
 def check_architecture(path: Path, name: str) -> None:
     """Refuse a checkpoint that names another network of this package: the weights alone need not tell them apart.
 
     Raises:
-        WeightError: naming both.
+        WeightError: naming the file and both.
     """
     model = name.partition('.')[0]
     found = architecture(path) if is_own(model) else None
     if found not in (None, model):
-        raise WeightError(f'expected a checkpoint of {name}, got one of {found}')
+        raise WeightError(f'{path}: expected a checkpoint of {name}, got one of {found}: name that network instead')
 
 
 def architecture(path: Path) -> str | None:

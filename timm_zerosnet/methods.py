@@ -107,6 +107,11 @@ METHODS: dict[str, MultistepMethod] = {
 MethodLike = Union[str, MultistepMethod]
 
 
+def split_coefficients(text: str) -> list[str]:
+    """The texts between commas or spaces; one that a comma leaves empty stays, since it is no coefficient."""
+    return re.split(r'\s*,\s*|\s+', text.strip())
+
+
 def parse_method(method: MethodLike) -> MultistepMethod:
     """The method that a name stands for.
 
@@ -133,8 +138,7 @@ def parse_method(method: MethodLike) -> MultistepMethod:
         return FAMILIES[call[1]](call[2].strip())
     own = re.fullmatch(r'a\s*\(([^()]*)\)\s*b\s*\(([^()]*)\)', name)
     if own:
-        a, b = (text.replace(',', ' ').split() for text in own.groups())
-        return MultistepMethod(a, b)
+        return MultistepMethod(split_coefficients(own[1]), split_coefficients(own[2]))
     legal = [*METHODS, *(f'{family}(...)' for family in FAMILIES)]
     near = nearest(name, legal, 3, 0.5)
     hint = f'did you mean {" or ".join(near)}? ' if near else ''

@@ -1,4 +1,4 @@
-"""What a model's name means, and the network it names.
+"""What a model's name means, the network it names, and the arguments with which a checkpoint fits it.
 
 Beside the names that timm knows, these are ``MODEL.TAG`` of a packaged weight of timm's own model,
 ``hf-hub:ORG/NAME[@REVISION]`` and ``local-dir:FOLDER``.
@@ -11,7 +11,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Mapping
 
 import timm
 from huggingface_hub import constants, get_session, get_token, hf_hub_download, hf_hub_url, try_to_load_from_cache
@@ -21,10 +21,11 @@ from torch import nn
 
 from ._errors import UnknownModelError, WeightError, nearest, one_line, shorten
 from ._files import sha256
-from .pretrained_arguments import check_layer_names
+from .checkpoint import recorded_arguments
+from .pretrained_arguments import check_layer_names, refuse_other_training
 from .registry import is_own
 from .weights import check_tag, check_taken, damage, is_backbone, no_tags, weight_tags, weights_overlay
-from .zerosnet import default_cfgs
+from .zerosnet import default_cfgs, network_arguments
 
 FOLDER, HUB = 'local-dir:', ('hf-hub:', 'hf_hub:')
 TIMEOUT = 10  # seconds that the Hub has for its first answer
@@ -81,6 +82,38 @@ def create(name: str, pretrained: bool = True, **arguments: Any) -> nn.Module:
     if is_backbone(name):
         name, arguments = name.partition('.')[0], _with_overlay(name, arguments)
     return timm.create_model(name, pretrained, **arguments)
+
+
+def checkpoint_arguments(path: Path, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments to make the network of a checkpoint with: those given, and those of its training.
+
+    Args:
+        path: The file of the checkpoint.
+        name: Any name of a model, see the module.
+        given: Arguments for ``timm.create_model``.
+
+    Raises:
+        WeightError: if those given make another function of the weights than was trained.
+    """
+    arguments = {**(recorded_arguments(path, name) or {}), **given}
+    check_recorded(path, name, arguments)
+    return arguments
+
+
+def check_recorded(path: Path, name: str, arguments: Mapping[str, Any]) -> None:
+    """Refuse arguments with which a network would not be the one that a checkpoint says was trained.
+
+    Args:
+        path: The file of the checkpoint. One that does not say how it was trained passes.
+        name: Any name of a model, see the module.
+        arguments: All arguments for ``timm.create_model``.
+
+    Raises:
+        WeightError: naming the arguments of the training, and those given.
+    """
+    recorded, model = recorded_arguments(path, name), name.partition('.')[0]
+    if recorded is not None:
+        refuse_other_training(path, arguments, network_arguments(model) if is_own(model) else {}, recorded)
 
 
 def script_arguments(arguments: list[str], args: argparse.Namespace) -> list[str]:

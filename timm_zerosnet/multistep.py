@@ -26,6 +26,7 @@ import numpy as np
 Coefficient = Union[int, float, str, Fraction]
 Coefficients = Union[Coefficient, Iterable[Coefficient]]
 LARGEST_FLOAT = float(np.finfo(np.float64).max)
+ROUNDING = 1e-9  # by which a modulus in floating point may exceed 1
 MOST_BITS = 2000  # a numerator or denominator that is longer is written as a float
 Polynomial = tuple[Fraction, ...]  # ascending powers, the last entry is not zero
 
@@ -148,14 +149,33 @@ def _reduce(p: list[int]) -> list[int]:
     return p
 
 
-def _find_roots(p: Sequence[Fraction]) -> tuple[complex, ...]:
-    """Roots in floating point, each as often as its multiplicity, largest modulus first."""
+def _without_common_roots(p: Polynomial, q: Polynomial) -> tuple[Polynomial, Polynomial]:
+    """Both polynomials divided by their greatest common divisor; that of ``p``, which is monic, stays so."""
+    polys = [_as_sympy(p), _as_sympy(q)]
+    common = polys[0].gcd(polys[1])
+    first, second = (
+        tuple(Fraction(int(c.p), int(c.q)) for c in reversed(poly.quo(common).all_coeffs())) for poly in polys
+    )
+    return first, second
+
+
+def _quotient(p: Polynomial, q: Polynomial, z: np.ndarray) -> np.ndarray:
+    """``p / q``, not finite where ``q`` is 0."""
+    with np.errstate(divide='ignore', invalid='ignore'):
+        return np.polyval([float(c) for c in reversed(p)], z) / np.polyval([float(c) for c in reversed(q)], z)
+
+
+def _as_sympy(p: Sequence[Fraction]) -> Any:
     from sympy import QQ, Poly, Symbol  # torch needs it as well, but loads it late
 
-    exact = Poly.from_list([QQ(c.numerator, c.denominator) for c in reversed(p)], Symbol('z'), domain=QQ)
+    return Poly.from_list([QQ(c.numerator, c.denominator) for c in reversed(p)], Symbol('z'), domain=QQ)
+
+
+def _find_roots(p: Sequence[Fraction]) -> tuple[complex, ...]:
+    """Roots in floating point, each as often as its multiplicity, largest modulus first."""
     found = [
         complex(z)
-        for factor, multiplicity in exact.sqf_list()[1]
+        for factor, multiplicity in _as_sympy(p).sqf_list()[1]
         for z in np.roots([int(c.p) / int(c.q) for c in factor.monic().all_coeffs()])
         for _ in range(multiplicity)
     ]
@@ -288,10 +308,7 @@ class MultistepMethod:
 
     def boundary_locus(self, angles: np.ndarray) -> np.ndarray:
         """``rho / sigma`` at ``exp(i angle)``: the z with a root there; the region's boundary is part of this curve."""
-        zeta = np.exp(1j * np.asarray(angles))
-        rho = np.polyval([1, *(-float(c) for c in self.a)], zeta)
-        with np.errstate(divide='ignore', invalid='ignore'):
-            return rho / np.polyval([float(c) for c in self.b], zeta)
+        return _quotient(self.rho, self.b[::-1], np.exp(1j * np.asarray(angles)))
 
     @cached_property
     def stability_interval(self) -> float | None:
@@ -301,14 +318,16 @@ class MultistepMethod:
         """
         if not self.is_zero_stable:
             return None
-        locus = self.boundary_locus(np.linspace(0, math.pi, 20_001)[1:])
+        rho, sigma = _without_common_roots(self.rho, _trim(self.b[::-1]))
+        locus = _quotient(rho, sigma, np.exp(1j * np.linspace(0, math.pi, 20_001)[1:-1]))
         before, after = locus[:-1], locus[1:]
         crosses = np.isfinite(before) & np.isfinite(after) & (before.imag * after.imag < 0)
         weight = before.imag[crosses] / (before.imag[crosses] - after.imag[crosses])
-        ends = [*(before.real[crosses] + weight * (after.real - before.real)[crosses]), locus[-1].real]
+        on_axis = _quotient(rho, sigma, np.array([1.0, -1.0]))
+        ends = [*(before.real[crosses] + weight * (after.real - before.real)[crosses]), *on_axis]
         reached = 0.0
         for end in sorted((float(x) for x in ends if np.isfinite(x) and x < -1e-9), reverse=True):
-            if self.amplification((reached + end) / 2) > 1:
+            if self.amplification((reached + end) / 2) > 1 + ROUNDING:  # a root may stay on the circle
                 break
             reached = end
         return reached

@@ -144,6 +144,7 @@ class MultistepResNet(nn.Module):
         chosen = spec.method
         if learn != 'k' and not constrain_mu and not (chosen.is_zero_stable and chosen.is_consistent):
             warnings.warn(f'{chosen} is {chosen.verdict}{_growth(chosen)}', ZeroStabilityWarning, stacklevel=2)
+        self.spec = spec
         self.method: Any = chosen
         self.num_classes = num_classes
         self.in_chans = in_chans
@@ -264,7 +265,7 @@ class MultistepResNet(nn.Module):
     def prune_intermediate_layers(
         self, indices: Union[int, List[int]] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> List[int]:
-        """Drop the stages, norm and head that the levels ``indices`` do not need; returns the levels."""
+        """Drop all that the levels ``indices`` do not need: stages, projections, norm and head; returns the levels."""
         take = _take_indices(len(self.stages) + 1, indices)
         last = max(take)
         if prune_norm or last < len(self.stages):
@@ -276,6 +277,9 @@ class MultistepResNet(nn.Module):
             )
             self.reset_classifier(0)
         self.stages = self.stages[:last]
+        blocks = [block for stage in cast(Iterable[Any], self.stages) for block in stage.blocks]
+        for block, plan in zip(blocks, _plan_blocks(self.spec, len(blocks)), strict=True):
+            block.keep_only(plan)
         if last == 0:
             self.pool = nn.Identity()  # the level is the stem's output before pooling
         return take
@@ -391,12 +395,16 @@ def _plan_shapes(spec: StageSpec) -> List[BlockShape]:
     return shapes
 
 
-def _make_stages(spec: StageSpec, norm_act: Callable, drop_path_rate: float, **dd: Any) -> List[MultistepStage]:
-    shapes = _plan_shapes(spec)
+def _plan_blocks(spec: StageSpec, count: Optional[int] = None) -> List[BlockPlan]:
+    """What each block does with its history, if there are all blocks or the first ``count`` alone."""
     # of a learned method no coefficient may be left out, even where the initial one is zero
     a, b = {'mu': ((1, 1, 1), (1, 0, 0)), 'k': ((1, 1), (1, 0))}.get(spec.learn or '', (spec.method.a, spec.method.b))
-    changes = [shape.changes for shape in shapes]
-    plans = plan_history(a, b, changes, spec.euler_at_projection, spec.start_projection == 'preact-raw')
+    changes = [shape.changes for shape in _plan_shapes(spec)[:count]]
+    return plan_history(a, b, changes, spec.euler_at_projection, spec.start_projection == 'preact-raw')
+
+
+def _make_stages(spec: StageSpec, norm_act: Callable, drop_path_rate: float, **dd: Any) -> List[MultistepStage]:
+    shapes, plans = _plan_shapes(spec), _plan_blocks(spec)
     rates = cast(List[float], calculate_drop_path_rates(drop_path_rate, len(shapes)))
     blocks: List[MultistepBlock] = []
     for i, (shape, plan) in enumerate(zip(shapes, plans, strict=True)):

@@ -6,7 +6,9 @@ that timm does not have.
 
 from __future__ import annotations
 
+import shlex
 import warnings
+from pathlib import Path
 from typing import Any, Iterator, Mapping
 
 import torch
@@ -18,6 +20,8 @@ from .methods import METHODS, parse_method
 from .steps import MU_RANGE
 
 _DEFAULTS = {'act_layer': 'relu', 'norm_layer': 'batchnorm2d'}
+_DECISIVE = ('learn', 'method', 'projection', 'start_projection', 'euler_at_projection', 'constrain_mu', *_DEFAULTS)
+"""The arguments that decide, beside its parameters and timm's own arguments, which function a network is."""
 _OWN_FILE = (
     'A file of your own that was trained so loads by timm.models.load_checkpoint(model, FILE) into a model that is '
     'made without pretrained=True'
@@ -61,63 +65,115 @@ def check_layer_names(arguments: Mapping[str, Any]) -> None:
             raise ValueError(f'{key}: expected one of {", ".join(_LAYERS[key])}, got {given!r}')
 
 
-def refuse_other_function(name: str, given: dict[str, Any], trained: dict[str, Any]) -> None:
+def refuse_other_function(name: str, given: dict[str, Any], own: dict[str, Any], trained: dict[str, Any]) -> None:
     """Refuse arguments with which the weights of a network would be those of another one.
 
     Args:
         name: The name of the network.
         given: The arguments that the caller passed.
+        own: The network's own arguments, which hold where the caller passed none.
         trained: The arguments that the weights were trained with.
 
     Raises:
         WeightError: naming both values.
     """
-    asked, own = _effective({**trained, **given}), _effective(trained)
-    without_effect = _without_effect({**trained, **given})
-    for key, value in own.items():
-        if key in given and key not in without_effect and asked[key] != value:
-            raise WeightError(
-                f'the weights of {name} are for {_text(key, value)}, not for {_text(key, given[key])}: expected no '
-                f'{key}= beside pretrained=True. {_LEARNING if asked["learn"] and asked["method"] else _OWN_FILE}'
-            )
+    asked = {**own, **given}
+    advice = _LEARNING if asked.get('learn') and asked.get('method') else _OWN_FILE
+    for key, new, old in _differences(asked, trained):
+        expected = f'no {key}= beside pretrained=True. {advice}'
+        if key not in given:
+            expected = f'{key}={trained[key]!r} beside pretrained=True, as the file records it'
+        raise WeightError(
+            f'the weights of {name} are for {_text(key, old)}, not for {_text(key, new)}: expected {expected}'
+        )
+
+
+def refuse_other_training(
+    path: Path, given: Mapping[str, Any], own: Mapping[str, Any], recorded: Mapping[str, Any]
+) -> None:
+    """Refuse arguments with which a network would not be the one that its checkpoint says was trained.
+
+    Args:
+        path: The file of the checkpoint.
+        given: The arguments that the network is to be made with.
+        own: The own arguments of a network of this package; of another network, which has none here, every argument
+            that is recorded counts.
+        recorded: The arguments that train.py made the network with.
+
+    Raises:
+        WeightError: naming the arguments that it was trained with, and those given.
+    """
+    counts = _DECISIVE if own else tuple(recorded)
+    had, got = ({key: row[key] for key in counts if key in row} for row in (recorded, given))
+    if had != got and (not own or _is_other_function({**own, **given}, {**own, **recorded})):
+        expected = option_text(had) if had else f'no {", ".join(got)}'
+        raise WeightError(f'{path}: expected {expected}, as in its training, got {option_text(got) if got else "none"}')
+
+
+def _is_other_function(asked: dict[str, Any], trained: dict[str, Any]) -> bool:
+    check_layer_names(asked)
+    return (
+        any(_differences(asked, trained))
+        or bool(asked.get('constrain_mu')) != bool(trained.get('constrain_mu'))
+        or not torch.equal(_layer_output(asked), _layer_output(trained))
+    )
+
+
+def option_text(arguments: Mapping[str, Any]) -> str:
+    """The option that gives a network these arguments, as one writes it in a shell."""
+    return shlex.join(['--model-kwargs', *(f'{key}={value}' for key, value in arguments.items())])
+
+
+def _differences(asked: dict[str, Any], trained: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """The arguments that give weights another function, with their effective values in ``asked`` and ``trained``."""
+    without_effect, values = _without_effect(asked), _effective(asked)
+    for key, value in _effective(trained).items():
+        if key not in without_effect and values[key] != value:
+            yield key, values[key], value
 
 
 def warn_of_arguments(
-    name: str, given: dict[str, Any], trained: dict[str, Any], pretrained: bool, model: nn.Module
+    name: str,
+    given: dict[str, Any],
+    own: dict[str, Any],
+    trained: dict[str, Any],
+    pretrained: bool,
+    model: nn.Module,
 ) -> None:
     """Warn of arguments that have no effect, or that change the function of the weights which ``model`` has.
 
     Args:
         name: The name of the network.
         given: The arguments that the caller passed.
+        own: The network's own arguments, which hold where the caller passed none.
         trained: The arguments that the weights were trained with, or the network's own where it has no weights.
         pretrained: Whether ``model`` has weights.
         model: The network, or timm's feature extractor of it.
     """
-    asked, own = _effective({**trained, **given}), _effective(trained)
+    asked = {**own, **given}
+    values, before = _effective(asked), _effective(trained)
     remarks = [
         f'{key}={given[key]!r} has no effect: {why}'
-        for key, why in _without_effect({**trained, **given}).items()
-        if key in given and asked[key] != own[key]
+        for key, why in _without_effect(asked).items()
+        if key in given and values[key] != before[key]
     ]
     if pretrained:
-        remarks += _beside_weights(given, trained, model)
+        if 'lambda_init' in given and given['lambda_init'] != trained.get('lambda_init'):
+            remarks.append(
+                f'lambda_init={given["lambda_init"]!r} has no effect: the weights bring the lambda of each block'
+            )
+        remarks += _beside_weights(asked, trained, model)
     for remark in remarks:
         warnings.warn(f'{name}: {remark}', stacklevel=5)  # of timm.create_model
 
 
-def _beside_weights(given: dict[str, Any], trained: dict[str, Any], model: nn.Module) -> Iterator[str]:
-    others = ('lambda_init', 'act_layer', 'norm_layer', 'constrain_mu')
-    new = {key: given[key] for key in others if key in given and given[key] != trained.get(key)}
-    if 'lambda_init' in new:
-        yield f'lambda_init={new["lambda_init"]!r} has no effect: the weights bring the lambda of each block'
-    for key in ('act_layer', 'norm_layer'):
-        if key in new and not torch.equal(_layer_output({**trained, key: new[key]}), _layer_output(trained)):
-            yield (
-                f'{key}={new[key]!r} changes what the weights compute: expected '
-                f'{trained.get(key, _DEFAULTS[key])!r}, unless the file was trained so'
-            )
-    if new.get('constrain_mu'):
+def _beside_weights(asked: dict[str, Any], trained: dict[str, Any], model: nn.Module) -> Iterator[str]:
+    for key, default in _DEFAULTS.items():
+        new, old = (arguments.get(key, default) for arguments in (asked, trained))
+        if new != old and not torch.equal(_layer_output({**trained, key: new}), _layer_output(trained)):
+            yield f'{key}={new!r} changes what the weights compute: expected {old!r}, unless the file was trained so'
+    constrains = bool(asked.get('constrain_mu'))
+    if constrains != bool(trained.get('constrain_mu')):
         low, high = MU_RANGE
         outside = [
             key.removesuffix('.step.mu')
@@ -125,7 +181,10 @@ def _beside_weights(given: dict[str, Any], trained: dict[str, Any], model: nn.Mo
             if key.endswith('.step.mu') and not low <= mu.item() <= high
         ]
         if outside:
-            yield f'constrain_mu=True changes what the weights compute: mu lies outside [-1, 3) in {shorten(outside)}'
+            yield (
+                f'constrain_mu={constrains} changes what the weights compute: mu lies outside [-1, 3) in '
+                f'{shorten(outside)}'
+            )
 
 
 def _effective(arguments: dict[str, Any]) -> dict[str, Any]:

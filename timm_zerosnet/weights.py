@@ -13,7 +13,7 @@ from typing import Any
 
 from ._errors import WeightError, type_of
 from ._files import sha256
-from .checkpoint import check_readable
+from .checkpoint import check_architecture, check_readable
 from .cifar import cifar_config
 from .registry import own, stranger
 
@@ -38,6 +38,8 @@ FIELDS: dict[str, tuple[tuple[type, ...], str]] = {
     'versions': ((dict,), 'an object'),
 }
 """The fields of a manifest row, each with its types in Python and their name in words."""
+OUTSIDE = ('hf-hub', 'local-dir')
+"""What timm's configurations call the Hub and a folder as sources of weights."""
 REPAIR = 'Reinstall timm-zerosnet, or restore the file from its repository.'
 NOT_TIMMS = {  # what timm's configs say of timm's own weights, which ours are not
     **dict.fromkeys(('hf_hub_id', 'hf_hub_filename', 'origin_url', 'paper_ids', 'paper_name', 'notes')),
@@ -228,7 +230,8 @@ def check_source(model: str, cfg: Any) -> None:
         cfg: Its resolved ``PretrainedCfg``, an overlay included.
 
     Raises:
-        WeightError: naming the tags that have weights, both sha256, or an overlay's file that cannot be read.
+        WeightError: naming the tags that have weights, both sha256, or an overlay's file that cannot be read or is of
+            another network.
     """
     name = f'{model}.{cfg.tag}'
     if cfg.state_dict:
@@ -242,8 +245,19 @@ def check_source(model: str, cfg: Any) -> None:
             f'all models: {", ".join(own_weights()) or "none"}. Expected one of these, or a checkpoint of '
             'yours; without pretrained weights the network is random.'
         )
-    if cfg.file and cfg.source not in ('hf-hub', 'local-dir'):
-        if str(cfg.file) == weight_file(name):
-            verify(name)
-        else:
-            check_readable(cfg.file)
+    if file := own_file(model, cfg):
+        check_readable(file)
+        check_architecture(file, model)
+    elif cfg.file and cfg.source not in OUTSIDE:
+        verify(name)
+
+
+def own_file(model: str, cfg: Any) -> Path | None:
+    """The file of the caller's own that the weights of a network come from, None if they come from elsewhere.
+
+    Args:
+        model: A registered name, without tag.
+        cfg: Its resolved ``PretrainedCfg``, an overlay included.
+    """
+    packaged = str(cfg.file) == weight_file(f'{model}.{cfg.tag}')
+    return None if cfg.state_dict or not cfg.file or packaged or cfg.source in OUTSIDE else Path(cfg.file)

@@ -11,7 +11,7 @@ import torch
 from timm.models import PretrainedCfg, build_model_with_cfg, generate_default_cfgs, resolve_pretrained_cfg
 
 from . import weights
-from .checkpoint import checkpoint_filter_fn
+from .checkpoint import checkpoint_filter_fn, recorded_arguments
 from .cifar import DATA_SETS, cifar_config
 from .multistep_resnet import MultistepResNet
 from .pretrained_arguments import refuse_other_function, warn_of_arguments
@@ -105,17 +105,28 @@ def _cfgs(name: str, depth: int) -> dict[str, dict[str, Any]]:
     }
 
 
-def _create(family: str, depth: int, pretrained: bool, kwargs: dict[str, Any]) -> MultistepResNet:
-    name = _name(family, depth)
+def network_arguments(name: str) -> dict[str, Any]:
+    """The arguments that make a network of this package, which is named without tag, out of ``MultistepResNet``."""
+    family, depth = NETWORKS[name]
+    return {**DEPTHS[depth], **FAMILIES[family][DEPTHS[depth]['stem']]}
+
+
+def _create(name: str, pretrained: bool, kwargs: dict[str, Any]) -> MultistepResNet:
     cfg = _config(name, kwargs)
-    network = {**DEPTHS[depth], **FAMILIES[family][DEPTHS[depth]['stem']]}
+    network = network_arguments(name)
+    if kwargs.get('learn', 'mu') != 'mu':
+        network.pop('lambda_init', None)  # the family's, which other coefficients do not have
     # of a model from the Hub, timm hands on the arguments that its weights were made with
-    trained = {**network, **(kwargs.get('pretrained_model_args') or {})}
+    told = kwargs.get('pretrained_model_args') or None
     if pretrained:
         weights.check_source(name, cfg)
         _refuse_meta(kwargs.get('device'))
-        if family != 'multistep_resnet':  # its weights are always the caller's own
-            refuse_other_function(name, kwargs, trained)
+        if file := weights.own_file(name, cfg):
+            told = recorded_arguments(file, name)
+    trained = {**network, **(told or {})}
+    any_method = name.startswith('multistep_resnet') and told is None
+    if pretrained and not any_method:
+        refuse_other_function(name, kwargs, network, trained)
     feature_cfg = _feature_cfg(len(network['layers']) + 1, kwargs)
     try:
         model = build_model_with_cfg(
@@ -129,7 +140,7 @@ def _create(family: str, depth: int, pretrained: bool, kwargs: dict[str, Any]) -
     except weights.WeightError as error:
         source = 'state_dict' if cfg.state_dict else cfg.file or cfg.url or cfg.hf_hub_id
         raise weights.WeightError(f'{source}: {error}') from error
-    warn_of_arguments(name, kwargs, trained, pretrained, model)
+    warn_of_arguments(name, kwargs, network, trained, pretrained, model)
     return model
 
 
@@ -171,15 +182,15 @@ default_cfgs = generate_default_cfgs(
 )
 
 
-def _entry_point(name: str, family: str, depth: int) -> Callable[..., MultistepResNet]:
+def _entry_point(name: str) -> Callable[..., MultistepResNet]:
     """The function that makes a network, a member of this module as timm and pickle expect it."""
 
     def create(pretrained: bool = False, **kwargs) -> MultistepResNet:
-        return _create(family, depth, pretrained, kwargs)
+        return _create(name, pretrained, kwargs)
 
     create.__name__ = create.__qualname__ = name
     return create
 
 
-globals().update({name: _entry_point(name, *network) for name, network in NETWORKS.items()})
+globals().update({name: _entry_point(name) for name in NETWORKS})
 register_models(globals()[name] for name in NETWORKS)

@@ -1,5 +1,6 @@
 """What an error about weights advises is done here, as it says, and works."""
 
+import argparse
 import json
 import re
 import shlex
@@ -17,6 +18,7 @@ import timm_zerosnet
 from timm_zerosnet import cli, weights
 from timm_zerosnet._errors import WeightError
 from timm_zerosnet.cifar import DATA_SETS
+from timm_zerosnet.robustness.models import Source
 
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -180,6 +182,118 @@ def test_what_a_file_may_hold(tmp_path):
     for name in ('plain.pth', 'own.safetensors'):
         given = dict(pretrained_cfg_overlay=dict(file=str(tmp_path / name)))
         assert torch.equal(logits(timm.create_model('zerosnet20', pretrained=True, **given)), logits(own))
+
+
+def trained(path, name, state=(), **arguments):
+    """A network whose arguments its checkpoint records, as train.py does it."""
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=10, **arguments)
+    model.load_state_dict({**model.state_dict(), **dict(state)})
+    args = argparse.Namespace(model=name, model_kwargs=arguments)
+    torch.save({'arch': name, 'args': args, 'state_dict': model.state_dict()}, path)
+    return model
+
+
+TRAININGS = [
+    ('multistep_resnet20', dict(method='zerosnet(-3)'), {}, 'method=euler'),
+    ('zerosnet20_tra', dict(constrain_mu=True), {'stages.1.blocks.2.step.mu': torch.tensor([-2.0])}, 'learn=k'),
+    ('lmresnet20', dict(learn='mu', euler_at_projection=False), {}, 'euler_at_projection=True'),
+    ('resnet10t', dict(act_layer='silu'), {}, 'act_layer=relu'),
+]
+
+
+@pytest.mark.parametrize('name, arguments, state, other', TRAININGS, ids=[name for name, *_ in TRAININGS])
+def test_commands_measure_a_checkpoint_as_it_was_trained(name, arguments, state, other, tmp_path, capsys):
+    """The method is not in the state dict: another one would measure another function without a word."""
+    file, picture = tmp_path / 'last.pth.tar', tmp_path / 'noise.png'
+    own = trained(file, name, state, **arguments)
+    words = shlex.join(['--model-kwargs', *(f'{key}={value}' for key, value in arguments.items())])
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(picture)
+    line = ['predict', picture, '--model', name, '--checkpoint', file, '--json']
+    found = []
+    for given in ([], shlex.split(words)):
+        assert cli.main([*map(str, [*line, *given])]) == 0
+        said = capsys.readouterr()
+        found.append(json.loads(said.out))
+        assert (f'last.pth.tar was trained with {words}, which hold here' in said.err) == (not given)
+    assert found[0] == found[1]
+    line += ['--model-kwargs', other]
+    assert f'last.pth.tar: expected {words}, as in its training, got --model-kwargs ' in refused(line, capsys)
+    assert torch.equal(logits(Source(name, checkpoint=file).open()), logits(own))
+
+
+def test_checkpoint_of_a_training_without_arguments(tmp_path, capsys):
+    own = trained(tmp_path / 'last.pth.tar', 'multistep_resnet20')
+    line = ['info', 'multistep_resnet20', '--checkpoint', tmp_path / 'last.pth.tar', '--json']
+    found = refused([*line, '--model-kwargs', 'method=ab2'], capsys)
+    assert found.endswith('expected no method, as in its training, got --model-kwargs method=ab2')
+    assert cli.main([*map(str, [*line, '--model-kwargs', 'method=zerosnet(-9/5)'])]) == 0
+    assert json.loads(capsys.readouterr().out)['method']['a'] == [str(c) for c in own.method.a]
+
+
+def test_pooling_of_the_training(tmp_path, capsys):
+    trained(tmp_path / 'avg.pth.tar', 'zerosnet20')
+    content = torch.load(tmp_path / 'avg.pth.tar', weights_only=False)
+    content['args'].gp = 'max'  # as train.py records --gp
+    torch.save(content, tmp_path / 'max.pth.tar')
+    found = {name: Source('zerosnet20', checkpoint=tmp_path / f'{name}.pth.tar').open() for name in ('avg', 'max')}
+    assert found['max'].head.global_pool.pool_type == 'max'
+    assert not torch.allclose(logits(found['avg']), logits(found['max']))
+
+
+def test_converted_checkpoint_of_a_method(tmp_path, capsys):
+    own = trained(tmp_path / 'last.pth.tar', 'multistep_resnet20', method='optimal(4)')
+    line = ['convert', tmp_path / 'last.pth.tar', tmp_path / 'out.safetensors']
+    assert "--model-kwargs 'method=optimal(4)'" in refused([*line, '--model-kwargs', 'method=euler'], capsys)
+    assert cli.main([*map(str, line)]) == 0
+    said = capsys.readouterr()
+    assert ': multistep_resnet20, ' in said.out and "was trained with --model-kwargs 'method=optimal(4)'" in said.err
+    model = timm.create_model('multistep_resnet20', num_classes=10, method='optimal(4)')
+    model.load_state_dict(load_file(tmp_path / 'out.safetensors'))
+    assert torch.equal(logits(model), logits(own))
+
+
+@pytest.mark.parametrize('name, arguments, state, other', TRAININGS[:3], ids=[name for name, *_ in TRAININGS[:3]])
+def test_scripts_need_the_arguments_of_the_training(name, arguments, state, other, tmp_path, capsys):
+    """timm's scripts do not read them from the file."""
+    data, file = images(tmp_path / 'data', 10), tmp_path / 'last.pth.tar'
+    trained(file, name, state, **arguments)
+    (tmp_path / 'data' / 'train').symlink_to(data / 'validation')
+    scripts = ['--model', name, '--data-dir', data, '--timm-scripts', STAND_IN]
+    for line in (
+        ['validate', *scripts, '--checkpoint', file],
+        ['train', 'short', *scripts, '--batch-size', 10, '--initial-checkpoint', file],
+        ['train', 'short', *scripts, '--batch-size', 10, '--resume', file],
+    ):
+        found = refused(line, capsys)
+        advised = re.search(r'last.pth.tar: expected (--model-kwargs .*), as in its training, got none', found)[1]
+        assert refused([*line, '--model-kwargs', other], capsys).startswith(found.rpartition(' got ')[0])
+    line = ['validate', *scripts, '--checkpoint', file, *shlex.split(advised)]
+    assert cli.main([*map(str, line)]) == 0
+
+
+@pytest.mark.parametrize('name', ['zerosnet20', 'multistep_resnet20'])
+def test_checkpoint_of_another_network_with_the_same_entries(name, tmp_path, capsys):
+    other = {'zerosnet20': 'multistep_resnet20', 'multistep_resnet20': 'zerosnet20'}[name]
+    data, file = images(tmp_path / 'data', 10), tmp_path / 'last.pth.tar'
+    trained(file, other)
+    said = f'last.pth.tar: expected a checkpoint of {name}, got one of {other}: name that network instead'
+    line = ['validate', '--data-dir', data, '--timm-scripts', STAND_IN, '--checkpoint', file, '--model']
+    assert said in refused([*line, name], capsys)
+    assert said in message(name, pretrained=True, pretrained_cfg_overlay=dict(file=str(file)))
+    assert cli.main([*map(str, [*line, other])]) == 0
+    assert timm.create_model(other, pretrained=True, pretrained_cfg_overlay=dict(file=str(file), num_classes=10))
+
+
+def test_overlay_of_a_checkpoint_that_says_how_it_was_trained(tmp_path):
+    overlay = dict(file=str(tmp_path / 'last.pth.tar'), num_classes=10)
+    for name, method in (('multistep_resnet20', 'zerosnet(-3)'), ('zerosnet20', 'optimal(4)')):
+        own = trained(tmp_path / 'last.pth.tar', name, method=method)
+        given = dict(pretrained=True, pretrained_cfg_overlay=overlay)
+        found = message(name, **given)
+        assert f'for the method {method}, not for the method zerosnet-opt: expected method={method!r} beside' in found
+        assert torch.equal(logits(timm.create_model(name, method=method, **given)), logits(own))
+        assert 'expected no method= beside pretrained=True' in message(name, method='midpoint', **given)
 
 
 def images(folder, classes):

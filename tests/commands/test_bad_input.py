@@ -102,6 +102,8 @@ REFUSED = [
     ('stability euler --a 1 --b 1', 'expected METHOD or --a and --b, not both, got METHOD euler'),
     ('stability --a 1', 'or both --a and --b'),
     ('stability --a 1/0 --b 1', 'coefficient: expected a finite number that a float can hold, such as 1, 0.5, '),
+    ('stability --a 1,,2 --b 1', 'expected a finite number that a float can hold, such as 1, 0.5, '),
+    ('stability --a , 1 --b 2', "or '-9/5', got ''"),
     ('stability --a 0 --b 1', 'a: expected at least one coefficient that is not zero'),
     ('stability --a 1e400 --b 1', "that a float can hold, such as 1, 0.5, Fraction(5, 9) or '-9/5', got '1e400'"),
     ('stability --a 1e39 --b 1', 'expected coefficients up to 3.4e+38, as in a network, got 1e39 1'),

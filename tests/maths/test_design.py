@@ -244,8 +244,8 @@ def test_text_forms(text):
     'text, message',
     [
         ('a(1/3', 'unknown method'),
-        ('a(1) b()', 'at least one coefficient'),
         ('a(x) b(1)', "expected a finite number that a float can hold, .*, got 'x'"),
+        *((text, "got ''") for text in ('a(1) b()', 'a(,1) b(2)', 'a(1,,2) b(1)', 'a(1, , 2) b(1)', 'a(1) b(2,)')),
         ('b(1) a(1)', r'unknown method .*a\(...\) b\(...\)'),
     ],
 )

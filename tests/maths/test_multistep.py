@@ -13,7 +13,7 @@ from amounts import examples
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from timm_zerosnet.methods import METHODS, optimal, zerosnet
+from timm_zerosnet.methods import METHODS, optimal, parse_method, zerosnet
 from timm_zerosnet.multistep import MultistepMethod, as_fraction
 
 many = settings(deadline=None, max_examples=examples(200), derandomize=True)
@@ -396,3 +396,46 @@ def test_stability_interval_of_the_family(lam):
     inside = np.linspace(end, 0, 30)[1:-1]
     assert end <= 0 and (method.amplification(inside) <= 1 + 1e-9).all()
     assert method.amplification(end - 1e-3) > 1
+
+
+CIRCLE = [linear(-1), pair(F(3, 5), F(4, 5)), pair(0, 1), [F(1)] * 3, [F(1)] * 5]  # monic, with simple roots on it
+
+
+@pytest.mark.parametrize(
+    'text, end',
+    [
+        ('a(0,0,0,0,1) b(1,1,1,1,1)', -2),  # the fifth roots of unity stay where they are
+        ('a(11/5,-11/5,1) b(1,-6/5,1)', -2),
+        ('a(0,1) b(1,1)', -2),
+        ('a(1,-1) b(1)', -3),  # both roots move along the circle
+        ('a(3/5) b(-19/10)', F(-4, 19)),  # the root, which begins inside, leaves through 1
+        ('a(-1) b(1)', 0),
+    ],
+)
+def test_stability_interval_with_roots_on_the_circle(text, end):
+    assert parse_method(text).stability_interval == pytest.approx(float(end), abs=1e-6)
+
+
+inside = st.fractions(F(-9, 10), F(9, 10), max_denominator=10)
+
+
+@settings(many, max_examples=examples(60))
+@given(
+    st.lists(inside, max_size=3),
+    st.lists(st.fractions(-2, 2, max_denominator=10), min_size=1, max_size=4),
+    st.lists(st.sampled_from(CIRCLE), max_size=2, unique_by=str),
+    st.sampled_from(CIRCLE),
+)
+def test_stability_interval_is_where_nothing_grows(roots, b, common, own):
+    """Whether roots stay on the circle (common to rho and sigma), begin on it, or lie inside."""
+    rho, sigma = own if len(roots) < 2 else linear(1), b
+    for factor in map(linear, roots):
+        rho = times(rho, factor)
+    for factor in common:
+        rho, sigma = times(rho, factor), times(sigma, factor)
+    assume(any(b) and len(sigma) < len(rho))
+    method = MultistepMethod([-c for c in rho[1:]], [F(0)] * (len(rho) - 1 - len(sigma)) + sigma)
+    assume(method.is_zero_stable)
+    end, grid = method.stability_interval, -np.arange(0, 8, 2e-3)
+    grown = method.amplification(grid) > 1 + 1e-6
+    assert grid[grown][0] - 1e-3 <= end <= grid[grown][0] + 3e-3 if grown.any() else end <= grid[-1]

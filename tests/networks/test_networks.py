@@ -1,5 +1,6 @@
 """The networks as multistep methods: which there are, the update against a plain recurrence, the history."""
 
+import copy
 import math
 import random
 import warnings
@@ -286,6 +287,29 @@ def test_every_parameter_is_used_and_the_history_is_as_short_as_it_can_be(kind, 
                 a, b = (list(c) + [0] * (terms - len(c)) for c in METHODS[kind['method']])
             need = requirements(layers, terms, a, b, 'euler_at_projection' in kind, block == 'bottleneck')
             assert lengths == need, (layers, start)
+
+
+@pytest.mark.parametrize('block', ['basic', slow('bottleneck')])
+@pytest.mark.parametrize('kind', KINDS, ids=str)
+def test_pruned_networks_keep_what_their_levels_need(kind, block):
+    """Parameters that the pruned stages alone used would get no gradient: DistributedDataParallel stops at them."""
+    steps = fixed(kind['method'])['terms'] if 'method' in kind else 3
+    x = torch.randn(2, 3, 8, 8)
+    for layers in (layers for layers in (*SHORT, (4, 3, 2)) if steps <= sum(layers)):
+        for start in ('bare', 'preact-raw'):
+            whole = build(layers=layers, widths=(2, 3, 4), block=block, start_projection=start, **kind).eval()
+            every = whole.forward_intermediates(x, intermediates_only=True)
+            for last in range(4):
+                pruned = copy.deepcopy(whole)
+                lengths = record(pruned)
+                take = pruned.prune_intermediate_layers([last])
+                (level,) = pruned.forward_intermediates(x, take, intermediates_only=True)
+                assert torch.equal(level, every[last])
+                if last < 3:
+                    level.square().sum().backward()
+                    unused = [name for name, p in pruned.named_parameters() if p.grad is None]
+                    assert unused == [], (layers, start, last)
+                    assert not lengths or lengths[-1] == (1, 0)
 
 
 @pytest.mark.parametrize('name, first, most', [('zerosnet110', 4, 6), ('lmresnet110', 3, 3), ('preresnet110', 2, 2)])

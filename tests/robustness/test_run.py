@@ -1,5 +1,6 @@
 """Runs from the command to the files: what is measured, what is kept, what is refused before anything runs."""
 
+import argparse
 import json
 
 import numpy as np
@@ -212,6 +213,19 @@ def test_arguments_of_a_model(command, tmp_path):
     (tmp_path / 'own.pth').write_bytes(b'cut')
     code, _, error = command('--checkpoint', tmp_path / 'own.pth')
     assert code == 2 and 'own.pth (3 bytes) cannot be read as a checkpoint' in error
+
+
+def test_arguments_that_a_checkpoint_records_are_the_same_cells(command, tmp_path):
+    net = timm.create_model('multistep_resnet20', method='zerosnet(-3)', num_classes=10)
+    args = argparse.Namespace(model='multistep_resnet20', model_kwargs={'method': 'zerosnet(-3)'})
+    torch.save({'args': args, 'state_dict': net.state_dict()}, tmp_path / 'own.pth')
+    words = ['--checkpoint', tmp_path / 'own.pth']
+    code, said, error = command(*words, model=['multistep_resnet20'])
+    assert code == 0 and said.startswith('2 cells measured') and "with --model-kwargs 'method=zerosnet(-3)'" in error
+    summary = json.loads((tmp_path / 'out' / 'summary.json').read_text())
+    assert summary['models'][0]['arguments'] == {'method': 'zerosnet(-3)'}
+    code, said, error = command(*words, '--model-kwargs', 'method=zerosnet(-3)', model=['multistep_resnet20'])
+    assert code == 0 and said.startswith('0 cells measured, 2 from') and 'was trained' not in error
 
 
 def test_a_random_classifier_is_not_measured(command, tmp_path):

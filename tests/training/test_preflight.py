@@ -67,7 +67,7 @@ from timm_zerosnet import validate
             'train has 40 images, too few for a batch of 64: give --batch-size 40',
         ),
         (['--data-dir', 'DIR', '--initial-checkpoint', 'DIR'], 'does not exist or is no file'),
-        (['--data-dir', 'DIR', '--model', 'zerosnet32', '--resume', 'FILE'], 'does not fit zerosnet32'),
+        (['--data-dir', 'DIR', '--model', 'zerosnet32', '--resume', 'FILE'], 'of zerosnet32, got one of zerosnet20'),
         (['--dataset', 'torch/cifar10'], 'no data: give --data-dir DIR, or'),
         (
             ['--data-dir', 'DIR', '--model', 'local-dir:LOCAL'],

@@ -169,6 +169,32 @@ def test_lambda_beside_weights_has_no_effect():
     ]
 
 
+@pytest.mark.parametrize('name, lam', [('zerosnet20_tra', 1), ('zerosnet18_tra', '-9/5')])
+def test_another_learned_coefficient_needs_no_lambda(name, lam):
+    """The initial lambda is the family's: the caller never passed it."""
+    model = timm.create_model(name, learn='k', device='meta')
+    assert model.no_weight_decay() and all(key.endswith('.step.k') for key in model.no_weight_decay())
+    assert timm.create_model(name, learn='mu', device='meta').method == timm_zerosnet.parse_method(f'zerosnet({lam})')
+    with pytest.raises(ValueError, match="with learn='mu' only .*, got lambda_init=2"):
+        timm.create_model(name, learn='k', lambda_init=2)
+
+
+@pytest.mark.parametrize('constrained', [False, True])
+@pytest.mark.parametrize('mu', [0.5, -1.25])
+def test_interval_of_weights_that_say_whether_it_holds(constrained, mu, tmp_path):
+    own = timm.create_model('zerosnet20_tra', constrain_mu=constrained, num_classes=10)
+    own.stages[1].blocks[2].step.mu.data.fill_(mu)
+    timm.models.save_for_hf(own, tmp_path, model_args={'constrain_mu': constrained}, safe_serialization=True)
+    if not hasattr(own, 'pretrained_model_args'):
+        pytest.skip('this timm does not tell')
+    given = dict(name=f'local-dir:{tmp_path}', pretrained=True)
+    assert warned(**given) == warned(**given, constrain_mu=constrained) == []
+    assert warned(**given, constrain_mu=not constrained) == (mu < -1) * [
+        f'zerosnet20_tra: constrain_mu={not constrained} changes what the weights compute: mu lies outside [-1, 3) in '
+        'stages.1.blocks.2'
+    ]
+
+
 @pytest.mark.parametrize('mu, outside', [(0.5, False), (-1.0, False), (3.5, True), (-1.25, True)])
 def test_interval_that_the_weights_leave(mu, outside, tmp_path):
     stored = load_file(WEIGHTS / 'zerosnet20_tra.cifar10.safetensors')
@@ -209,6 +235,19 @@ def test_file_of_a_multistep_resnet_is_of_what_the_caller_says(tmp_path):
     overlay = dict(file=str(tmp_path / 'own.safetensors'))
     found = timm.create_model('multistep_resnet20', pretrained=True, pretrained_cfg_overlay=overlay, **given)
     assert torch.equal(logits(found), logits(own))
+
+
+@pytest.mark.parametrize('name', ['multistep_resnet20', 'zerosnet20'])
+def test_method_of_weights_from_elsewhere(name, tmp_path):
+    own = timm.create_model(name, method='zerosnet(-3)', num_classes=10)
+    if not hasattr(own, 'pretrained_model_args'):
+        pytest.skip('this timm does not tell')
+    source = f'local-dir:{tmp_path}'
+    timm.models.save_for_hf(own, tmp_path, model_args={'method': 'zerosnet(-3)'}, safe_serialization=True)
+    for given in ({}, {'method': 'zerosnet(-3)'}):
+        assert torch.equal(logits(timm.create_model(source, pretrained=True, **given)), logits(own))
+    with pytest.raises(WeightError, match=r'are for the method zerosnet\(-3\), not for the method momentum\(1/2\)'):
+        timm.create_model(source, pretrained=True, method='momentum(0.5)')
 
 
 @pytest.mark.parametrize('channels', [1, 2, 4, 5])

@@ -24,10 +24,11 @@ from ..checkpoint import (
     sizes,
     unwrap,
 )
+from ..model_names import checkpoint_arguments
 from ..robustness.models import Source
 from ..zerosnet import DEPTHS, default_cfgs
 from .info import own_model
-from .options import ModelKwargs
+from .options import ModelKwargs, say_recorded
 
 EXAMPLES = """
 timm-zerosnet convert ZeroSNet20_Opt.pth.tar zerosnet20.safetensors
@@ -61,8 +62,10 @@ def _convert(args: argparse.Namespace) -> None:
     original = _weights(args.original, args.average)
     refuse_tied(original, args.original)
     name = name or architecture(args.original) or _fitting(original, args.original)
+    arguments = checkpoint_arguments(args.original, name, args.model_kwargs)
+    say_recorded(args.original, args.model_kwargs, arguments)
     try:
-        net, entries = converted(original, name, args.model_kwargs)
+        net, entries = converted(original, name, arguments)
     except WeightError as error:
         raise WeightError(f'{args.original}: {error}') from error
     with replacing(args.out) as partial:

@@ -21,7 +21,7 @@ from ..registry import stranger
 from ..robustness.models import Source
 from ..steps import LMStep, ZeroSNetStep
 from ..zerosnet import default_cfgs
-from .options import add_model_options, print_json, print_table
+from .options import add_model_options, print_json, print_table, say_recorded
 from .stability import describe as describe_method
 from .stability import root_texts
 
@@ -103,6 +103,7 @@ def describe(name: str, checkpoint: Path | None = None, arguments: dict[str, Any
     row = None if checkpoint else weights.manifest().get(full)
     source = Source(full, None, checkpoint, arguments or {})
     source.check()
+    say_recorded(checkpoint, source.arguments, source.made_with)
     net: Any = source.open() if row or checkpoint else _initial(source)
     config = net.pretrained_cfg
     size = (net.in_chans, *config['input_size'][1:])

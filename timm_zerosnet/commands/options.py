@@ -7,9 +7,11 @@ import json
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any, Callable, Iterable
+from typing import Any, Callable, Iterable, Mapping
 
 from timm.utils import ParseKwargs
+
+from ..pretrained_arguments import option_text
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -74,6 +76,18 @@ def add_model_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         '--model-kwargs', nargs='+', action=ModelKwargs, default={}, metavar='KEY=VALUE', help='such as method=ab3'
     )
+
+
+def say_recorded(checkpoint: Path | None, given: Mapping[str, Any], made_with: Mapping[str, Any]) -> None:
+    """Say on stderr which arguments a network got from its checkpoint.
+
+    Args:
+        checkpoint: The file of the checkpoint, if there is one.
+        given: The arguments that the user gave.
+        made_with: All arguments of the network.
+    """
+    if recorded := {key: value for key, value in made_with.items() if key not in given}:
+        print(f'timm-zerosnet: {checkpoint} was trained with {option_text(recorded)}, which hold here', file=sys.stderr)
 
 
 def print_json(value: Any) -> None:

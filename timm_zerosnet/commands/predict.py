@@ -15,7 +15,7 @@ from ..robustness.evaluation import ready
 from ..robustness.models import ModelError, ModelInfo, Source, describe_model, read_class_map
 from ..robustness.pictures import ImageError, read_image
 from ..robustness.preprocessing import as_floats, resize
-from .options import add_model_options, print_json
+from .options import add_model_options, print_json, say_recorded
 
 BATCH = 64
 """Images that are read and classified together."""
@@ -47,6 +47,7 @@ def _predict(args: argparse.Namespace) -> int:
     source = Source(args.model, None, args.checkpoint, args.model_kwargs)
     source.check()
     source.check_pictures()
+    say_recorded(args.checkpoint, source.arguments, source.made_with)
     names = None if args.class_map is None else _names_of_outputs(read_class_map(args.class_map))
     net = source.open()
     model = describe_model(source, net)

@@ -27,7 +27,7 @@ from ..robustness.run import Outcome, run
 from ..robustness.sharing import Rank
 from ..robustness.suites import OFFICIAL, SUITES
 from ..robustness.timm_data import prefix_of
-from .options import ModelKwargs
+from .options import ModelKwargs, say_recorded
 
 DATA_FORMS = (
     'folder with one folder of images for each class, npz file with x_test and y_test, npy file of images beside one '
@@ -217,7 +217,13 @@ def _sources(args: argparse.Namespace) -> list[Source]:
         'interpolation': args.interpolation,
     }
     preprocessing = {key: value for key, value in preprocessing.items() if value is not None}
-    return [Source(name, None, args.checkpoint, arguments, args.mean, args.std, preprocessing) for name in args.model]
+    sources = [
+        Source(name, None, args.checkpoint, arguments, args.mean, args.std, preprocessing) for name in args.model
+    ]
+    if Rank.current().number == 0:
+        for source in sources:
+            say_recorded(source.checkpoint, source.arguments, source.made_with)
+    return sources
 
 
 def _seeds(args: argparse.Namespace) -> range:

@@ -9,7 +9,7 @@ from typing import Any, Callable
 from .._errors import counted
 from .._files import check_output, need
 from ..design import Design, design, zero_stable_interval
-from ..methods import METHODS, parse_method
+from ..methods import METHODS, parse_method, split_coefficients
 from ..multistep import MultistepMethod, written
 from ..multistep_resnet import LARGEST_FLOAT32
 from .options import print_json
@@ -108,15 +108,11 @@ def _method(args: argparse.Namespace) -> MultistepMethod:
     elif args.a is None or args.b is None:
         raise ValueError('expected METHOD, such as zerosnet-opt, or both --a and --b, such as --a 0 1 --b 2')
     else:
-        given = ' '.join((*args.a, *args.b))
-        method = MultistepMethod(_split_numbers(args.a), _split_numbers(args.b))
+        a, b = ' '.join(args.a), ' '.join(args.b)
+        given, method = f'{a} {b}', MultistepMethod(split_coefficients(a), split_coefficients(b))
     if max(map(abs, (*method.a, *method.b))) > LARGEST_FLOAT32:
         raise ValueError(f'expected coefficients up to {LARGEST_FLOAT32:.3g}, as in a network, got {given}')
     return method
-
-
-def _split_numbers(words: list[str]) -> list[str]:
-    return ' '.join(words).replace(',', ' ').split()
 
 
 def describe(method: MultistepMethod) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import inspect
 import json
 import re
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
@@ -21,7 +22,7 @@ from .._errors import UnknownModelError, WeightError, nearest, one_line, shorten
 from ..checkpoint import check_architecture, check_readable, checkpoint_filter_fn, class_names, sizes, unwrap
 from ..class_folders import refuse_ties
 from ..memory import check_size
-from ..model_names import create, model_config
+from ..model_names import checkpoint_arguments, create, model_config
 from ..multistep_resnet import MultistepResNet
 from ..weights import backbone_weights, own_weights
 from .arguments import ArgumentTypeError, integer
@@ -41,7 +42,7 @@ class Source:
         name: A name for ``timm.create_model``, also ``hf-hub:`` and ``local-dir:``; of a module any name.
         module: A network to measure as it is, instead of a named model.
         checkpoint: A file of weights (its entry ``state_dict``, not their average) in place of the pretrained ones.
-        arguments: More arguments for ``timm.create_model``, such as ``in_chans``.
+        arguments: More arguments for ``timm.create_model``, such as ``in_chans``; see also ``made_with``.
         mean, std: Normalisation in place of the model's own; a module without timm's config needs them.
         preprocessing: ``input_size`` (H, W), ``crop_pct``, ``interpolation``, ``crop_mode`` in place of the model's.
     """
@@ -54,26 +55,38 @@ class Source:
     std: Sequence[float] | None = None
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
 
+    @cached_property
+    def made_with(self) -> dict[str, Any]:
+        """The arguments for ``timm.create_model``: those given, and those that the checkpoint was trained with.
+
+        Raises:
+            WeightError: for a checkpoint of another network, or of a training with other arguments than those given.
+        """
+        if self.checkpoint is None:
+            return dict(self.arguments)
+        check_architecture(self.checkpoint, self.name)
+        return checkpoint_arguments(self.checkpoint, self.name, self.arguments)
+
     def check(self) -> None:
-        """Refuse a name that timm does not know, or a checkpoint that cannot be read, before anything is loaded.
+        """Refuse a name that timm does not know, or a checkpoint that cannot be used, before anything is loaded.
 
         Raises:
             ModelError: for an unknown name (names the nearest), or an argument that leaves no classifier.
             WeightError: saying what is wrong with the file.
         """
+        if self.checkpoint is not None:
+            check_readable(self.checkpoint)
         for argument in ('features_only', 'pretrained', 'checkpoint_path'):
-            if self.arguments.get(argument) is not None:
+            if self.made_with.get(argument) is not None:
                 raise ModelError(
                     f'model {self.name}: expected arguments of a network that stays a classifier, such as in_chans=1, '
-                    f'got {argument}={self.arguments[argument]}'
+                    f'got {argument}={self.made_with[argument]}'
                 )
         if self.module is None:
             try:
                 model_config(self.name)
             except UnknownModelError as error:
                 raise ModelError(str(error)) from error
-        if self.checkpoint is not None:
-            check_readable(self.checkpoint)
 
     def check_pictures(self) -> None:
         """Refuse a number of channels or a size that cannot be, before the network is made.
@@ -88,7 +101,7 @@ class Source:
 
             def made() -> nn.Module:
                 with torch.device('meta'):
-                    return create(self.name, False, **self.arguments)
+                    return create(self.name, False, **self.made_with)
 
             check_size(made, (channels, *self.preprocessing['input_size']), self.name)
 
@@ -104,11 +117,12 @@ class Source:
         """
         if self.module is not None:
             return self.module
+        arguments = self.made_with
         try:
             with torch.random.fork_rng(devices=[]):
                 if self.checkpoint is not None:
-                    return self._with_checkpoint(self.checkpoint)
-                net = create(self.name, pretrained, **self.arguments)
+                    return self._with_checkpoint(self.checkpoint, arguments)
+                net = create(self.name, pretrained, **arguments)
         except WeightError as error:
             if self.checkpoint is None:
                 raise
@@ -130,9 +144,7 @@ class Source:
             )
         return net
 
-    def _with_checkpoint(self, path: Path) -> nn.Module:
-        arguments = dict(self.arguments)
-        check_architecture(path, self.name)
+    def _with_checkpoint(self, path: Path, arguments: dict[str, Any]) -> nn.Module:
         if timm.is_model(self.name):
             weights = unwrap(load_state_dict(str(path), use_ema=False))
             if is_model_in_modules(self.name, ['zerosnet']):
@@ -221,7 +233,7 @@ def describe_model(source: Source, net: nn.Module) -> ModelInfo:
     return ModelInfo(
         name=source.name,
         architecture=known.get('architecture') or type(inner).__qualname__,
-        arguments=dict(source.arguments),
+        arguments=source.made_with,
         structure=hashlib.sha256(structure.encode()).hexdigest(),
         weights=weights_sha256(inner.state_dict()),
         parameters=sum(parameter.numel() for parameter in inner.parameters()),

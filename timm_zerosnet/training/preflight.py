@@ -17,9 +17,9 @@ from timm.models import load_state_dict
 from torch import nn
 
 from .._errors import ScriptError, WeightError, one_line, shorten
-from ..checkpoint import check_readable, checkpoint_filter_fn, sizes, unwrap
+from ..checkpoint import check_architecture, check_readable, checkpoint_filter_fn, sizes, unwrap
 from ..memory import SizeError, check_size
-from ..model_names import model_config, reachable_name
+from ..model_names import check_recorded, model_config, reachable_name
 from ..pretrained_arguments import check_layer_names
 from ..registry import is_own
 from ..weights import check_source
@@ -164,7 +164,7 @@ def check_checkpoint(args: argparse.Namespace, option: str) -> None:
 
     Raises:
         ScriptError: with the arguments that give the network a new classifier, or the command that converts the file.
-        WeightError: if the file cannot be read, or is of another network of this package.
+        WeightError: if the file cannot be read, or is of another network of this package or of another training of it.
     """
     path, flag = getattr(args, option, None), _flag(option)
     if not path or (option == 'checkpoint' and Path(path).is_dir()):  # validate.py takes a folder of them
@@ -172,6 +172,7 @@ def check_checkpoint(args: argparse.Namespace, option: str) -> None:
     if Path(path).suffix.lower() in ('.npz', '.npy'):  # of JAX, which a network of timm's reads by itself
         return
     check_readable(path)
+    check_architecture(Path(path), args.model)
     if option == 'pretrained_path':
         return
     state_dict, expected, name = load_state_dict(path), outputs(args), args.model.split('.')[0]
@@ -189,6 +190,7 @@ def check_checkpoint(args: argparse.Namespace, option: str) -> None:
         model = _empty_model(args)
     except Exception as error:  # timm, torch and the model itself each raise their own
         raise ScriptError(f'model {args.model} cannot be made: {type(error).__name__}: {one_line(error)}') from error
+    check_recorded(Path(path), args.model, args.model_kwargs)
     try:
         checkpoint_filter_fn(state_dict, model)
     except WeightError as error:
