@@ -12,6 +12,7 @@ import numpy as np
 
 from .._errors import shorten
 from .._files import need
+from .analysis.baselines import stored_baseline
 from .plan import CLEAN, FROST_DIGEST, Condition, PlannedCell, RunPlan, differences
 from .report.files import export
 from .run import Outcome
@@ -61,7 +62,8 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
         for (one, plan), (two, other) in itertools.combinations(zip(paths, plans, strict=True), 2):
             if found := differences(plan, other):
                 raise ValueError(f'{one} and {two} are no parts of one run; {"; ".join(found)}')
-        plan = _united(paths, plans)
+        baselines = list(filter(None, map(stored_baseline, plans)))
+        plan = replace(_united(paths, plans), baseline=baselines[0] if baselines else None)
         cells = _collected(paths, stores, plans)
         stack.enter_context(locked_folder(out))
         store = stack.enter_context(closing(Store(out, write=True)))
@@ -70,7 +72,7 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
         store.set_plan(plan)
         rows = read_rows(plan, store)
         notes = mixture_notes(plan, rows)
-        if len(others := dict.fromkeys(own.baseline for own in plans if own.baseline)) > 1:
+        if len(others := dict.fromkeys(baselines)) > 1:
             notes.append(f'the runs have several baselines ({", ".join(others)}): mCE is relative to {plan.baseline}')
         if absent := [str(row.cell) for row in rows if row.status == 'missing']:
             notes.append(f'{len(absent)} cells are in none of the runs: {shorten(absent)}')
@@ -109,7 +111,6 @@ def _united(paths: Sequence[Path], plans: Sequence[RunPlan]) -> RunPlan:
             planned.get((name, condition), PlannedCell(name, suite, condition))
             for name, condition in itertools.product(models, conditions)
         ],
-        baseline=next((plan.baseline for plan in plans if plan.baseline), None),
     )
 
 

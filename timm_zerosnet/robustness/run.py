@@ -19,7 +19,7 @@ from tqdm import tqdm
 from .._errors import counted, shorten
 from .._files import need
 from ..memory import gib
-from .analysis.baselines import check_baseline
+from .analysis.baselines import check_baseline, full_baseline, stored_baseline
 from .arguments import boolean, file_path, integer, listed, selection, text, usable_device
 from .data import LabelledImages
 from .evaluation import batch_statistics, batch_statistics_text, default_batch_size, ready
@@ -291,9 +291,7 @@ def run(
         if store is not None:
             plan = _plan(described, entries, images, prepared, settings, data_name, baseline)
             plan = _with_earlier_models(plan, store, lambda text: _say(progress, f'timm-zerosnet: {text}'))
-            if baseline is not None:
-                check_baseline(plan.names, suite, baseline, plan.data['images_sha256'], image_count=plan.data['images'])
-            store.set_plan(plan)
+            store.set_plan(replace(plan, baseline=full_baseline(plan)))
         if not keys - finished:
             _say(progress, 'all of them are measured already')
         elif len(keys - finished) < count:
@@ -466,7 +464,7 @@ def _with_earlier_models(plan: RunPlan, store: Store, say: Callable[[str], None]
         plan,
         models=[*others, *plan.models],
         cells=[*(cell for cell in earlier.cells if cell.model in names), *plan.cells],
-        baseline=plan.baseline or earlier.baseline,
+        baseline=plan.baseline or stored_baseline(earlier),
     )
 
 

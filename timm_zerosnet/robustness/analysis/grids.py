@@ -236,8 +236,14 @@ def training_of(model: str) -> tuple[str, str]:
     if not found:
         return model, ''
     network = found['network']
-    default = timm.get_pretrained_cfg(network) if timm.is_model(network) else None
-    return network if default and default.tag == found['tag'] else found['weights'], found['seed'] or ''
+    is_default = found['tag'] == default_tag(network)
+    return network if is_default else found['weights'], found['seed'] or ''
+
+
+def default_tag(network: str) -> str | None:
+    """The tag of the weights that timm takes for a network's name alone; None if it knows no such network or tag."""
+    config = timm.get_pretrained_cfg(network) if timm.is_model(network) else None
+    return config.tag or None if config else None
 
 
 def architecture_of(model: str) -> str:

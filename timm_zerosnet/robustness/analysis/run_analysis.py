@@ -14,7 +14,7 @@ from ..origins import Origin, difference
 from ..plan import CLEAN, Cell, Condition, RunPlan
 from ..preprocessing import view
 from ..store import Store, read_cells
-from .baselines import Baseline, check_baseline
+from .baselines import stored_baseline
 from .comparison import Comparison, compare
 from .grids import Level, architecture_of, find_model, grids_by_model
 from .levels import LevelRow, accuracy_table
@@ -87,9 +87,8 @@ def analyse_cells(names: Sequence[str], read: Callable[[str], list[Cell]], plan:
     """
     entries = {model['name']: {**model, 'ids': ()} for model in plan.models}
     classes = {name: entry['class_mapping'] for name, entry in entries.items()}
-    baseline = plan.baseline
-    found: str | Baseline | None = baseline and check_baseline(names, plan.suite, baseline)
-    baseline_model = found if isinstance(found, str) else None  # None for a packaged table
+    baseline = stored_baseline(plan)
+    baseline_model = baseline if baseline in plan.names else None  # None for a packaged table
     baseline_cells = read(baseline_model) if baseline_model else []
     if baseline_model and not baseline_cells:
         baseline = None
