@@ -13,7 +13,7 @@ import numpy as np
 from .._errors import shorten
 from .._files import need
 from .analysis.baselines import stored_baseline
-from .plan import CLEAN, FROST_DIGEST, Condition, PlannedCell, RunPlan, differences
+from .plan import CLEAN, FROST_DIGEST, OFFICIAL_FILES, Condition, PlannedCell, RunPlan, differences
 from .report.files import export
 from .run import Outcome
 from .sharing import unfolded
@@ -101,9 +101,10 @@ def _united(paths: Sequence[Path], plans: Sequence[RunPlan]) -> RunPlan:
 
     conditions = sorted({condition for _, condition in planned}, key=place)
     frost = next(({FROST_DIGEST: plan.data[FROST_DIGEST]} for plan in plans if FROST_DIGEST in plan.data), {})
+    files = {key: value for plan in plans for key, value in plan.data.get(OFFICIAL_FILES, {}).items()}
     return replace(
         plans[0],
-        data={**plans[0].data, **frost},
+        data={**plans[0].data, **frost, **({OFFICIAL_FILES: files} if files else {})},
         levels={name: plan.levels[name] for name in rows for plan in plans if name in plan.levels},
         seeds=sorted({seed for plan in plans for seed in plan.seeds}),
         models=[model for _, model in models.values()],

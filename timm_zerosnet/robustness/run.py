@@ -43,6 +43,7 @@ from .pixels import Prepared, bytes_needed, cache_folder, check_cache, prepare
 from .plan import (
     CLEAN,
     FROST_DIGEST,
+    OFFICIAL_FILES,
     Condition,
     PlannedCell,
     RunPlan,
@@ -427,6 +428,7 @@ def _plan(
             'subset': images.subset,
             'sha256': prepared.sha256,
             'images_sha256': prepared.images_sha256,
+            **({OFFICIAL_FILES: prepared.files(conditions)} if isinstance(prepared, OfficialPrepared) else {}),
             **_frost(conditions, settings),
         },
         models=[one.document() for one in described],

@@ -10,8 +10,9 @@ from typing import Any, Callable, Sequence
 
 import numpy as np
 
+from ..._errors import shorten
 from ..origins import Origin, difference
-from ..plan import CLEAN, Cell, Condition, RunPlan
+from ..plan import CLEAN, OFFICIAL_FILES, Cell, Condition, RunPlan, changed_files
 from ..preprocessing import view
 from ..store import Store, read_cells
 from .baselines import stored_baseline
@@ -128,13 +129,18 @@ def compare_run(folder: str | Path, a: str, b: str, other: str | Path | None = N
     Raises:
         StoreError: if there is no run.
         ValueError: if a run does not have the model, if the runs have no image or no cell in common, if they are of two
-            suites, if they give common images different labels.
+            suites or on other official files, if they give common images different labels.
     """
     sides = [_side(folder, a, bool(other)), _side(other or folder, b, bool(other))]
     one, two = (side.entry for side in sides)
     if one['suite'] != two['suite']:
         raise ValueError(
             f'expected two runs of one suite, got {one["suite"]} in {folder} and {two["suite"]} in {other}'
+        )
+    if changed := changed_files(one, two):
+        raise ValueError(
+            f'{folder} and {other} were measured on other files of {shorten(changed)}: expected runs on the same '
+            'official files; measure both on the same'
         )
     *paired, unchecked = pair_images(one, two, [str(folder), str(other or folder)])
     ids = {model: own for side, own in zip(sides, paired, strict=True) for model in side.cells}
@@ -190,6 +196,7 @@ def _side(folder: str | Path, wanted: str, alone: bool) -> _Side:
             'ids': plan.image_ids,
             'labels': plan.labels,
             'data_sha256': plan.data['sha256'],
+            OFFICIAL_FILES: plan.data.get(OFFICIAL_FILES, {}),
         }
         found = store.origins()
         origins = {cell.condition: found[cell.key] for cell in plan.cells if cell.model == name and cell.key in found}
