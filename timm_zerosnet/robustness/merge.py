@@ -17,6 +17,7 @@ from .plan import CLEAN, FROST_DIGEST, OFFICIAL_FILES, Condition, PlannedCell, R
 from .report.files import export
 from .run import Outcome
 from .sharing import unfolded
+from .sources import check_trainings
 from .store import TYPES, Store, Stored, locked_folder, mixture_notes, read_rows
 from .suites import EXTRA, STANDARD, SUITES
 
@@ -86,12 +87,13 @@ def _united(paths: Sequence[Path], plans: Sequence[RunPlan]) -> RunPlan:
     for path, plan in zip(paths, plans, strict=True):
         for model in plan.models:
             other, known = models.setdefault(model['name'], (path, model))
-            keys = ('weights_sha256', 'preprocessing', 'class_mapping')
+            keys = ('architecture', 'arguments', 'weights_sha256', 'preprocessing', 'class_mapping')
             if different := [key for key in keys if _plain(known[key]) != _plain(model[key])]:
                 raise ValueError(
                     f'{model["name"]} of {path} is not that of {other}: their {" and ".join(different)} differ; '
                     'expected a name for each model'
                 )
+    check_trainings([model for _, model in models.values()])
     planned = {(cell.model, cell.condition): cell for plan in reversed(plans) for cell in plan.cells}
     suite, rows = plans[0].suite, [CLEAN, *SUITES.get(plans[0].suite, (*STANDARD, *EXTRA))]
     rows += [name for plan in plans for name in plan.levels if name not in rows]

@@ -58,7 +58,7 @@ from .report.files import export
 from .report.samples import sample_pictures
 from .report.unmeasured import unmeasured
 from .sharing import Board, Rank, forget_failures, ignored_rank
-from .sources import distinct_sources
+from .sources import check_trainings, distinct_sources
 from .store import Row, Store, StoreError, locked_folder
 from .suites import FROST, OFFICIAL, check_shape, find_perturbation
 from .weather import check_frost, load_frost
@@ -462,9 +462,11 @@ def _with_earlier_models(plan: RunPlan, store: Store, say: Callable[[str], None]
         if others:
             say(f'not in these results: {shorten(names)} of an earlier run with other {"; ".join(found)}')
         return plan
+    models = [*others, *plan.models]
+    check_trainings(models, f'; {shorten(names)} of an earlier run are in the folder: another one keeps them apart')
     return replace(
         plan,
-        models=[*others, *plan.models],
+        models=models,
         cells=[*(cell for cell in earlier.cells if cell.model in names), *plan.cells],
         baseline=plan.baseline or stored_baseline(earlier),
     )

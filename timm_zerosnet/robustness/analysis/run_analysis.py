@@ -88,6 +88,7 @@ def analyse_cells(names: Sequence[str], read: Callable[[str], list[Cell]], plan:
     """
     entries = {model['name']: {**model, 'ids': ()} for model in plan.models}
     classes = {name: entry['class_mapping'] for name, entry in entries.items()}
+    weights = {name: entry['weights_sha256'] for name, entry in entries.items()}
     baseline = stored_baseline(plan)
     baseline_model = baseline if baseline in plan.names else None  # None for a packaged table
     baseline_cells = read(baseline_model) if baseline_model else []
@@ -110,10 +111,11 @@ def analyse_cells(names: Sequence[str], read: Callable[[str], list[Cell]], plan:
             kinds = {architecture_of(name), architecture_of(reference)}
             cells = [cell for other in summaries if architecture_of(other) in kinds for cell in read(other)]
             if _share_a_condition(cells, name, reference):
-                pair = compare(cells, name, reference, classes=classes, expected=plan.conditions, **options)
+                known: dict[str, Any] = {'classes': classes, 'weights': weights, 'expected': plan.conditions}
+                pair = compare(cells, name, reference, **known, **options)
                 comparisons.append(replace(pair, notes=_noise_notes(entries[name], entries[reference])))
     ranking = rank_models(points, {name: found.clean.value for name, found in summaries.items()})
-    trainings = training_spread(summaries.values())
+    trainings = training_spread(summaries.values(), weights)
     return Analysis(summaries, levels, tables, tuple(comparisons), reference, trainings, ranking)
 
 
@@ -147,16 +149,12 @@ def compare_run(folder: str | Path, a: str, b: str, other: str | Path | None = N
     classes = {side.name: side.entry['class_mapping'] for side in sides}
     cells = [cell for own in {**sides[0].cells, **sides[1].cells}.values() for cell in own]
     expected = dict.fromkeys([*sides[0].expected, *sides[1].expected])
-    found = compare(cells, sides[0].name, sides[1].name, ids, classes=classes, expected=expected)
+    weights = {**sides[0].weights, **sides[1].weights}
+    found = compare(cells, sides[0].name, sides[1].name, ids, classes=classes, weights=weights, expected=expected)
     names = [side.name for side in sides]
     same = view(one['preprocessing']) == view(two['preprocessing']) and one['ids'] == two['ids']
     measured = difference(names, [side.origins for side in sides], same)
-    weights = [entry.get('weights_sha256') for entry in (one, two)]
-    return replace(
-        found,
-        notes=(*_noise_notes(one, two), *measured, *[unchecked] * bool(unchecked)),
-        same_weights=weights[0] == weights[1] and bool(weights[0]),
-    )
+    return replace(found, notes=(*_noise_notes(one, two), *measured, *[unchecked] * bool(unchecked)))
 
 
 @dataclass(frozen=True)
@@ -168,6 +166,7 @@ class _Side:
         entry: The entry of the model in the plan, with suite, image ids, labels and hash of its run.
         expected: Conditions of a finished run.
         cells: Cells of the model, and of further trainings of its architecture.
+        weights: Hash of the weights of each model that has cells here.
         origins: What each of its cells was measured with.
     """
 
@@ -175,6 +174,7 @@ class _Side:
     entry: dict[str, Any]
     expected: tuple[Condition, ...]
     cells: dict[str, list[Cell]]
+    weights: dict[str, str]
     origins: dict[Condition, Origin]
 
 
@@ -203,9 +203,11 @@ def _side(folder: str | Path, wanted: str, alone: bool) -> _Side:
         if alone:
             full = f'{name} ({folder})'
             own = {full: [replace(cell, model=full) for cell in read_cells(store, plan, name)]}
-            return _Side(full, entry, plan.conditions, own, origins)
+            return _Side(full, entry, plan.conditions, own, {full: entry['weights_sha256']}, origins)
         kept = [model for model in models if architecture_of(model) == architecture_of(name)]
-        return _Side(name, entry, plan.conditions, {model: read_cells(store, plan, model) for model in kept}, origins)
+        cells = {model: read_cells(store, plan, model) for model in kept}
+        weights = {model: models[model]['weights_sha256'] for model in kept}
+        return _Side(name, entry, plan.conditions, cells, weights, origins)
 
 
 def _noise_notes(*entries: dict[str, Any]) -> tuple[str, ...]:
