@@ -17,7 +17,7 @@ from ..suites import FROST, FROST_LIKE, SUITES, averaged_rows
 
 Level = tuple[str, float]  # a corruption and its level
 
-TRAINING = re.compile(r'(?P<weights>(?P<network>[^.]+)\.(?P<tag>.+?))(?:_seed(?P<seed>\d+))?')
+TRAINING = re.compile(r'(?P<weights>(?P<network>[^.]+?)(?:\.(?P<tag>.+?))?)(?:_seed(?P<seed>\d+))?')
 
 
 @dataclass(frozen=True)
@@ -229,8 +229,8 @@ def common_seeds(levels: Iterable[Collection[int | None]]) -> list[int]:
 def training_of(model: str) -> tuple[str, str]:
     """Architecture and training seed of a model: ``zerosnet20.cifar10_seed1`` is seed ``'1'`` of ``zerosnet20``.
 
-    The seed of a name without one is ``''``. A tag that timm takes by default is left out of the architecture, because
-    the name without a tag means the same weights.
+    So is ``mine_seed1`` of ``mine``. The seed of a name without one is ``''``. A tag that timm takes by default is left
+    out of the architecture, because the name without a tag means the same weights.
     """
     found = TRAINING.fullmatch(model)
     if not found:
