@@ -154,6 +154,9 @@ def compare_run(folder: str | Path, a: str, b: str, other: str | Path | None = N
     names = [side.name for side in sides]
     same = view(one['preprocessing']) == view(two['preprocessing']) and one['ids'] == two['ids']
     measured = difference(names, [side.origins for side in sides], same)
+    computed = [entry['precision'] for entry in (one, two)]
+    if computed[0] != computed[1]:
+        measured += (f'the two were not computed in the same precision: {" and ".join(computed)}',)
     return replace(found, notes=(*_noise_notes(one, two), *measured, *[unchecked] * bool(unchecked)))
 
 
@@ -163,7 +166,7 @@ class _Side:
 
     Args:
         name: Name of the model in the comparison.
-        entry: The entry of the model in the plan, with suite, image ids, labels and hash of its run.
+        entry: The entry of the model in the plan, with suite, precision, image ids, labels and hash of its run.
         expected: Conditions of a finished run.
         cells: Cells of the model, and of further trainings of its architecture.
         weights: Hash of the weights of each model that has cells here.
@@ -193,6 +196,7 @@ def _side(folder: str | Path, wanted: str, alone: bool) -> _Side:
         entry = {
             **models[name],
             'suite': plan.suite,
+            'precision': plan.precision,
             'ids': plan.image_ids,
             'labels': plan.labels,
             'data_sha256': plan.data['sha256'],
