@@ -179,7 +179,7 @@ def samples(suite='zerosnet', side=32, channels=3, corruptions=None, levels=None
         crop_mode='center',
         mean=(0.5,) * channels,
     )
-    return sample_pictures(images, config, suite, plan_conditions(suite, corruptions, levels))
+    return sample_pictures('a', images, config, suite, plan_conditions(suite, corruptions, levels))
 
 
 CASES = {

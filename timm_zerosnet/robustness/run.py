@@ -306,9 +306,10 @@ def run(
         files: list[Path] = []
         failed: list[Row] = []
         if store is not None:
-            pictures, config = None, configs[0]
+            pictures, first = None, described[0].model
             if isinstance(prepared, Prepared):
-                pictures = sample_pictures(prepared.first_pixels(config), config, suite, conditions, frost_pictures)
+                pixels, config = prepared.first_pixels(first.preprocessing), first.preprocessing
+                pictures = sample_pictures(first.name, pixels, config, suite, conditions, frost_pictures)
             files, failed = export(out, store, pictures)
     return Outcome.of(len(keys - finished), len(finished), failed, files, images.subset, images.split)
 
