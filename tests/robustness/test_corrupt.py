@@ -87,6 +87,17 @@ def test_folders(tmp_path):
     assert not [path for path in (tmp_path / '1').rglob('*') if path.name.startswith('.')]
 
 
+@pytest.mark.parametrize('name', ['AC/DC', '../../x', '/x', '..', '.', '', 'x/'])
+def test_class_names_that_are_no_folders_are_refused(name, tmp_path):
+    """Classes fell together, or were written outside of the folder."""
+    data = LabelledImages(DATA.images, DATA.labels % 3, ('a', name, 'EF/DC'))
+    out, one = tmp_path / 'to' / 'out', dict(suite='cifar-c', corruptions=['contrast'], levels=[1])
+    with pytest.raises(DataError, match=f"that can name folders, without separators, got '{name}', 'EF/DC': take npz"):
+        corrupt(data, out, **one)
+    assert not [path for path in tmp_path.rglob('*') if path.suffix == '.png' or path.name == 'x']
+    corrupt(data, out, layout='npz', **one)
+
+
 def test_bare_labels_keep_their_order_in_folders(tmp_path):
     data = LabelledImages(DATA.images, np.array([0, 2, 10, 11] * 3))
     (folder,) = corrupt(data, tmp_path, suite='cifar-c', corruptions=['contrast'], levels=[1])

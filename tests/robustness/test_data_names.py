@@ -104,6 +104,7 @@ def test_split_of_a_folder(tmp_path):
 
 TEXTS = {
     'names.txt': ''.join(f'ILSVRC2012_val_0000000{i}.JPEG {i % 3}\n' for i in reversed(range(8))),
+    'scores.txt': 'name label score\n' + ''.join(f'ILSVRC2012_val_0000000{i} {i % 3} 0.5 x\n' for i in range(8)),
     'paths.txt': ''.join(f'val/ILSVRC2012_val_0000000{i}.JPEG\t{i % 3}\n' for i in range(8)),
     'kaggle.csv': 'ImageId,PredictionString\n' + ''.join(f'ILSVRC2012_val_0000000{i},{i % 3} 1 2\n' for i in range(8)),
     'lines.txt': ''.join(f'{i % 3}\n' for i in range(8)),
@@ -136,7 +137,7 @@ def test_flat_folder_with_wordnet_ids(name, flat):
     text = TEXTS[name]
     for i, word in enumerate(ids):
         text = text.replace(f' {i}\n', f' {word}\n').replace(f'\t{i}\n', f'\t{word}\n').replace(f',{i} ', f',{word} ')
-        text = text.replace(f': {i}', f': "{word}"')
+        text = text.replace(f' {i} 0.5', f' {word} 0.5').replace(f': {i}', f': "{word}"')
     if name == 'lines.txt':
         text = ''.join(f'{ids[i % 3]}\n' for i in range(8))
     (flat / name).write_text(text)
@@ -454,6 +455,7 @@ def test_a_split_of_what_has_none_is_refused(name, tmp_path):
     [
         ('a.png,airplane of wood\nb.png,"airplane, of steel"\n', ('airplane of wood', 'airplane, of steel')),
         ('a.png airplane of wood\nb.png\tairplane of steel\n', ('airplane of steel', 'airplane of wood')),
+        ('a.png 2 doors\nb.png no door\n', ('2 doors', 'no door')),
         ('ImageId,PredictionString\na.png,n02 1 2 3 4 n02 1 2 3 4\nb.png,n01 1 2 3 4\n', ('n01', 'n02')),
     ],
 )

@@ -6,6 +6,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import timm
+import torch
 from amounts import slow_but
 from PIL import Image
 from places import TESTS
@@ -14,9 +16,12 @@ from small_runs import CELLS, DATA, FEW, IMAGES, LABELS, plain, rows
 from timm_zerosnet import cli
 from timm_zerosnet.robustness.data import LabelledImages
 from timm_zerosnet.robustness.merge import merge
+from timm_zerosnet.robustness.models import Source
 from timm_zerosnet.robustness.run import run
 from timm_zerosnet.robustness.sharing import Board, Rank
 from timm_zerosnet.robustness.store import Store, StoreError, read_run
+
+FIVE = LabelledImages(IMAGES[:5], LABELS[:5])
 
 
 @pytest.fixture(scope='module')
@@ -123,6 +128,34 @@ def test_one_name_for_two_models(runs, tmp_path):
     run([other], DATA, tmp_path / 'other', **FEW)
     with pytest.raises(ValueError, match='a of .*other is not that of .*: their weights_sha256 differ'):
         merge([runs / 'a', tmp_path / 'other'], tmp_path / 'out')
+
+
+def test_one_name_for_two_networks(tmp_path):
+    """The weights are the same, what is made of them is not."""
+    net = timm.create_model('multistep_resnet20', method='zerosnet-opt')
+    torch.save(net.state_dict(), tmp_path / 'own.pth')
+    for method in ('zerosnet-opt', 'zerosnet(-3)'):
+        source = Source('multistep_resnet20', checkpoint=tmp_path / 'own.pth', arguments={'method': method})
+        run([source], FIVE, tmp_path / method, corruptions=['const'], levels=[0.1])
+    with pytest.raises(ValueError, match='multistep_resnet20 of .* is not that of .*: their arguments differ'):
+        merge([tmp_path / 'zerosnet-opt', tmp_path / 'zerosnet(-3)'], tmp_path / 'out')
+
+
+def test_own_weights_are_no_training_of_what_their_name_means(tmp_path):
+    """Neither in a merge nor beside a model of an earlier run, as in one command; two names of one weight may join."""
+    torch.save(timm.create_model('zerosnet20').state_dict(), tmp_path / 'own.pth')
+    own = Source('zerosnet20', checkpoint=tmp_path / 'own.pth')
+    few = dict(corruptions=['const'], levels=[0.1])
+    run([own], FIVE, tmp_path / 'own', **few)
+    for other in ('zerosnet20.cifar10', 'zerosnet20.cifar10_seed1'):
+        run([other], FIVE, tmp_path / other, **few)
+        with pytest.raises(ValueError, match=f"'zerosnet20' beside '{other}': they would count as a training"):
+            merge([tmp_path / 'own', tmp_path / other], tmp_path / 'out')
+        with pytest.raises(ValueError, match=f"'zerosnet20' beside '{other}': .*; zerosnet20 of an earlier run"):
+            run([other], FIVE, tmp_path / 'own', **few)
+        assert read_run(tmp_path / 'own').plan['models'][0]['checkpoint'] == 'own.pth', 'the run is as it was'
+    run(['zerosnet20'], FIVE, tmp_path / 'zerosnet20.cifar10', **few)
+    assert len(rows(tmp_path / 'zerosnet20.cifar10')) == 4
 
 
 def test_two_results_of_one_cell(runs, tmp_path):

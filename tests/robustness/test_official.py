@@ -1,5 +1,7 @@
 """The official perturbed images are shown as they are, condition by condition."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,9 @@ from small_runs import rows
 
 from timm_zerosnet import cli
 from timm_zerosnet.robustness import evaluate
+from timm_zerosnet.robustness.analysis.run_analysis import compare_run
 from timm_zerosnet.robustness.data import DataError
+from timm_zerosnet.robustness.merge import merge
 from timm_zerosnet.robustness.models import Source
 from timm_zerosnet.robustness.official import OfficialPrepared, OfficialSet
 from timm_zerosnet.robustness.plan import Condition
@@ -140,10 +144,50 @@ def test_a_file_that_changed_is_measured_anew(cifar, tmp_path):
     assert changed == ['fog', 'fog']
 
 
+def test_other_files_with_the_same_labels_are_another_data_set(cifar, tmp_path):
+    run([source('a')], OfficialSet(cifar), tmp_path / 'a', suite='official')
+    copy = tmp_path / 'copy'
+    copy.mkdir()
+    for path in cifar.glob('*.npy'):
+        shutil.copyfile(path, copy / path.name)
+    run([source('b')], OfficialSet(copy), tmp_path / 'b', suite='official')
+    assert merge([tmp_path / 'a', tmp_path / 'b'], tmp_path / 'both').outcome.kept == 20, 'times do not matter'
+    changed = ARRAYS.copy()
+    changed[17] += 1  # of severity 3
+    np.save(copy / 'fog.npy', changed)
+    assert_other('fog 3', source('c'), OfficialSet(copy), tmp_path)
+
+
+def test_other_pictures_of_the_same_names_are_another_data_set(imagenet, tmp_path):
+    settings = dict(suite='official', class_map={'n00': 2, 'n01': 0})
+    run([source('a')], OfficialSet(imagenet), tmp_path / 'a', **settings)
+    Image.fromarray(ARRAYS[0]).save(next(imagenet.rglob('fog/5/n01/val_3.JPEG')))
+    assert_other('fog 5', source('c'), OfficialSet(imagenet), tmp_path, **settings)
+
+
+def assert_other(place, model, official, folder, **settings):
+    """A run of a model on other files stays apart from the one in folder ``a``."""
+    settings = {'suite': 'official', **settings}
+    run([model], official, folder / 'c', **settings)
+    with pytest.raises(ValueError, match=f'a and .*c are no parts of one run; files of {place}: '):
+        merge([folder / 'a', folder / 'c'], folder / 'all')
+    with pytest.raises(ValueError, match=f'a and .*c were measured on other files of {place}: expected runs on the'):
+        compare_run(folder / 'a', 'a', 'c', folder / 'c')
+    run([model], official, folder / 'a', **settings)
+    assert {row['model'] for row in rows(folder / 'a')} == {'c'}
+
+
 def test_other_options_are_refused(cifar, tmp_path, capsys):
     words = ['robustness', '--model', 'zerosnet20', '--data', str(cifar), '--suite', 'official', '--out']
     assert cli.main([*words, str(tmp_path / 'out'), '--split', 'test', '--labels', 'x']) == 2
     assert 'expected none of the options for other data, got --split, --labels' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('limit', [0, -5])
+def test_a_limit_below_1_is_refused(limit, cifar, tmp_path, capsys):
+    words = ['robustness', '--model', 'zerosnet20', '--data', str(cifar), '--suite', 'official', '--limit', str(limit)]
+    assert cli.main([*words, '--out', str(tmp_path / 'out')]) == 2
+    assert f'limit: expected an integer >= 1, got {limit}' in capsys.readouterr().err
 
 
 def test_command(cifar, tmp_path, capsys):

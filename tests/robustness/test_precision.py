@@ -4,8 +4,10 @@ import pytest
 import torch
 from small_runs import DATA, Plain, plain, rows
 
+from timm_zerosnet.robustness.analysis.run_analysis import compare_run
 from timm_zerosnet.robustness.models import Source
 from timm_zerosnet.robustness.precision import Precision
+from timm_zerosnet.robustness.report.comparison_markdown import comparison_markdown
 from timm_zerosnet.robustness.run import run
 from timm_zerosnet.robustness.store import read_run
 
@@ -84,6 +86,15 @@ def test_compiled(tmp_path):
     assert read_run(tmp_path / 'compiled').plan['precision'] == 'of the weights, compiled by eager'
     again = run([source], DATA, tmp_path / 'plain', torchcompile='eager', **ONE)
     assert again.measured == 2, 'cells of their own'
+
+
+def test_a_comparison_of_two_precisions_says_so(tmp_path):
+    for folder, amp in (('a', False), ('b', True), ('c', True)):
+        run([plain('a')], DATA, tmp_path / folder, amp=amp, device='cpu', **ONE)
+    found = compare_run(tmp_path / 'a', 'a', 'a', tmp_path / 'b')
+    assert found.notes == ('the two were not computed in the same precision: of the weights and amp bfloat16',)
+    assert f'**{found.notes[0]}**' in comparison_markdown(found)
+    assert compare_run(tmp_path / 'b', 'a', 'a', tmp_path / 'c').notes == ()
 
 
 @pytest.mark.parametrize('tf32', [True, False])

@@ -25,7 +25,7 @@ from timm_zerosnet.robustness.models import describe_model
 from timm_zerosnet.robustness.plan import PlannedCell, sha256_of
 from timm_zerosnet.robustness.preprocessing import view
 from timm_zerosnet.robustness.run import run
-from timm_zerosnet.robustness.sharing import Board, Rank, ignored_rank
+from timm_zerosnet.robustness.sharing import Board, Rank, ignored_rank, unfolded
 from timm_zerosnet.robustness.store import Store, locked_folder
 
 SAMPLE = load_labelled(CIFAR10_SAMPLE)
@@ -358,7 +358,8 @@ def test_what_was_left_as_files_is_taken_up(tmp_path):
         other = Board(tmp_path, Rank(1, 2), None)
         for cell in whole.plan().cells:
             other.put(cell, whole.get(cell.key))
-    (tmp_path / 'cells' / '.half-written.partial').touch()
+    for name in (f'.{"a" * 40}-ab_1c2d3.partial', f'{"b" * 64}.claim', '.clock-1'):
+        (tmp_path / 'cells' / name).touch()
     outcome = run([plain('a')], DATA, tmp_path, **FEW)
     assert (outcome.measured, outcome.kept) == (0, 7) and not (tmp_path / 'cells').exists()
     assert (tmp_path / 'cells.csv').read_bytes() == (tmp_path / 'whole' / 'cells.csv').read_bytes()
@@ -374,3 +375,20 @@ def test_a_failure_elsewhere_does_not_replace_a_result(boards, tmp_path):
     assert boards[0].fold() == 1
     with closing(Store(tmp_path)) as store:
         assert store.get(cell.key).error is None
+
+
+@pytest.mark.parametrize('count', [1, 2])
+def test_files_of_others_in_the_folder_of_cells_stay(count, tmp_path, monkeypatch):
+    """Such as the data set itself: ``--data proj/cells --out proj``."""
+    others = ['image.png', 'kept/image.png', 'x_test.npz', 'run.failed', 'x.claim', '.hidden', '.x.partial']
+    for name in others:
+        (tmp_path / 'cells' / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / 'cells' / name).write_text('mine')
+    (tmp_path / 'cells' / f'{"c" * 64}.failed').touch()
+    if count > 1:
+        for name, value in torchrun(0, count).items():
+            monkeypatch.setenv(name, value)
+    assert run([plain('a')], DATA, tmp_path, **FEW).measured == 7
+    left = {path for path in (tmp_path / 'cells').rglob('*') if path.is_file()}
+    assert left == {tmp_path / 'cells' / name for name in others}
+    assert {path.read_text() for path in left} == {'mine'} and unfolded(tmp_path) == []

@@ -143,6 +143,28 @@ def test_limit_shows_everywhere(whole, command, tmp_path):
     ]
 
 
+def test_results_of_others_stay(command, tmp_path):
+    """timm's own files have such names, and what this run wrote is only known to it."""
+    others = [tmp_path / 'out' / 'results' / f'results-{name}.csv' for name in ('imagenet', 'zerosnet-randn-0.3')]
+    others[0].parent.mkdir(parents=True)
+    for path in others:
+        path.write_text('mine')
+    for level in ('0.1', '0.2'):
+        assert command('--corruption', 'const', '--levels', level)[0] == 0
+        left = {path.name for path in others[0].parent.iterdir()} - {path.name for path in others}
+        assert left == {'results-zerosnet-clean.csv', f'results-zerosnet-const-{level}.csv'}
+        assert [path.read_text() for path in others] == ['mine'] * 2
+
+
+def test_pictures_of_a_joined_run_are_those_of_the_model_that_is_named(tmp_path):
+    run([plain('a')], DATA, tmp_path, **FEW)
+    small = Source('b', timm.create_model('zerosnet20'), preprocessing={'input_size': (24, 24)})
+    run([small], DATA, tmp_path, **FEW)
+    text = (tmp_path / 'report.html').read_text()
+    assert {row['model'] for row in rows(tmp_path)} == {'a', 'b'}
+    assert 'The first image of the data set at the input size of b, 24 × 24 pixels' in text
+
+
 def test_limit_beyond_the_data_is_no_subset(command, tmp_path):
     assert command('--limit', '40')[0] == 0
     assert {row['subset'] for row in rows(tmp_path / 'out')} == {''}

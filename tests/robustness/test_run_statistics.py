@@ -3,27 +3,29 @@
 import json
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import timm
 from amounts import slow
 from PIL import Image
-from small_runs import CELLS, DATA, FEW, IMAGES, LABELS
+from small_runs import CELLS, DATA, FEW, IMAGES, LABELS, plain
 from torch import nn
 
 from timm_zerosnet import cli
 from timm_zerosnet.cifar import CIFAR10_LABELS
 from timm_zerosnet.robustness import Evaluation, compare
-from timm_zerosnet.robustness.analysis.baselines import write_baseline
+from timm_zerosnet.robustness.analysis.baselines import BASELINES, read_baseline, write_baseline
 from timm_zerosnet.robustness.analysis.run_analysis import compare_run, plain_values
 from timm_zerosnet.robustness.analysis.summary import summarise
 from timm_zerosnet.robustness.data import LabelledImages
+from timm_zerosnet.robustness.merge import merge
 from timm_zerosnet.robustness.models import Source
 from timm_zerosnet.robustness.plan import Cell
 from timm_zerosnet.robustness.report.comparison_markdown import comparison_markdown
 from timm_zerosnet.robustness.run import run
-from timm_zerosnet.robustness.store import read_run
+from timm_zerosnet.robustness.store import Store, read_run
 
 ONE = dict(corruptions=['const'], levels=[0.1])
 POINTS = [
@@ -115,6 +117,63 @@ def test_a_baseline_is_found_before_anything_is_measured(tmp_path):
     with pytest.raises(ValueError, match="baseline 'vgg': no cells of model 'vgg'.*packaged for suite zerosnet: "):
         run(['zerosnet20'], DATA, tmp_path / 'out', baseline='vgg', **FEW)
     assert not (tmp_path / 'out').exists()
+
+
+def mces(out):
+    models = json.loads((out / 'summary.json').read_text())['statistics']['models']
+    return {name: (found['baseline'], found['mce']['value']) for name, found in models.items()}
+
+
+def test_a_model_that_joins_changes_no_baseline(tmp_path):
+    """Its name without a tag fitted several models then, and packaged errors of other images took their place."""
+    first = [plain('zerosnet20.cifar10', lambda logits, x: logits + x.mean()), plain('preresnet20.cifar10')]
+    run(first, DATA, tmp_path, baseline='preresnet20', **ONE)
+    before = mces(tmp_path)
+    assert read_run(tmp_path).plan['baseline'] == 'preresnet20.cifar10'
+    assert before['preresnet20.cifar10'] == ('preresnet20.cifar10', 100)
+    run([plain('preresnet20.cifar10_seed1', lambda logits, x: -logits)], DATA, tmp_path, **ONE)
+    after = mces(tmp_path)
+    assert {name: after.pop(name) for name in before} == before
+    ((name, value),) = after.values()
+    assert name == 'preresnet20.cifar10' and value != 100
+
+
+@pytest.mark.parametrize('seeds', [[1], [1, 2]])
+def test_a_baseline_without_a_tag_means_no_other_training(seeds, tmp_path):
+    trainings = [f'preresnet20.cifar10_seed{seed}' for seed in seeds]
+    models = [plain(name) for name in ('zerosnet20', *trainings)]
+    message = f'errors of baseline preresnet20.cifar10 are of other images .*; or name {" or ".join(trainings)} in full'
+    with pytest.raises(ValueError, match=message):
+        run(models, DATA, tmp_path, baseline='preresnet20', **ONE)
+    with pytest.raises(ValueError, match=r'it means lmresnet20\.cifar10: .* or lmresnet20\.cifar10_seed1 in full'):
+        run([plain('lmresnet20.cifar10_seed1')], DATA, tmp_path, baseline='lmresnet20', **ONE)
+    run(models, DATA, tmp_path, baseline=trainings[0], **ONE)
+    assert set(mces(tmp_path).values()) == {(trainings[0], 100)}
+
+
+def test_packaged_errors_are_those_of_the_images_for_all_models(tmp_path, monkeypatch):
+    """Also of a model that joins, and of one that has the name before the tag."""
+    monkeypatch.setattr(
+        LabelledImages,
+        'images_sha256',
+        lambda self: read_baseline(BASELINES / 'preresnet20.cifar10.zerosnet.csv').images,
+    )
+    run([plain('preresnet20.cifar10_seed1')], DATA, tmp_path, baseline='preresnet20', **ONE)
+    run([plain('preresnet20.cifar10_seed2'), plain('mine')], DATA, tmp_path, **ONE)
+    assert {name for name, value in mces(tmp_path).values()} == {'preresnet20.cifar10'}
+    assert len({value for name, value in mces(tmp_path).values()}) == 1 and len(mces(tmp_path)) == 3
+
+
+def test_the_baseline_of_an_early_version_is_what_it_was(tmp_path):
+    """It is stored as it was typed, also where only another training had the name."""
+    run([plain('preresnet20.cifar10_seed1')], DATA, tmp_path / 'a', **ONE)
+    with closing(Store(tmp_path / 'a', write=True)) as store:
+        store.set_plan(replace(store.plan(), baseline='preresnet20'))
+    run([plain('b')], DATA, tmp_path / 'b', **ONE)
+    merge([tmp_path / 'a', tmp_path / 'b'], tmp_path / 'both')
+    run([plain('preresnet20.cifar10_seed2')], DATA, tmp_path / 'a', **ONE)
+    for folder in ('a', 'both'):
+        assert {name for name, _ in mces(tmp_path / folder).values()} == {'preresnet20.cifar10_seed1'}
 
 
 def test_images_have_one_hash_in_any_order():

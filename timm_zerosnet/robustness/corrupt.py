@@ -16,6 +16,7 @@ from timm.data import IMAGENET_DEFAULT_MEAN
 from torch import Tensor
 from tqdm import tqdm
 
+from .._errors import shorten
 from .._files import replacing, writing
 from .arguments import file_path, integer, real, text
 from .data import DataError, LabelledImages
@@ -157,6 +158,11 @@ class _Folders:
             )
         width = len(str(data.labels.max()))
         self.classes = data.classes or [f'{label:0{width}}' for label in range(data.labels.max() + 1)]
+        if wrong := [name for name in self.classes if name in ('', '.', '..') or Path(name).name != name]:
+            raise DataError(
+                'layout folder: expected class names that can name folders, without separators, got '
+                f'{shorten(map(repr, wrong))}: take npz'
+            )
 
     def add(self, condition: Condition, start: int, images: np.ndarray) -> None:
         partial = self.out / f'.{condition.corruption}-{number(condition.level)}.partial'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any, Sequence
 
@@ -16,6 +17,8 @@ from .pictures import PictureFiles
 
 IMAGENET = 1000, 50_000
 """Numbers of classes and of validation pictures of ImageNet."""
+INDEX = re.compile(r'(-?\d+|n\d+)(\s|$)')
+"""A number or a WordNet id, with or without more columns."""
 
 
 def load_flat_folder(path: Path, labels: Path, limit: int | None = None) -> LabelledImages:
@@ -26,6 +29,7 @@ def load_flat_folder(path: Path, labels: Path, limit: int | None = None) -> Labe
         labels: A JSON file, ``{"NAME": LABEL}`` or a list of labels in the order of names; or a text file with a line
             ``NAME LABEL`` for each picture (also with a comma, a heading and more columns, as Kaggle has it), or with a
             ``LABEL`` alone, in the order of names. NAME may lack its suffix. LABEL is a number or the name of a class.
+            Where blanks alone divide the columns, more of them may follow numbers and WordNet ids.
         limit: Number of pictures to take, the first ones; default: all.
 
     Raises:
@@ -80,12 +84,14 @@ def _read(path: Path) -> dict[str, Any] | list[Any]:
             return found
     except (OSError, ValueError) as error:
         raise DataError(f'{path} is no readable file of labels: {one_line(error)}') from error
-    rows = [row for line in text.splitlines() if line.strip() for row in [_columns(line)]]
+    rows = [_columns(line) for line in text.splitlines() if line.strip()]
     if rows and rows[0][0].lower() in ('imageid', 'image', 'filename', 'file', 'name'):
         boxes = rows[0][-1] == 'PredictionString'  # Kaggle's file for ImageNet: the label, then four numbers
         rows = [
             [row[0], *(column.split()[0] if boxes and column else column for column in row[1:])] for row in rows[1:]
         ]
+    if not any(separator in text for separator in ',\t') and all(INDEX.match(row[-1]) for row in rows):
+        rows = [[*row[:-1], row[-1].split()[0]] for row in rows]  # names of classes may have blanks, these have none
     if not rows:
         raise DataError(f'{path} holds no labels')
     if all(len(row) == 1 for row in rows):

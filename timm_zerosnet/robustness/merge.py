@@ -12,10 +12,12 @@ import numpy as np
 
 from .._errors import shorten
 from .._files import need
-from .plan import CLEAN, FROST_DIGEST, Condition, PlannedCell, RunPlan, differences
+from .analysis.baselines import stored_baseline
+from .plan import CLEAN, FROST_DIGEST, OFFICIAL_FILES, Condition, PlannedCell, RunPlan, differences
 from .report.files import export
 from .run import Outcome
 from .sharing import unfolded
+from .sources import check_trainings
 from .store import TYPES, Store, Stored, locked_folder, mixture_notes, read_rows
 from .suites import EXTRA, STANDARD, SUITES
 
@@ -61,7 +63,8 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
         for (one, plan), (two, other) in itertools.combinations(zip(paths, plans, strict=True), 2):
             if found := differences(plan, other):
                 raise ValueError(f'{one} and {two} are no parts of one run; {"; ".join(found)}')
-        plan = _united(paths, plans)
+        baselines = list(filter(None, map(stored_baseline, plans)))
+        plan = replace(_united(paths, plans), baseline=baselines[0] if baselines else None)
         cells = _collected(paths, stores, plans)
         stack.enter_context(locked_folder(out))
         store = stack.enter_context(closing(Store(out, write=True)))
@@ -70,7 +73,7 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> Merged:
         store.set_plan(plan)
         rows = read_rows(plan, store)
         notes = mixture_notes(plan, rows)
-        if len(others := dict.fromkeys(own.baseline for own in plans if own.baseline)) > 1:
+        if len(others := dict.fromkeys(baselines)) > 1:
             notes.append(f'the runs have several baselines ({", ".join(others)}): mCE is relative to {plan.baseline}')
         if absent := [str(row.cell) for row in rows if row.status == 'missing']:
             notes.append(f'{len(absent)} cells are in none of the runs: {shorten(absent)}')
@@ -84,12 +87,13 @@ def _united(paths: Sequence[Path], plans: Sequence[RunPlan]) -> RunPlan:
     for path, plan in zip(paths, plans, strict=True):
         for model in plan.models:
             other, known = models.setdefault(model['name'], (path, model))
-            keys = ('weights_sha256', 'preprocessing', 'class_mapping')
+            keys = ('architecture', 'arguments', 'weights_sha256', 'preprocessing', 'class_mapping')
             if different := [key for key in keys if _plain(known[key]) != _plain(model[key])]:
                 raise ValueError(
                     f'{model["name"]} of {path} is not that of {other}: their {" and ".join(different)} differ; '
                     'expected a name for each model'
                 )
+    check_trainings([model for _, model in models.values()])
     planned = {(cell.model, cell.condition): cell for plan in reversed(plans) for cell in plan.cells}
     suite, rows = plans[0].suite, [CLEAN, *SUITES.get(plans[0].suite, (*STANDARD, *EXTRA))]
     rows += [name for plan in plans for name in plan.levels if name not in rows]
@@ -99,9 +103,10 @@ def _united(paths: Sequence[Path], plans: Sequence[RunPlan]) -> RunPlan:
 
     conditions = sorted({condition for _, condition in planned}, key=place)
     frost = next(({FROST_DIGEST: plan.data[FROST_DIGEST]} for plan in plans if FROST_DIGEST in plan.data), {})
+    files = {key: value for plan in plans for key, value in plan.data.get(OFFICIAL_FILES, {}).items()}
     return replace(
         plans[0],
-        data={**plans[0].data, **frost},
+        data={**plans[0].data, **frost, **({OFFICIAL_FILES: files} if files else {})},
         levels={name: plan.levels[name] for name in rows for plan in plans if name in plan.levels},
         seeds=sorted({seed for plan in plans for seed in plan.seeds}),
         models=[model for _, model in models.values()],
@@ -109,7 +114,6 @@ def _united(paths: Sequence[Path], plans: Sequence[RunPlan]) -> RunPlan:
             planned.get((name, condition), PlannedCell(name, suite, condition))
             for name, condition in itertools.product(models, conditions)
         ],
-        baseline=next((plan.baseline for plan in plans if plan.baseline), None),
     )
 
 

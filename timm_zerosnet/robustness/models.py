@@ -5,13 +5,16 @@ from __future__ import annotations
 import collections
 import hashlib
 import inspect
+import itertools
 import json
 import re
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from numbers import Number
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
+import numpy as np
 import timm
 import torch
 from timm.data import ImageNetInfo, infer_imagenet_subset
@@ -28,6 +31,9 @@ from ..weights import backbone_weights, own_weights
 from .arguments import ArgumentTypeError, integer
 from .data import DataError, LabelledImages, map_by_name, order_note
 from .preprocessing import data_config
+
+OF_ALL = frozenset(vars(nn.Module()))  # attributes of every module
+CONFIGS = ('pretrained_cfg', 'default_cfg')  # they say where weights come from; the preprocessing is known apart
 
 
 class ModelError(ValueError):
@@ -173,7 +179,7 @@ class ModelInfo:
         architecture: Its name in timm, or its class.
         arguments: Arguments for ``timm.create_model``.
         structure: sha256 of its modules as they print, which tells arguments that a config on the Hub adds; of a module
-            also of its name and code, which nothing else tells.
+            also of its name, code, unsaved buffers and plain attributes, which nothing else tells.
         weights: sha256 of the state dict, see ``weights_sha256``.
         parameters: Number of parameters.
         preprocessing: Size, crop and normalisation of its input, see ``preprocessing.data_config``.
@@ -229,7 +235,7 @@ def describe_model(source: Source, net: nn.Module) -> ModelInfo:
         names = ImageNetInfo(imagenet).label_names()
     structure = re.sub(r' at 0x[0-9a-f]+', '', repr(inner))
     if source.module is not None:
-        structure += f'\n{source.name}\n{_code(inner)}'
+        structure += '\n'.join(['', source.name, _code(inner), *_unsaved(inner)])
     return ModelInfo(
         name=source.name,
         architecture=known.get('architecture') or type(inner).__qualname__,
@@ -262,6 +268,39 @@ def _code(net: nn.Module) -> str:
             except (OSError, TypeError):  # made in a console
                 texts.append(kind.__qualname__)
     return '\n'.join(sorted(texts))
+
+
+def _unsaved(net: nn.Module) -> list[str]:
+    """What a network holds beside its state dict and what modules of torch print: other tensors and plain attributes.
+
+    Of an attribute that is an object of any other kind, the kind alone is told.
+    """
+    saved, tensors = net.state_dict().keys(), itertools.chain(net.named_parameters(), net.named_buffers())
+    found = [f'{name} {weights_sha256({name: tensor})}' for name, tensor in tensors if name not in saved]
+    for name, module in net.named_modules():
+        kind = type(module)
+        prints_all = kind.__module__.partition('.')[0] == 'torch' and kind.extra_repr is not nn.Module.extra_repr
+        own = {} if prints_all else vars(module)
+        found += [f'{name}.{key} {_told(value)}' for key, value in own.items() if key not in (*OF_ALL, *CONFIGS)]
+    return sorted(found)
+
+
+def _told(value: Any) -> str:
+    try:
+        return json.dumps(value, default=_plain, skipkeys=True)
+    except (TypeError, ValueError, RecursionError):  # such as a list that holds itself
+        return type(value).__qualname__
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON does not have, as one that it has."""
+    if isinstance(value, Tensor) and value.layout is torch.strided and not value.is_meta:
+        return weights_sha256({'': value})
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        return [str(value.dtype), value.shape, hashlib.sha256(value.tobytes()).hexdigest()]
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(_told, value))
+    return repr(value) if isinstance(value, (Number, bytes, torch.dtype)) else type(value).__qualname__
 
 
 def weights_sha256(state_dict: Mapping[str, Tensor]) -> str:

@@ -6,8 +6,10 @@ authors, so that a model of that size takes them as they are: other sizes get a 
 
 from __future__ import annotations
 
+import hashlib
+import math
 from pathlib import Path
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,7 +17,7 @@ from torch import Tensor
 
 from .._errors import nearest, shorten
 from ..class_folders import DataError, find_pictures
-from .arguments import selection
+from .arguments import integer, selection
 from .data import load_official
 from .labelled import LabelledImages
 from .pictures import PictureFiles
@@ -24,6 +26,7 @@ from .preprocessing import resizer, view
 from .suites import EXTRA, STANDARD
 
 SEVERITIES = range(1, 6)
+SAMPLE = 8  # class folders, and pictures of each, that tell the files of a condition from others
 
 
 class OfficialSet:
@@ -37,10 +40,11 @@ class OfficialSet:
 
     Raises:
         DataError: if there are neither.
+        ValueError: for a limit below 1.
     """
 
     def __init__(self, folder: str | Path, limit: int | None = None) -> None:
-        self.folder, self.limit = Path(folder), limit
+        self.folder, self.limit = Path(folder), None if limit is None else integer('limit', limit, least=1)
         self._names: Sequence[str] | None = None
         arrays = sorted(file.stem for file in self.folder.glob('*.npy') if file.stem != 'labels')
         self._folders = {} if arrays else _corruption_folders(self.folder)
@@ -76,6 +80,16 @@ class OfficialSet:
         classes = sorted((self._folders[corruption] / str(severity)).iterdir())
         return [[path.name, path.stat().st_mtime_ns] for path in classes]
 
+    def sha256(self, corruption: str, severity: int) -> str:
+        """What tells the images of a condition from others, wherever their files lie; of pictures a few decide."""
+        if not self._folders:
+            return hashlib.sha256(np.ascontiguousarray(self.load(corruption, severity).images).data).hexdigest()
+        digest = hashlib.sha256()
+        for folder in _spread(path for path in (self._folders[corruption] / str(severity)).iterdir() if path.is_dir()):
+            for file in _spread(path for path in folder.iterdir() if path.is_file()):
+                digest.update(file.read_bytes())
+        return digest.hexdigest()
+
     def load(self, corruption: str, severity: int) -> LabelledImages:
         """The images of one condition; pictures are decoded when they are asked for.
 
@@ -105,6 +119,12 @@ class OfficialSet:
         labels = np.array([label for _, label in pictures.files], dtype=np.int64)
         images = PictureFiles([file for file, _ in pictures.files[:limit]], pictures.root)
         return LabelledImages(images, labels[:limit], pictures.classes, len(labels))
+
+
+def _spread(paths: Iterable[Path]) -> list[Path]:
+    """At most ``SAMPLE`` of the paths, evenly spaced."""
+    found = sorted(paths)
+    return found[:: max(1, math.ceil(len(found) / SAMPLE))]
 
 
 def _corruption_folders(folder: Path) -> dict[str, Path]:
@@ -204,6 +224,10 @@ class OfficialPrepared:
     def sha256_at(self, condition: Condition) -> str:
         """What tells the images of a condition from others."""
         return sha256_of([self.sha256, self._official.stamp(condition.corruption, int(condition.level))])
+
+    def files(self, conditions: Sequence[Condition]) -> dict[str, str]:
+        """What tells the images of each condition from those of other files, see ``OfficialSet.sha256``."""
+        return {str(one): self._official.sha256(one.corruption, int(one.level)) for one in conditions}
 
     def pixels(self, kind: str) -> OfficialPixels:
         """What gives the pixels for a ``preprocessing.view``."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple, Sequence
 
+from .._errors import shorten
 from .arguments import integer, selection
 from .corruptions import MAX_UINT64
 from .data import LabelledImages
@@ -19,6 +20,7 @@ from .suites import OFFICIAL, find_perturbation, rows_of, suite_rows
 CLEAN = 'clean'
 FORMAT = 1
 FROST_DIGEST = 'frost_pictures'
+OFFICIAL_FILES = 'official_files'
 
 
 class Condition(NamedTuple):
@@ -113,7 +115,8 @@ class RunPlan:
         precision: What the networks compute in, see ``Precision.text``.
         data: ``name``, ``split``, ``notes``, ``images`` (how many), ``total``, ``subset``, ``sha256`` and
             ``images_sha256`` of the data set; runs of early development versions lack ``split`` and ``notes``. Runs of
-            the row ``frost`` have the digest of its pictures as well, ``frost_pictures``.
+            the row ``frost`` have the digest of its pictures as well, ``frost_pictures``; those on official files a
+            digest of each condition, ``official_files``.
         models: ``name``, ``architecture``, ``arguments``, ``checkpoint``, ``weights_sha256``, ``parameters``,
             ``preprocessing``, ``classes``, ``class_mapping``, ``mapped_by`` and ``label_names`` of each model; runs of
             early development versions lack the last two.
@@ -266,7 +269,16 @@ def differences(plan: RunPlan, other: RunPlan) -> list[str]:
     pictures = plan.data.get(FROST_DIGEST), other.data.get(FROST_DIGEST)
     if all(pictures):
         values['pictures of frost'] = pictures
+    if changed := changed_files(plan.data, other.data):
+        one, two = (own.data[OFFICIAL_FILES][changed[0]][:12] for own in (plan, other))
+        values[f'files of {shorten(changed)}'] = one, two
     return [f'{what}: {one} and {two}' for what, (one, two) in values.items() if one != two]
+
+
+def changed_files(data: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """The conditions that two runs measured on official files which differ, from the ``data`` of their plans."""
+    one, two = (own.get(OFFICIAL_FILES, {}) for own in (data, other))
+    return [condition for condition in one if two.get(condition, one[condition]) != one[condition]]
 
 
 def _data_set(plan: RunPlan) -> str:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from .._errors import counted, shorten
 from .._files import need
 from ..memory import gib
-from .analysis.baselines import check_baseline
+from .analysis.baselines import check_baseline, full_baseline, stored_baseline
 from .arguments import boolean, file_path, integer, listed, selection, text, usable_device
 from .data import LabelledImages
 from .evaluation import batch_statistics, batch_statistics_text, default_batch_size, ready
@@ -43,6 +43,7 @@ from .pixels import Prepared, bytes_needed, cache_folder, check_cache, prepare
 from .plan import (
     CLEAN,
     FROST_DIGEST,
+    OFFICIAL_FILES,
     Condition,
     PlannedCell,
     RunPlan,
@@ -57,7 +58,7 @@ from .report.files import export
 from .report.samples import sample_pictures
 from .report.unmeasured import unmeasured
 from .sharing import Board, Rank, forget_failures, ignored_rank
-from .sources import distinct_sources
+from .sources import check_trainings, distinct_sources
 from .store import Row, Store, StoreError, locked_folder
 from .suites import FROST, OFFICIAL, check_shape, find_perturbation
 from .weather import check_frost, load_frost
@@ -291,9 +292,7 @@ def run(
         if store is not None:
             plan = _plan(described, entries, images, prepared, settings, data_name, baseline)
             plan = _with_earlier_models(plan, store, lambda text: _say(progress, f'timm-zerosnet: {text}'))
-            if baseline is not None:
-                check_baseline(plan.names, suite, baseline, plan.data['images_sha256'], image_count=plan.data['images'])
-            store.set_plan(plan)
+            store.set_plan(replace(plan, baseline=full_baseline(plan)))
         if not keys - finished:
             _say(progress, 'all of them are measured already')
         elif len(keys - finished) < count:
@@ -307,9 +306,10 @@ def run(
         files: list[Path] = []
         failed: list[Row] = []
         if store is not None:
-            pictures, config = None, configs[0]
+            pictures, first = None, described[0].model
             if isinstance(prepared, Prepared):
-                pictures = sample_pictures(prepared.first_pixels(config), config, suite, conditions, frost_pictures)
+                pixels, config = prepared.first_pixels(first.preprocessing), first.preprocessing
+                pictures = sample_pictures(first.name, pixels, config, suite, conditions, frost_pictures)
             files, failed = export(out, store, pictures)
     return Outcome.of(len(keys - finished), len(finished), failed, files, images.subset, images.split)
 
@@ -429,6 +429,7 @@ def _plan(
             'subset': images.subset,
             'sha256': prepared.sha256,
             'images_sha256': prepared.images_sha256,
+            **({OFFICIAL_FILES: prepared.files(conditions)} if isinstance(prepared, OfficialPrepared) else {}),
             **_frost(conditions, settings),
         },
         models=[one.document() for one in described],
@@ -462,11 +463,13 @@ def _with_earlier_models(plan: RunPlan, store: Store, say: Callable[[str], None]
         if others:
             say(f'not in these results: {shorten(names)} of an earlier run with other {"; ".join(found)}')
         return plan
+    models = [*others, *plan.models]
+    check_trainings(models, f'; {shorten(names)} of an earlier run are in the folder: another one keeps them apart')
     return replace(
         plan,
-        models=[*others, *plan.models],
+        models=models,
         cells=[*(cell for cell in earlier.cells if cell.model in names), *plan.cells],
-        baseline=plan.baseline or earlier.baseline,
+        baseline=plan.baseline or stored_baseline(earlier),
     )
 
 

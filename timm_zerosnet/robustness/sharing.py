@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import time
 from contextlib import closing, suppress
@@ -25,6 +26,8 @@ from .plan import PlannedCell
 from .store import TYPES, Store, Stored, StoreError, is_locked
 
 FOLDER = 'cells'
+# what processes make there, and what ``replacing`` leaves of a killed one; the folder may hold files of others
+OWN = re.compile(r'[0-9a-f]{64}\.(npz|failed|claim)|\.clock-\d+|\.[0-9a-f]{40}-\w+\.partial')
 ABANDONED = 600.0  # seconds after which a claim that nobody touched is free again
 HEARTBEAT = 5.0
 
@@ -120,7 +123,7 @@ class Board:
             refresh: Look into the store as well, where cells are that another rank wrote and rank 0 has taken up.
         """
         if self.rank.count > 1:  # first the files: what has left them is in the store
-            self._done |= {path.stem for path in self._folder.iterdir() if path.suffix in ('.npz', '.failed')}
+            self._done |= {path.stem for path in _own(self._folder, '.npz', '.failed')}
         if refresh and self._store is not None:
             self._done |= self._store.finished()
         elif refresh:
@@ -152,9 +155,10 @@ class Board:
             self._done.add(cell.key)
             count += 1
         if self.rank.count == 1:
-            for path in self._folder.iterdir():  # claims, and what a killed process had begun to write
+            for path in _own(self._folder):  # claims, and what a killed process had begun to write
                 path.unlink(missing_ok=True)
-            self._folder.rmdir()
+            with suppress(OSError):  # it holds something else
+                self._folder.rmdir()
         return count
 
     def claim(self, name: str) -> bool:
@@ -217,7 +221,7 @@ class Board:
 
 def forget_failures(out: Path) -> None:
     """Remove the marks of cells that failed, by which the processes of a run that has ended knew of them."""
-    for mark in (out / FOLDER).glob('*.failed'):
+    for mark in _own(out / FOLDER, '.failed'):
         mark.unlink(missing_ok=True)
 
 
@@ -227,8 +231,14 @@ def unfolded(out: Path) -> list[tuple[PlannedCell, Stored]]:
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, PlannedCell, Stored]]:
-    for path in sorted(folder.glob('[!.]*.npz')):
+    for path in _own(folder, '.npz'):
         yield path, *_read(path)
+
+
+def _own(folder: Path, *suffixes: str) -> list[Path]:
+    """The files of runs in a folder, with these suffixes or all."""
+    found = sorted(path for path in folder.glob('*') if OWN.fullmatch(path.name))
+    return [path for path in found if not suffixes or path.suffix in suffixes]
 
 
 def _is_alive(process: int) -> bool:

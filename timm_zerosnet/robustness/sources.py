@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Sequence
+import itertools
+from typing import Any, Mapping, Sequence
 
 from .._errors import type_of
-from .analysis.grids import architecture_of, training_of
+from .analysis.grids import training_of
 from .arguments import ArgumentTypeError
 from .models import Source
 
@@ -26,14 +27,40 @@ def distinct_sources(models: Sequence[str | Source]) -> list[Source]:
         source = model if isinstance(model, Source) else Source(model)
         if sources.setdefault(source.name, source) != source:
             raise ValueError(f'expected a name for each model, got {source.name!r} for two different ones')
-    own = [name for name, source in sources.items() if source.module is not None or source.checkpoint is not None]
-    for name in own:
-        kind, seed = training_of(name)
-        for other in sources:
-            same = other != name and training_of(other) == (kind, seed)
-            if same or not seed and other not in own and architecture_of(other) == kind:
-                raise ValueError(
-                    f"expected a name of its own for weights of yours, as in Source('mine', module), got {name!r} "
-                    f'beside {other!r}: they would count as a training of the same network'
-                )
+    own = {name for name, source in sources.items() if source.module is not None or source.checkpoint is not None}
+    _refuse_mixture([(name, name in own, None) for name in sources])
     return list(sources.values())
+
+
+def check_trainings(models: Sequence[Mapping[str, Any]], advice: str = '') -> None:
+    """Refuse models of several runs of which two would count as trainings of one network that are none.
+
+    Args:
+        models: What the plans record of them.
+        advice: How to go on.
+
+    Raises:
+        ValueError: for names that mean the same weights where the weights are others, and for own weights under a name
+            that means packaged ones.
+    """
+    known = [(model['name'], model['checkpoint'] is not None, model['weights_sha256']) for model in models]
+    _refuse_mixture(known, advice)
+
+
+def _refuse_mixture(models: Sequence[tuple[str, bool, str | None]], advice: str = '') -> None:
+    """See ``check_trainings``.
+
+    Args:
+        models: Of each the name, whether the weights are the user's own, and their hash, None before they are read.
+        advice: How to go on.
+    """
+    known = [(*training_of(model[0]), *model) for model in models]
+    for one, two in itertools.permutations(known, 2):
+        (kind, seed, name, own, weights), (other_kind, other_seed, other, other_own, other_weights) = one, two
+        differ = own if weights is None else weights != other_weights
+        is_default = own and not seed and not other_own
+        if kind == other_kind and differ and (seed == other_seed or is_default):
+            raise ValueError(
+                f"expected a name of its own for weights of yours, as in Source('mine', module), got {name!r} "
+                f'beside {other!r}: they would count as a training of the same network{advice}'
+            )

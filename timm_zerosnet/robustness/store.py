@@ -12,7 +12,7 @@ import sqlite3
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterator, Sequence
+from typing import Any, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -42,8 +42,11 @@ CREATE TABLE cells (
 CREATE TABLE plan (id INTEGER PRIMARY KEY CHECK (id = 0), document TEXT NOT NULL);
 PRAGMA user_version = {VERSION};
 """
-# beside the cells: early development versions wrote no such table, and go on reading and writing a store that has it
-ORIGINS = 'CREATE TABLE IF NOT EXISTS origins (key TEXT PRIMARY KEY, document TEXT NOT NULL)'
+# beside the cells: early development versions wrote no such tables, and go on reading and writing a store that has them
+LATER = """
+CREATE TABLE IF NOT EXISTS origins (key TEXT PRIMARY KEY, document TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS files (name TEXT PRIMARY KEY);  -- the results that were written, in the folder of the run
+"""
 
 
 class StoreError(RuntimeError):
@@ -85,7 +88,7 @@ class Store:
                 elif version != VERSION:
                     raise StoreError(f'{self.path}: expected version {VERSION}, got {version}; take another folder')
                 if write:
-                    self._base.execute(ORIGINS)
+                    self._base.executescript(LATER)
             except BaseException:
                 self._base.close()
                 raise
@@ -168,6 +171,18 @@ class Store:
         """Write what the run is to measure."""
         with self._explained():
             self._base.execute('INSERT OR REPLACE INTO plan VALUES (0, ?)', [json.dumps(plan.document())])
+
+    def files(self) -> set[str]:
+        """Names of the results that were written; those of early development versions are not known."""
+        with self._explained():
+            return {name for (name,) in self._base.execute('SELECT name FROM files')}
+
+    def set_files(self, names: Iterable[str]) -> None:
+        """Record which results are written, in place of those before."""
+        with self._explained(), self._base:
+            self._base.execute('BEGIN')
+            self._base.execute('DELETE FROM files')
+            self._base.executemany('INSERT INTO files VALUES (?)', [[name] for name in sorted(names)])
 
     def document(self) -> dict[str, Any]:
         """What the latest run was to measure, as it is stored.

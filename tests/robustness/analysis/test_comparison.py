@@ -287,6 +287,20 @@ def test_a_name_without_its_default_tag_is_a_training_like_the_others():
     assert report.rstrip().endswith('Both names mean the same weights.') and 'no difference is shown: 0.00' in report
 
 
+def test_weights_decide_what_a_training_is_where_they_are_known():
+    """Own weights may have the name of others, as in folders of early versions, and two trainings may be one."""
+    names = ['zerosnet20', 'zerosnet20.cifar10', 'zerosnet20.cifar10_seed1', 'other']
+    cells = [c for i, name in enumerate(names) for c in whole_run(name, seed=i)]
+    weights = dict(zip(names, ['own', 'packaged', 'packaged', 'another'], strict=True))
+    pair = compare(cells, *names[:2], weights=weights, **FAST)
+    assert not pair.same_weights and 'the same weights' not in comparison_markdown(pair)
+    assert compare(cells, *names[1:3], weights=weights, **FAST).same_weights
+    found = compare(cells, 'other', 'zerosnet20.cifar10', weights=weights, **FAST).trainings
+    assert len(found.accuracies[1]) == 2
+    spread = training_spread(summarise(cells, **FAST).values(), weights)
+    assert spread['zerosnet20'].models == ('zerosnet20', 'zerosnet20.cifar10')
+
+
 def test_trainings_of_one_that_are_all_alike():
     found = compare_trainings(
         ('one', 'two'), ({'one.x': 95.0, 'one.x_seed1': 95.0}, {'two.x': 95.0, 'two.x_seed1': 90.0})

@@ -422,11 +422,15 @@ def test_suites_are_kept_apart():
         ('resnet10t.cifar10_seed2', 'resnet10t.cifar10'),
         ('resnet18.a1_in1k', 'resnet18'),
         ('zerosnet20.cifar100_seed12', 'zerosnet20.cifar100'),
-        ('runs/net_seed1', 'runs/net_seed1'),
+        ('mine_seed1', 'mine'),
+        ('zerosnet20_seed1', 'zerosnet20'),
+        ('local-dir:runs/net_seed1', 'local-dir:runs/net'),
+        ('mine_seed1.tag', 'mine_seed1.tag'),
         ('net.cifar10_seedling', 'net.cifar10_seedling'),
+        ('net_seedling', 'net_seedling'),
     ],
 )
-def test_training_seed_is_part_of_the_tag(model, name):
+def test_training_seed_ends_the_name(model, name):
     assert architecture_of(model) == name
 
 
@@ -443,6 +447,11 @@ def test_training_spread_is_not_noise_spread():
     assert {round(summaries[m].noise_sd, 6) for m in net.models} == {round(10 / math.sqrt(2), 6)}
     assert (other.clean_sd, other.mean_error_sd) == (None, None)
     assert other.note == 'one training seed: nothing can be decided about the architecture'
+
+
+def test_own_trainings_need_no_tag():
+    cells = small_run('mine_seed1') + small_run('mine_seed2', clean=16)
+    assert training_spread(summarise(cells, plan=SOME, **FAST).values())['mine'].models == ('mine_seed1', 'mine_seed2')
 
 
 def test_incomplete_trainings_have_no_spread():

@@ -20,8 +20,8 @@ from typing import Iterable, Iterator, Mapping, Sequence
 
 from ..._errors import shorten
 from ..arguments import text
-from ..plan import CLEAN, Cell
-from .grids import Grid, Level, find_model, grids_by_model, missing_conditions, suite_conditions
+from ..plan import CLEAN, Cell, RunPlan
+from .grids import Grid, Level, default_tag, find_model, grids_by_model, missing_conditions, suite_conditions
 
 BASELINES = Path(__file__).parent / 'error_tables'
 OFFICIAL = 'official'  # the suite of runs on the files that the authors of a benchmark distribute
@@ -111,28 +111,74 @@ def check_baseline(
     Args:
         models: Names of the models of the run.
         suite: Name of the suite.
-        name: Name of the baseline; its tag may be left out if that leaves no doubt.
+        name: Name of the baseline. Without a tag it means the default weights of a network of timm, in the run or
+            packaged; the tag of another one may be left out if that leaves no doubt.
         images: Hash of the images of the run, see ``LabelledImages.images_sha256``; None does not compare it.
         folder: Folder of the packaged tables.
         image_count: Number of images of the run; None does not compare it.
 
     Raises:
-        ValueError: if the baseline is neither, or if its table was measured on other images.
+        ValueError: if the baseline is neither, may be several, or if its table was measured on other images.
     """
-    text('baseline', name)
+    models, name = list(models), text('baseline', name)
     tables = {path.name[: -len(f'.{suite}.csv')]: path for path in sorted(folder.glob(f'*.{suite}.csv'))}
     official = {path.name[: -len(f'.{OFFICIAL}.csv')]: path for path in sorted(folder.glob(f'*.{OFFICIAL}.csv'))}
     known = {**official, **tables}  # published errors are refused for other suites, with a message that says why
     try:
-        return find_model(models, name)
+        full = _in_full(name, models, known)
     except ValueError as error:
-        found = [table for table in known if table == name] or [t for t in known if t.partition('.')[0] == name]
-        if len(found) != 1:
-            packaged = f'packaged for suite {suite}: {", ".join(tables) or "none"}'
-            raise ValueError(f'baseline {name!r}: {error}; {packaged}') from None
-    table = read_baseline(known[found[0]])
-    table.check_run(suite, image_count, images)
+        packaged = f'packaged for suite {suite}: {", ".join(tables) or "none"}'
+        raise ValueError(f'baseline {name!r}: {error}; {packaged}') from None
+    if full in models:
+        return full
+    table = read_baseline(known[full])
+    try:
+        table.check_run(suite, image_count, images)
+    except ValueError as error:
+        others = [model for model in models if model.partition('.')[0] == name]
+        hint = f'; or name {" or ".join(others)} in full' if others else ''
+        raise ValueError(f'{error}{hint}') from None
     return table
+
+
+def _in_full(name: str, models: Sequence[str], tables: Iterable[str]) -> str:
+    """The name of the model or the table that a name means."""
+    default = default_tag(name)
+    for full in (name, f'{name}.{default}' if default else name):
+        if full in (*models, *tables):
+            return full
+    packaged = [table for table in tables if table.partition('.')[0] == name]
+    others = [model for model in dict.fromkeys([*models, *packaged]) if model.partition('.')[0] == name]
+    if default and others:
+        raise ValueError(f'it means {name}.{default}: name that with --model, too, or {" or ".join(others)} in full')
+    return find_model(dict.fromkeys([*models, *packaged]), name)
+
+
+def full_baseline(plan: RunPlan) -> str | None:
+    """The baseline of a run in full: the name of one of its models, or of a packaged table of its images.
+
+    Raises:
+        ValueError: see ``check_baseline``.
+    """
+    if plan.baseline is None:
+        return None
+    images, count = plan.data['images_sha256'], plan.data['images']
+    found = check_baseline(plan.names, plan.suite, plan.baseline, images, image_count=count)
+    return found.name if isinstance(found, Baseline) else found
+
+
+def stored_baseline(plan: RunPlan) -> str | None:
+    """The baseline of a stored run, see ``full_baseline``.
+
+    Early development versions stored what was typed: the only model of that name, whatever its tag.
+    """
+    try:
+        return full_baseline(plan)
+    except ValueError:
+        meant = [name for name in plan.names if name.partition('.')[0] == plan.baseline]
+        if len(meant) != 1:
+            raise
+        return meant[0]
 
 
 def load_baseline(models: dict[str, Grid], suite: str, name: str, folder: Path = BASELINES) -> Baseline:

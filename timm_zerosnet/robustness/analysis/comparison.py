@@ -115,7 +115,7 @@ class Comparison:
         overall: Mean over the rows; None if no level of a corruption is among them.
         trainings: The architectures compared on the same images; None if both models are of one architecture.
         notes: Sentences about what makes the comparison less than exact.
-        same_weights: Whether the two are known to be one set of weights, as in two runs of one model.
+        same_weights: Whether the two are one set of weights, as in two runs of one model.
     """
 
     a: str
@@ -145,6 +145,7 @@ def compare(
     image_ids: Mapping[str, Sequence] | None = None,
     *,
     classes: Mapping[str, Mapping[str, int]] | None = None,
+    weights: Mapping[str, str] | None = None,
     suite: str | None = None,
     expected: Iterable[tuple[str, float, int | None]] | None = None,
     plan: Iterable[tuple[str, float, int | None]] | None = None,
@@ -163,6 +164,7 @@ def compare(
             different numbers of images. Without it, both must have seen the same images in the same order.
         classes: For each of the two models, its output index by class name; needed if they number the classes
             differently.
+        weights: Hash of the weights of each model, which tells whether two are one training; by default names do.
         suite: Name of the suite; needed if there are cells of several.
         expected: (corruption, level, seed) of every cell that a model should have. The default is what the runs of the
             cells planned, and the whole suite for cells of no run.
@@ -190,15 +192,15 @@ def compare(
         raise ValueError(f'{one.model} and {two.model} have no cell in common')
     _check_labels(one, two, pairs, keep, classes or {})
     outcomes = {level: _outcomes(one, two, level, seeds, keep) for level, seeds in pairs.items()}
-    weights = mean_weights(pairs)
+    of_levels = mean_weights(pairs)
     columns = [(right[0] - right[1]).mean(1) for right in outcomes.values()]
-    if weights:
-        overall = sum(weight * columns[list(pairs).index(level)] for level, weight in weights.items())
+    if of_levels:
+        overall = sum(weight * columns[list(pairs).index(level)] for level, weight in of_levels.items())
         columns.append(np.asarray(overall).round(12))
     samples = bootstrap_means(np.stack(columns, 1).round(12), resamples, seed)
     places: list[tuple[str, float | None, dict[Level, float]]] = [(*level, {level: 1.0}) for level in pairs]
-    if weights:
-        places.append((OVERALL, None, weights))
+    if of_levels:
+        places.append((OVERALL, None, of_levels))
     rows = [
         _difference(*place, pairs, outcomes, column, samples[:, i], seed)
         for i, (place, column) in enumerate(zip(places, columns, strict=True))
@@ -206,6 +208,7 @@ def compare(
     rows = [replace(row, p_holm=float(p)) for row, p in zip(rows, holm([row.p for row in rows]), strict=True)]
     lacking = [(condition, tuple(g.model for g in (one, two) if not g.has(condition))) for condition in wanted]
     missing = tuple((condition, names) for condition, names in lacking if names)
+    trained = [(weights or {}).get(grid.model, training_of(grid.model)) for grid in (one, two)]
     return Comparison(
         a=one.model,
         b=two.model,
@@ -217,8 +220,9 @@ def compare(
         expected=len(wanted),
         missing=missing,
         rows=tuple(rows[: len(pairs)]),
-        overall=rows[-1] if weights else None,
-        trainings=_trainings(models, (one, two), keep, image_ids, weights, pairs),
+        overall=rows[-1] if of_levels else None,
+        trainings=_trainings(models, (one, two), keep, image_ids, of_levels, pairs, weights or {}),
+        same_weights=trained[0] == trained[1],
     )
 
 
@@ -385,6 +389,7 @@ def _trainings(
     image_ids: Mapping[str, Sequence] | None,
     weights: dict[Level, float],
     pairs: Pairs,
+    hashes: Mapping[str, str],
 ) -> Trainings | None:
     """Compare the architectures over all their trainings that have every image and every cell of the comparison."""
     names = architecture_of(sides[0].model), architecture_of(sides[1].model)
@@ -393,7 +398,7 @@ def _trainings(
     accuracies: list[dict[str, float]] = []
     for name, own, kept in zip(names, sides, keep, strict=True):
         fit = {
-            training_of(grid.model): grid  # a training with two names counts once
+            hashes.get(grid.model, training_of(grid.model)): grid  # a training with two names counts once
             for grid in [*models.values(), own]
             if architecture_of(grid.model) == name
             and _same_images(grid, own, image_ids)

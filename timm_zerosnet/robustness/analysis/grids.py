@@ -17,7 +17,7 @@ from ..suites import FROST, FROST_LIKE, SUITES, averaged_rows
 
 Level = tuple[str, float]  # a corruption and its level
 
-TRAINING = re.compile(r'(?P<weights>(?P<network>[^.]+)\.(?P<tag>.+?))(?:_seed(?P<seed>\d+))?')
+TRAINING = re.compile(r'(?P<weights>(?P<network>[^.]+?)(?:\.(?P<tag>.+?))?)(?:_seed(?P<seed>\d+))?')
 
 
 @dataclass(frozen=True)
@@ -229,15 +229,21 @@ def common_seeds(levels: Iterable[Collection[int | None]]) -> list[int]:
 def training_of(model: str) -> tuple[str, str]:
     """Architecture and training seed of a model: ``zerosnet20.cifar10_seed1`` is seed ``'1'`` of ``zerosnet20``.
 
-    The seed of a name without one is ``''``. A tag that timm takes by default is left out of the architecture, because
-    the name without a tag means the same weights.
+    So is ``mine_seed1`` of ``mine``. The seed of a name without one is ``''``. A tag that timm takes by default is left
+    out of the architecture, because the name without a tag means the same weights.
     """
     found = TRAINING.fullmatch(model)
     if not found:
         return model, ''
     network = found['network']
-    default = timm.get_pretrained_cfg(network) if timm.is_model(network) else None
-    return network if default and default.tag == found['tag'] else found['weights'], found['seed'] or ''
+    is_default = found['tag'] == default_tag(network)
+    return network if is_default else found['weights'], found['seed'] or ''
+
+
+def default_tag(network: str) -> str | None:
+    """The tag of the weights that timm takes for a network's name alone; None if it knows no such network or tag."""
+    config = timm.get_pretrained_cfg(network) if timm.is_model(network) else None
+    return config.tag or None if config else None
 
 
 def architecture_of(model: str) -> str:

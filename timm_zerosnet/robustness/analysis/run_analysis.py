@@ -10,11 +10,12 @@ from typing import Any, Callable, Sequence
 
 import numpy as np
 
+from ..._errors import shorten
 from ..origins import Origin, difference
-from ..plan import CLEAN, Cell, Condition, RunPlan
+from ..plan import CLEAN, OFFICIAL_FILES, Cell, Condition, RunPlan, changed_files
 from ..preprocessing import view
 from ..store import Store, read_cells
-from .baselines import Baseline, check_baseline
+from .baselines import stored_baseline
 from .comparison import Comparison, compare
 from .grids import Level, architecture_of, find_model, grids_by_model
 from .levels import LevelRow, accuracy_table
@@ -87,9 +88,9 @@ def analyse_cells(names: Sequence[str], read: Callable[[str], list[Cell]], plan:
     """
     entries = {model['name']: {**model, 'ids': ()} for model in plan.models}
     classes = {name: entry['class_mapping'] for name, entry in entries.items()}
-    baseline = plan.baseline
-    found: str | Baseline | None = baseline and check_baseline(names, plan.suite, baseline)
-    baseline_model = found if isinstance(found, str) else None  # None for a packaged table
+    weights = {name: entry['weights_sha256'] for name, entry in entries.items()}
+    baseline = stored_baseline(plan)
+    baseline_model = baseline if baseline in plan.names else None  # None for a packaged table
     baseline_cells = read(baseline_model) if baseline_model else []
     if baseline_model and not baseline_cells:
         baseline = None
@@ -110,10 +111,11 @@ def analyse_cells(names: Sequence[str], read: Callable[[str], list[Cell]], plan:
             kinds = {architecture_of(name), architecture_of(reference)}
             cells = [cell for other in summaries if architecture_of(other) in kinds for cell in read(other)]
             if _share_a_condition(cells, name, reference):
-                pair = compare(cells, name, reference, classes=classes, expected=plan.conditions, **options)
+                known: dict[str, Any] = {'classes': classes, 'weights': weights, 'expected': plan.conditions}
+                pair = compare(cells, name, reference, **known, **options)
                 comparisons.append(replace(pair, notes=_noise_notes(entries[name], entries[reference])))
     ranking = rank_models(points, {name: found.clean.value for name, found in summaries.items()})
-    trainings = training_spread(summaries.values())
+    trainings = training_spread(summaries.values(), weights)
     return Analysis(summaries, levels, tables, tuple(comparisons), reference, trainings, ranking)
 
 
@@ -129,7 +131,7 @@ def compare_run(folder: str | Path, a: str, b: str, other: str | Path | None = N
     Raises:
         StoreError: if there is no run.
         ValueError: if a run does not have the model, if the runs have no image or no cell in common, if they are of two
-            suites, if they give common images different labels.
+            suites or on other official files, if they give common images different labels.
     """
     sides = [_side(folder, a, bool(other)), _side(other or folder, b, bool(other))]
     one, two = (side.entry for side in sides)
@@ -137,21 +139,25 @@ def compare_run(folder: str | Path, a: str, b: str, other: str | Path | None = N
         raise ValueError(
             f'expected two runs of one suite, got {one["suite"]} in {folder} and {two["suite"]} in {other}'
         )
+    if changed := changed_files(one, two):
+        raise ValueError(
+            f'{folder} and {other} were measured on other files of {shorten(changed)}: expected runs on the same '
+            'official files; measure both on the same'
+        )
     *paired, unchecked = pair_images(one, two, [str(folder), str(other or folder)])
     ids = {model: own for side, own in zip(sides, paired, strict=True) for model in side.cells}
     classes = {side.name: side.entry['class_mapping'] for side in sides}
     cells = [cell for own in {**sides[0].cells, **sides[1].cells}.values() for cell in own]
     expected = dict.fromkeys([*sides[0].expected, *sides[1].expected])
-    found = compare(cells, sides[0].name, sides[1].name, ids, classes=classes, expected=expected)
+    weights = {**sides[0].weights, **sides[1].weights}
+    found = compare(cells, sides[0].name, sides[1].name, ids, classes=classes, weights=weights, expected=expected)
     names = [side.name for side in sides]
     same = view(one['preprocessing']) == view(two['preprocessing']) and one['ids'] == two['ids']
     measured = difference(names, [side.origins for side in sides], same)
-    weights = [entry.get('weights_sha256') for entry in (one, two)]
-    return replace(
-        found,
-        notes=(*_noise_notes(one, two), *measured, *[unchecked] * bool(unchecked)),
-        same_weights=weights[0] == weights[1] and bool(weights[0]),
-    )
+    computed = [entry['precision'] for entry in (one, two)]
+    if computed[0] != computed[1]:
+        measured += (f'the two were not computed in the same precision: {" and ".join(computed)}',)
+    return replace(found, notes=(*_noise_notes(one, two), *measured, *[unchecked] * bool(unchecked)))
 
 
 @dataclass(frozen=True)
@@ -160,9 +166,10 @@ class _Side:
 
     Args:
         name: Name of the model in the comparison.
-        entry: The entry of the model in the plan, with suite, image ids, labels and hash of its run.
+        entry: The entry of the model in the plan, with suite, precision, image ids, labels and hash of its run.
         expected: Conditions of a finished run.
         cells: Cells of the model, and of further trainings of its architecture.
+        weights: Hash of the weights of each model that has cells here.
         origins: What each of its cells was measured with.
     """
 
@@ -170,6 +177,7 @@ class _Side:
     entry: dict[str, Any]
     expected: tuple[Condition, ...]
     cells: dict[str, list[Cell]]
+    weights: dict[str, str]
     origins: dict[Condition, Origin]
 
 
@@ -188,18 +196,22 @@ def _side(folder: str | Path, wanted: str, alone: bool) -> _Side:
         entry = {
             **models[name],
             'suite': plan.suite,
+            'precision': plan.precision,
             'ids': plan.image_ids,
             'labels': plan.labels,
             'data_sha256': plan.data['sha256'],
+            OFFICIAL_FILES: plan.data.get(OFFICIAL_FILES, {}),
         }
         found = store.origins()
         origins = {cell.condition: found[cell.key] for cell in plan.cells if cell.model == name and cell.key in found}
         if alone:
             full = f'{name} ({folder})'
             own = {full: [replace(cell, model=full) for cell in read_cells(store, plan, name)]}
-            return _Side(full, entry, plan.conditions, own, origins)
+            return _Side(full, entry, plan.conditions, own, {full: entry['weights_sha256']}, origins)
         kept = [model for model in models if architecture_of(model) == architecture_of(name)]
-        return _Side(name, entry, plan.conditions, {model: read_cells(store, plan, model) for model in kept}, origins)
+        cells = {model: read_cells(store, plan, model) for model in kept}
+        weights = {model: models[model]['weights_sha256'] for model in kept}
+        return _Side(name, entry, plan.conditions, cells, weights, origins)
 
 
 def _noise_notes(*entries: dict[str, Any]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, Sequence
+from typing import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -170,12 +170,20 @@ def summarise(
     }
 
 
-def training_spread(summaries: Iterable[ModelSummary]) -> dict[str, TrainingSpread]:
-    """The spread over training seeds of each architecture; each training is averaged over its noise seeds first."""
+def training_spread(
+    summaries: Iterable[ModelSummary], weights: Mapping[str, str] | None = None
+) -> dict[str, TrainingSpread]:
+    """The spread over training seeds of each architecture; each training is averaged over its noise seeds first.
+
+    Args:
+        summaries: Of all models.
+        weights: Hash of the weights of each model, which tells whether two are one training; by default names do.
+    """
     groups: dict[str, dict[str, ModelSummary]] = {}
     for summary in summaries:
         name, seed = training_of(summary.model)
-        groups.setdefault(name, {}).setdefault(seed, summary)  # a training with two names counts once
+        training = (weights or {}).get(summary.model, seed)
+        groups.setdefault(name, {}).setdefault(training, summary)  # a training with two names counts once
     return {
         name: TrainingSpread(
             name,

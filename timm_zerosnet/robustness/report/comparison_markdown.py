@@ -7,7 +7,6 @@ from typing import Sequence
 from ..._errors import counted
 from ..._markdown import markdown_table
 from ..analysis.comparison import Comparison, Difference, Trainings, missing_text
-from ..analysis.grids import training_of
 from ..analysis.statistics import ALPHA
 from ..analysis.summary import ONE_TRAINING
 
@@ -106,7 +105,7 @@ def count_significant(found: Comparison) -> tuple[int, int]:
 
 def _trainings(found: Comparison) -> str:
     trainings = found.trainings
-    if found.same_weights or training_of(found.a) == training_of(found.b):
+    if found.same_weights:
         return 'Both names mean the same weights.'
     if trainings is None:
         return 'This compares two sets of weights; it shows nothing about architectures.'

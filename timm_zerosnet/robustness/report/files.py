@@ -51,20 +51,23 @@ def export(folder: Path, store: Store, samples: Samples | None = None) -> tuple[
     plan = store.plan()
     rows = read_rows(plan, store)
     analysis = analyse(store)
+    results = {f'{RESULTS}/{name}': text for name, text in results_csvs(plan, rows).items()}
     texts = {
         'report.html': report_html(plan, rows, analysis, samples),
         'cells.csv': cells_csv(plan, rows),
         'summary.json': summary_json(plan, rows, analysis),
         'table.md': table_md(plan, rows, analysis),
         'timings.csv': timings_csv(plan, rows),
-        **{f'{RESULTS}/{name}': text for name, text in results_csvs(plan, rows).items()},
+        **results,
     }
     make_folder(folder / RESULTS)
+    earlier = store.files()
+    store.set_files(earlier | results.keys())
     for name, text in texts.items():
         write(folder / name, text)
-    for old in (folder / RESULTS).glob('results-*.csv'):  # left from an earlier plan
-        if f'{RESULTS}/{old.name}' not in texts:
-            old.unlink()
+    for name in earlier - results.keys():  # of an earlier plan; the folder may hold results of others
+        (folder / name).unlink(missing_ok=True)
+    store.set_files(results)
     return [folder / name for name in texts], [row for row in rows if row.status == 'failed']
 
 

@@ -27,12 +27,14 @@ class Samples:
     """An image as a model sees it before normalisation, clean and perturbed.
 
     Args:
+        model: Name of the model.
         size: Height and width of the model's input, in pixels.
         shown: Height and width of the part in the middle that the pictures show.
         clean: The clean picture as a data URI of a PNG file.
         perturbed: The same for some levels of each corruption, with one noise seed.
     """
 
+    model: str
     size: tuple[int, int]
     shown: tuple[int, int]
     clean: str
@@ -40,6 +42,7 @@ class Samples:
 
 
 def sample_pictures(
+    model: str,
     images: np.ndarray | Sequence[Image.Image] | Tensor,
     preprocessing: dict[str, Any],
     suite: str,
@@ -49,9 +52,10 @@ def sample_pictures(
     """Perturb the first image of a data set under the conditions of a run.
 
     Args:
+        model: Name of the model whose input is shown.
         images: uint8 (N, H, W, 1 or 3), or PIL images; or a tensor of pixels (N, C, H, W), uint8, as the model takes
             them.
-        preprocessing: The preprocessing of the model whose input is shown.
+        preprocessing: The preprocessing of this model.
         suite: Name of the suite.
         conditions: The conditions of the run. The pictures show the first noise seed and at most seven levels of each
             corruption, evenly spaced; fewer if there are many corruptions.
@@ -72,7 +76,8 @@ def sample_pictures(
                 continue
             perturbed.setdefault(name, {})[level] = _png(picture)
     height, width = pixels.shape[2:]
-    return Samples((height, width), (min(height, MAX_SIDE), min(width, MAX_SIDE)), _png(pixels), perturbed)
+    shown = min(height, MAX_SIDE), min(width, MAX_SIDE)
+    return Samples(model, (height, width), shown, _png(pixels), perturbed)
 
 
 def evenly_spaced(levels: Sequence[float], most: int = MAX_LEVELS) -> list[float]:
