@@ -142,7 +142,8 @@ def test_arguments_that_were_cut_short_come_from_the_checkpoint(half):
     path.write_text(text[: text.index('\nopt: ')])  # as if it had been killed while writing
     assert continue_run(half) == 0
     after = yaml.safe_load(path.read_text())
-    assert {key for key, value in before.items() if after[key] != value} <= {'resume', 'start_epoch', 'output', 'experiment'}
+    places = {'resume', 'start_epoch', 'output', 'experiment'}
+    assert {key for key, value in before.items() if after[key] != value} <= places
 
 
 def test_a_run_that_began_on_the_cpu_says_that_there_is_a_gpu(half, capsys, monkeypatch):
