@@ -174,7 +174,7 @@ REFUSED = [
     # list
     ("list 'zerosnet21*'", "no network of this package matches 'zerosnet21*'; nearest: zerosnet"),
     ("list zerosnet20 ''", "no network of this package matches ''"),
-    ("list 'zerosnet32*' --pretrained", 'none of zerosnet32* has packaged weights; these have: zerosnet20.cifar10'),
+    ("list 'zerosnet164*' --pretrained", 'none of zerosnet164* has packaged weights; these have: zerosnet20.cifar10'),
     # info
     ('info zerosnet21', "'zerosnet21' is no network of this package; nearest: zerosnet"),
     ('info resnet10t', "resnet10t is a network of timm's own; timm_zerosnet.weights_overlay('resnet10t.cifar10')"),

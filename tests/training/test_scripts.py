@@ -66,7 +66,7 @@ def test_device_that_was_given_stays(images, capsys):
             ['--data-dir', 'DIR', '--num-classes', '2'],
             'expected 10 classes, as the weights of zerosnet20 have, got --num',
         ),
-        (['--data-dir', 'DIR', '--model', 'zerosnet32'], 'there are no weights for zerosnet32.cifar10'),
+        (['--data-dir', 'DIR', '--model', 'zerosnet164'], 'there are no weights for zerosnet164.cifar10'),
         (
             ['--data-dir', 'DIR', '--model', 'zerosnet20.cifar100'],
             'the network 100 outputs: give --model zerosnet20.cifar10 or other data',

@@ -192,7 +192,7 @@ def test_neither_published_nor_offered_as_a_name(added):
     with pytest.raises(publishing.PublishError, match=f'expected a network of this package, got {NAME}'):
         publishing.select([NAME])
     with pytest.raises(WeightError) as error:
-        timm.create_model('zerosnet32', pretrained=True)
+        timm.create_model('zerosnet164', pretrained=True)
     assert 'of all models: zerosnet20.cifar10.' in str(error.value)
 
 
