@@ -189,7 +189,7 @@ TABLES: dict[str, Callable[[], str]] = {
     'trainings': trainings_table,
     'depths': depths_table,
 }
-DOCUMENTS = ('README.md', 'MODEL_CARD.md', 'docs/backbones.md', 'docs/results.md')
+DOCUMENTS = ('README.md', 'MODEL_CARD.md', 'docs/backbones.md', 'docs/recipes.md', 'docs/results.md')
 
 
 def fill(text: str) -> str:
