@@ -6,7 +6,7 @@ from pathlib import Path
 import timm_zerosnet
 
 PACKAGE = Path(timm_zerosnet.__file__).parent
-PUBLIC = ('timm', 'timm.models', 'timm.layers', 'timm.data', 'timm.optim', 'timm.utils')
+PUBLIC = ('timm', 'timm.models', 'timm.layers', 'timm.data', 'timm.optim', 'timm.scheduler', 'timm.utils')
 EXCEPTIONS = {
     'crop.py': {'timm.data.transforms.str_to_pil_interp'},
     'patches.py': {'timm.data.transforms_factory'},  # the padded crop has to take the place of a function there
