@@ -58,7 +58,10 @@ from timm_zerosnet import validate
         (['--data-dir', 'DIR', '--pretrained', '--pretrained-path', 'TORN'], 'cannot be read as a checkpoint'),
         (['--data-dir', 'DIR', '--epochs', '0'], 'expected --epochs to be at least 1, got 0'),
         (['--data-dir', 'DIR', '--batch-size', '-5'], 'expected --batch-size to be at least 1, got -5'),
-        (['--data-dir', 'DIR', '--model', 'zerosnet164', '--pretrained'], 'there are no weights for zerosnet164.cifar10'),
+        (
+            ['--data-dir', 'DIR', '--model', 'zerosnet164', '--pretrained'],
+            'there are no weights for zerosnet164.cifar10',
+        ),
         (['--data-dir', 'DIR', '--lr', 'nan'], 'expected finite numbers for --lr, got nan'),
         (['--data-dir', 'DIR', '--weight-decay', 'inf'], 'expected finite numbers for --weight-decay, got inf'),
         (['paper', '--data-dir', 'DIR'], "'paper' and --data-dir "),
