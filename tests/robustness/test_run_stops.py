@@ -138,7 +138,7 @@ def test_interrupt(folder, whole, tmp_path):
 @pytest.mark.slow
 def test_full_disk(folder, whole, tmp_path):
     out, log = tmp_path / 'out', tmp_path / 'log'
-    process = start(command(folder, out), log, file_limit=32_000)
+    process = start(command(folder, out), log, file_limit=40_000)
     process.join(200)
     text = log.read_text()
     assert process.exitcode == 2 and 'Traceback' not in text
