@@ -22,7 +22,7 @@ def stopped_run(tmp_path, monkeypatch):
 
 def test_a_packed_run_goes_on(stopped, tmp_path):
     folder, images = stopped
-    began_with = {'pretrained': True, 'pretrained_path': '/gone/mine.pth'}
+    began_with = {'pretrained': True, 'pretrained_path': 'gone/mine.pth'}
     args = yaml.safe_load((folder / 'args.yaml').read_text(encoding='utf-8')) | began_with
     (folder / 'args.yaml').write_text(yaml.safe_dump(args), encoding='utf-8')
     checkpoints.pack(folder)

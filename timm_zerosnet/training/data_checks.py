@@ -34,6 +34,7 @@ def check_data(args: argparse.Namespace, splits: tuple[str, ...]) -> list[str] |
         ScriptError: with what was found and the argument to change.
         RuntimeError: timm's own, if there are no images.
     """
+    named = dict(zip(('split',) if len(splits) == 1 else ('train-split', 'val-split'), splits, strict=True))
     root = args.data_dir or args.data
     kind, _, name = args.dataset.lower().rpartition('/')
     if not root and kind in ('', 'torch'):
@@ -42,19 +43,18 @@ def check_data(args: argparse.Namespace, splits: tuple[str, ...]) -> list[str] |
         if not args.dataset_download and not Path(root).is_dir():
             raise ScriptError(f'--data-dir {root} does not exist: --dataset-download fetches {args.dataset} into it')
         if name in TORCH_SETS:
-            _check_parts(args, splits)
+            _check_parts(args, named)
         if name not in DATA_SETS:
             return None
         _check_class_count(args, DATA_SETS[name]['num_classes'], args.dataset)
         return list(DATA_SETS[name]['label_names'])
-    options = ('split',) if len(splits) == 1 else ('train-split', 'val-split')
     if kind or name not in ('', 'folder', 'image_folder'):
         return None
     if not Path(root).exists():
         seen_from = '' if Path(root).is_absolute() else f' in {os.getcwd()}'
         raise ScriptError(f'--data-dir {root} does not exist{seen_from}')
     found: dict[str, list[str]] = {}
-    for option, split in zip(options, splits, strict=True):
+    for option, split in named.items():
         reader = create_dataset(args.dataset, root=root, split=split).reader
         classes, folder = list(getattr(reader, 'class_to_idx', ())), str(getattr(reader, 'root', root))
         if Path(folder) == Path(root) and Path(root).is_dir() and (inside := splits_inside(Path(root))):
@@ -88,13 +88,12 @@ def _holds(folder: str, other: str) -> bool:
     return Path(folder) in Path(other).parents
 
 
-def _check_parts(args: argparse.Namespace, splits: tuple[str, ...]) -> None:
+def _check_parts(args: argparse.Namespace, named: dict[str, str]) -> None:
     """Refuse splits of a torchvision set that mean something else than they say.
 
     timm takes the training images for ``train`` and ``training``, and the test images for any other word.
     """
-    options = ('split',) if len(splits) == 1 else ('train-split', 'val-split')
-    for option, split in zip(options, splits, strict=True):
+    for option, split in named.items():
         expected = {'split': SPLITS, 'train-split': SPLITS[:2], 'val-split': SPLITS[2:]}[option]
         if split not in expected:
             raise ScriptError(f'expected one of {", ".join(expected)} for --{option} of {args.dataset}, got {split}')
