@@ -1,15 +1,17 @@
-"""The figures of the documents that are drawn from formulas or from ``results/robustness.csv``.
+"""The figures of the documents that are drawn from formulas, from results or from the manifest.
 
-    python benchmarks/figures.py [growth] [family] [noise]
+    python benchmarks/figures.py [growth] [family] [noise] [depths]
 
 ``docs/growth.svg`` shows how a perturbation grows through the blocks, ``docs/family.svg`` the parasitic radius of
-ZeroSNet's family over mu, and ``docs/noise.svg`` the accuracy of each training under noise. Without a name, all three
-are drawn.
+ZeroSNet's family over mu, ``docs/noise.svg`` the accuracy of each training under noise, and ``docs/depths.svg`` the
+accuracy of each depth by the recipe ``long``. Without a name, all of them are drawn.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import re
 from fractions import Fraction
 from itertools import cycle
 from pathlib import Path
@@ -21,10 +23,11 @@ from matplotlib.figure import Figure
 from records import read_csv
 
 from timm_zerosnet import METHODS, MultistepMethod, parse_method
+from timm_zerosnet.maintain.models_table import REPORTED_RESNETS
 from timm_zerosnet.maintain.tables import DEPTHS, NOISES, ROBUSTNESS
 from timm_zerosnet.methods import zerosnet_coefficients
 from timm_zerosnet.robustness.analysis.grids import architecture_of
-from timm_zerosnet.weights import sha256
+from timm_zerosnet.weights import manifest
 
 DOCS = Path(__file__).resolve().parent.parent / 'docs'
 SHOWN = ('euler', 'zerosnet-opt', 'midpoint', 'lm(1.05)', 'all-ones')
@@ -115,7 +118,39 @@ def noise() -> Figure:
     return figure
 
 
-FIGURES = {'growth': growth, 'family': family, 'noise': noise}
+def accuracies_by_depth() -> dict[str, dict[int, float]]:
+    """Top-1 of zerosnet's weights on CIFAR-10 by recipe and depth, mean of several, and of the reported ResNets."""
+    found: dict[str, dict[int, list[float]]] = {'long': {}, 'short': {}}
+    for name, row in manifest().items():
+        if depth := re.fullmatch(r'zerosnet(\d+)\.cifar10(_\w+)?', name):
+            found[Path(row['recipe']).stem].setdefault(int(depth[1]), []).append(row['top1'])
+    means = {f'zerosnet, {recipe}': {n: sum(v) / len(v) for n, v in rows.items()} for recipe, rows in found.items()}
+    return {**means, 'ResNet, as reported': REPORTED_RESNETS['cifar10']}
+
+
+def depths() -> Figure:
+    """Draw top-1 against depth, see ``accuracies_by_depth``."""
+    series = accuracies_by_depth()
+    shown = sorted(set().union(*series.values()))
+    figure = Figure(figsize=(7, 3.4), layout='constrained')
+    axes = figure.subplots()
+    for (label, values), colour, marker in zip(series.items(), COLOURS[:3], 'os^', strict=True):
+        points = sorted(values.items())
+        places = [shown.index(depth) for depth, _ in points]
+        axes.plot(places, [top1 for _, top1 in points], color=colour, marker=marker, label=label)
+    axes.set(xlabel='depth', ylabel='top-1, %')
+    axes.set_xticks(range(len(shown)), list(map(str, shown)))
+    axes.legend(frameon=False, loc='upper left', bbox_to_anchor=(1, 1))
+    return figure
+
+
+FIGURES = {'growth': growth, 'family': family, 'noise': noise, 'depths': depths}
+SOURCES = {'noise': ROBUSTNESS.read_bytes, 'depths': lambda: repr(accuracies_by_depth()).encode()}
+
+
+def drawn_from(name: str) -> dict[str, str]:
+    """The hash of what a figure shows; a test compares it with the file, to find one of older results."""
+    return {'Description': hashlib.sha256(SOURCES[name]()).hexdigest()} if name in SOURCES else {}
 
 
 def main() -> None:
@@ -126,9 +161,7 @@ def main() -> None:
         parser.error(f'expected names among {", ".join(FIGURES)}, got {unknown[0]}')
     with rc_context(STYLE):
         for name in args.names or FIGURES:
-            # a test compares the hash with the file, to find a figure that was drawn from older results
-            source = {'Description': sha256(ROBUSTNESS)} if name == 'noise' else {}
-            FIGURES[name]().savefig(DOCS / f'{name}.svg', metadata={'Date': None, **source})
+            FIGURES[name]().savefig(DOCS / f'{name}.svg', metadata={'Date': None, **drawn_from(name)})
             print(DOCS / f'{name}.svg')
 
 

@@ -24,7 +24,6 @@ from scipy import stats
 
 from timm_zerosnet import weights
 from timm_zerosnet.maintain import tables
-from timm_zerosnet.weights import sha256
 
 BENCHMARKS = ROOT / 'benchmarks'
 
@@ -392,6 +391,18 @@ def test_the_picture_shows_the_trainings_of_the_table():
     assert sum(len(line.get_xdata()) for line in dots) == sum(
         len(values) for noise in tables.NOISES for values in figures.accuracies(f'cifar10-{noise}').values()
     )
-    assert sha256(figures.ROBUSTNESS) in (figures.DOCS / 'noise.svg').read_text(encoding='utf-8'), (
-        'drawn from older data'
-    )
+
+
+def test_the_picture_of_depths_shows_the_weights():
+    series = figures.accuracies_by_depth()
+    for depth, top1 in series['zerosnet, long'].items():
+        trained = [row for name, row in weights.manifest().items() if name.startswith(f'zerosnet{depth}.cifar10')]
+        assert top1 == np.mean([row['top1'] for row in trained if row['recipe'] == 'long.yaml'])
+    shown = sorted(set().union(*series.values()))
+    drawn = [dict(zip(line.get_xdata(), line.get_ydata(), strict=True)) for line in figures.depths().axes[0].lines]
+    assert drawn == [{shown.index(depth): top1 for depth, top1 in values.items()} for values in series.values()]
+
+
+@pytest.mark.parametrize('name', figures.SOURCES)
+def test_pictures_are_drawn_from_todays_results(name):
+    assert figures.drawn_from(name)['Description'] in (figures.DOCS / f'{name}.svg').read_text(encoding='utf-8')
