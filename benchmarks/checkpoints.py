@@ -1,8 +1,8 @@
 """Keep the last checkpoint of a training that is not finished in the repository, and go on from it elsewhere.
 
-    python benchmarks/checkpoints.py --pack runs/zerosnet110
-    python benchmarks/checkpoints.py --unpack zerosnet110 --output runs
-    timm-zerosnet train --continue runs/zerosnet110 --data-dir DATA
+    python benchmarks/checkpoints.py --pack runs/NAME
+    python benchmarks/checkpoints.py --unpack NAME --output runs
+    timm-zerosnet train --continue runs/NAME --data-dir DATA
 
 ``--pack`` writes ``checkpoints/NAME/`` beside this file, ``--unpack`` makes a run's folder of it. To be small, weights
 are rounded to float16 and the optimizer's state to bfloat16, so that the run goes on nearly as it would have.
@@ -35,7 +35,12 @@ WEIGHTS = ('state_dict', 'state_dict_ema')
 KEPT = ('epoch', 'arch', 'version', 'metric', 'args', 'optimizer', *WEIGHTS)
 HEAD = """# Trainings that are not finished
 
-`benchmarks/checkpoints.py` packs them and goes on from them.
+This goes on with one, from the root of a checkout; `DATA` is the folder of its images:
+
+```console
+python benchmarks/checkpoints.py --unpack NAME --output runs
+timm-zerosnet train --continue runs/NAME --data-dir DATA
+```
 """
 
 

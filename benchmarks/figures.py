@@ -122,8 +122,9 @@ def accuracies_by_depth() -> dict[str, dict[int, float]]:
     """Top-1 of zerosnet's weights on CIFAR-10 by recipe and depth, mean of several, and of the reported ResNets."""
     found: dict[str, dict[int, list[float]]] = {'long': {}, 'short': {}}
     for name, row in manifest().items():
-        if depth := re.fullmatch(r'zerosnet(\d+)\.cifar10(_\w+)?', name):
-            found[Path(row['recipe']).stem].setdefault(int(depth[1]), []).append(row['top1'])
+        depth, of_recipe = re.fullmatch(r'zerosnet(\d+)\.cifar10(_\w+)?', name), found.get(Path(row['recipe']).stem)
+        if depth and of_recipe is not None:
+            of_recipe.setdefault(int(depth[1]), []).append(row['top1'])
     means = {f'zerosnet, {recipe}': {n: sum(v) / len(v) for n, v in rows.items()} for recipe, rows in found.items()}
     return {**means, 'ResNet, as reported': REPORTED_RESNETS['cifar10']}
 

@@ -351,33 +351,25 @@ def same_roots(rows: Sequence[Row]) -> list[tuple[str, float, float, float]]:
 
 
 def lengths(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Of the pilot: rank correlations of test errors between lengths, and between seeds at one length.
+    """Of the pilot: rank correlations of test errors between the runs of two lengths, and of two seeds of one length.
 
-    Between seeds, both sides are single runs; between lengths, both are means over the seeds that there are. Two single
-    runs of different lengths cannot be expected to agree better than two seeds do.
+    Each side is one seed at one length, since means over seeds would agree better than single runs can.
     """
     error = OUTCOMES['test error']
     runs = {(int(row['images']), int(row['seed']), row['set']): error(row) for row in rows}
     stable = {row['set'] for row in rows if row['zero_stable'] == '1'}
-    images = sorted({key[0] for key in runs})
-    sides = [((length, 0), (length, 1)) for length in images]
-    sides += [((first, None), (second, None)) for first, second in combinations(images, 2)]
+    pairs = combinations(sorted({key[:2] for key in runs}), 2)
+    sides = sorted(pairs, key=lambda pair: pair[0][0] != pair[1][0])  # those of one length first
     found = []
     for selection, names in (('all', {row['set'] for row in rows}), ('stable ones', stable)):
         for first, second in sides:
-            pairs = [(_mean(runs, first, name), _mean(runs, second, name)) for name in sorted(names)]
-            x, y = np.array([pair for pair in pairs if not np.isnan(pair).any()]).reshape(-1, 2).T
-            value = float(spearman(x[None], y[None])[0]) if len(x) >= LEAST_OF_PILOT else float('nan')
-            sides_said = {'first': _side(first), 'second': _side(second)}
-            found.append({'sets_compared': selection, **sides_said, 'spearman': value, 'sets': len(x)})
+            both = sorted(name for name in names if (*first, name) in runs and (*second, name) in runs)
+            x, y = (np.array([[runs[(*side, name)] for name in both]]) for side in (first, second))
+            value = float(spearman(x, y)[0]) if len(both) >= LEAST_OF_PILOT else float('nan')
+            sides_said = {'first': _side(*first), 'second': _side(*second)}
+            found.append({'sets_compared': selection, **sides_said, 'spearman': value, 'sets': len(both)})
     return found
 
 
-def _mean(runs: Mapping[tuple[int, int, str], float], side: tuple[int, int | None], name: str) -> float:
-    length, seed = side
-    values = [value for (i, j, other), value in runs.items() if (i, other) == (length, name) and seed in (None, j)]
-    return float(np.mean(values)) if values else float('nan')
-
-
-def _side(side: tuple[int, int | None]) -> str:
-    return f'{side[0]}' if side[1] is None else f'{side[0]}, seed {side[1]}'
+def _side(images: int, seed: int) -> str:
+    return f'{images}, seed {seed}'

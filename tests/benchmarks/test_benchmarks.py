@@ -393,6 +393,12 @@ def test_the_picture_shows_the_trainings_of_the_table():
     )
 
 
+def test_the_picture_of_depths_leaves_other_recipes_out(monkeypatch):
+    long, zoo = ({'recipe': f'{recipe}.yaml', 'top1': 95.0} for recipe in ('long', 'zoo'))
+    monkeypatch.setattr(figures, 'manifest', lambda: {'zerosnet164.cifar10': zoo, 'zerosnet326.cifar10': long})
+    assert list(figures.accuracies_by_depth().values())[:2] == [{326: 95.0}, {}]
+
+
 def test_the_picture_of_depths_shows_the_weights():
     series = figures.accuracies_by_depth()
     for depth, top1 in series['zerosnet, long'].items():

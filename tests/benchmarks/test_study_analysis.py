@@ -261,9 +261,12 @@ def test_lengths_of_the_pilot():
     long = table(lambda row: 30 - rank[row['set']], names, (0, 1), images=4000)
     found = {(a['sets_compared'], a['first'], a['second']): a for a in lengths(short + long)}
     assert found['all', '1000, seed 0', '1000, seed 1']['spearman'] == pytest.approx(1)
-    assert found['all', '1000', '4000']['spearman'] == pytest.approx(-1)
-    assert found['all', '1000', '4000']['sets'] == 10 > found['stable ones', '1000', '4000']['sets'] > 3
-    assert found['stable ones', '1000', '4000']['spearman'] == pytest.approx(-1)
+    for seeds in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        one, other = (f'{images}, seed {seed}' for images, seed in zip((1000, 4000), seeds, strict=True))
+        every, stable = found['all', one, other], found['stable ones', one, other]
+        assert every['spearman'] == stable['spearman'] == pytest.approx(-1)
+        assert every['sets'] == 10 > stable['sets'] > 3
+    assert len(found) == 12
 
 
 def write(path, rows):
