@@ -145,12 +145,18 @@ def recorded_arguments(path: Path, name: str) -> dict[str, Any] | None:
         path: A checkpoint, which says them itself, or a file made from one, see ``class_names``.
         name: The network. What is recorded of another one says nothing about it.
     """
-    args = _training_arguments(path)
+    args = training_arguments(path, name)
     arguments = args.get('model_kwargs')
-    if not isinstance(arguments, dict) or _untagged(str(args.get('model'))) != _untagged(name):
+    if not isinstance(arguments, dict):
         return None
     arguments = {'global_pool': args.get('gp'), **arguments}
     return {key: arguments[key] for key in arguments if arguments[key] is not None and not key.startswith('pretrained')}
+
+
+def training_arguments(path: Path, name: str) -> dict[str, Any]:
+    """All arguments of train.py that trained a network; empty where nothing says them, see ``recorded_arguments``."""
+    args = _training_arguments(path)
+    return args if _untagged(str(args.get('model'))) == _untagged(name) else {}
 
 
 def _untagged(name: str) -> str:

@@ -17,11 +17,12 @@ import timm
 from huggingface_hub import constants, get_session, get_token, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
+from timm.data import resolve_data_config
 from torch import nn
 
 from ._errors import UnknownModelError, WeightError, nearest, one_line, shorten
 from ._files import sha256
-from .checkpoint import recorded_arguments
+from .checkpoint import recorded_arguments, training_arguments
 from .pretrained_arguments import check_layer_names, refuse_other_training
 from .registry import is_own
 from .weights import check_tag, check_taken, damage, is_backbone, no_tags, weight_tags, weights_overlay
@@ -114,6 +115,32 @@ def check_recorded(path: Path, name: str, arguments: Mapping[str, Any]) -> None:
     recorded, model = recorded_arguments(path, name), name.partition('.')[0]
     if recorded is not None:
         refuse_other_training(path, arguments, network_arguments(model) if is_own(model) else {}, recorded)
+
+
+def checkpoint_preprocessing(path: Path, name: str) -> dict[str, Any]:
+    """How the images were prepared on which a checkpoint was trained, where that is not what its name says.
+
+    Args:
+        path: The file of the checkpoint.
+        name: Any name of a model, see the module.
+
+    Returns:
+        Some of ``mean``, ``std``, ``interpolation``, and of ``input_size`` (C, H, W) and ``crop_pct`` if train.py was
+        given them; nothing for a checkpoint that does not say how it was trained.
+    """
+    args = training_arguments(path, name)
+    if not args:
+        return {}
+    config = model_config(name)
+    try:
+        trained_config = model_config(args['model'])
+    except UnknownModelError:  # a tag of other versions or packages
+        trained_config = config
+    trained = resolve_data_config(args, pretrained_cfg=trained_config)
+    usual = resolve_data_config(pretrained_cfg=config, use_test_size=True)
+    given = {'input_size': args.get('input_size') or args.get('img_size'), 'crop_pct': args.get('crop_pct')}
+    keys = ['mean', 'std', 'interpolation', *(key for key, value in given.items() if value)]
+    return {key: trained[key] for key in keys if trained[key] != usual[key]}
 
 
 def script_arguments(arguments: list[str], args: argparse.Namespace) -> list[str]:

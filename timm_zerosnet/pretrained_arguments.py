@@ -124,6 +124,12 @@ def option_text(arguments: Mapping[str, Any]) -> str:
     return shlex.join(['--model-kwargs', *(f'{key}={value}' for key, value in arguments.items())])
 
 
+def preprocessing_options(config: Mapping[str, Any]) -> list[list[str]]:
+    """The options of timm's scripts that say how images are prepared, such as ``['--input-size', '3', '48', '48']``."""
+    values = {key: value if isinstance(value, (tuple, list)) else [value] for key, value in config.items()}
+    return [[f'--{key.replace("_", "-")}', *map(str, value)] for key, value in values.items()]
+
+
 def _differences(asked: dict[str, Any], trained: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     """The arguments that give weights another function, with their effective values in ``asked`` and ``trained``."""
     without_effect, values = _without_effect(asked), _effective(asked)

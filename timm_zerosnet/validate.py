@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import itertools
 import sys
 from pathlib import Path
 
@@ -9,7 +11,9 @@ import timm
 
 from ._errors import ScriptError
 from ._files import check_output, writing
-from .model_names import is_outside, script_arguments
+from .commands.options import say_recorded
+from .model_names import checkpoint_preprocessing, is_outside, script_arguments
+from .pretrained_arguments import preprocessing_options
 from .training.data_checks import check_data
 from .training.preflight import check_checkpoint, check_images, check_positional, check_pretrained
 from .training.scripts import find_script, launch, run_script, script_parser, take_scripts_option, with_device
@@ -33,6 +37,9 @@ def _run(arguments: list[str]) -> None:
         raise ScriptError(f"--model {args.model!r}: expected a name of timm's, such as zerosnet20")
     if args.results_file:
         _check_results_file(Path(args.results_file))
+    if args.checkpoint and Path(args.checkpoint).is_file():
+        arguments = _with_preprocessing(arguments, args)
+        args = parser.parse_args(arguments)
     if not _names_several(args.model):
         if not args.checkpoint:  # without one timm takes the pretrained weights, asked for or not
             check_pretrained(args, new_head=False)
@@ -40,6 +47,15 @@ def _run(arguments: list[str]) -> None:
         check_data(args, (args.split,))
         check_checkpoint(args, 'checkpoint')
     run_script(script, with_device(script_arguments(arguments, args), args))
+
+
+def _with_preprocessing(arguments: list[str], args: argparse.Namespace) -> list[str]:
+    """Add the preprocessing that the checkpoint was trained with, where the user gave none."""
+    recorded = checkpoint_preprocessing(Path(args.checkpoint), args.model)
+    given = {**vars(args), 'input_size': args.input_size or args.img_size}
+    added = {key: value for key, value in recorded.items() if not given[key]}
+    say_recorded(Path(args.checkpoint), {}, {}, added)
+    return [*arguments, *itertools.chain(*preprocessing_options(added))]
 
 
 def _names_several(model: str) -> bool:

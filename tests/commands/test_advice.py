@@ -13,12 +13,14 @@ from golden_weights import load
 from PIL import Image
 from places import STAND_IN
 from safetensors.torch import load_file, save_file
+from small_trainings import write_images
 
 import timm_zerosnet
-from timm_zerosnet import cli, weights
+from timm_zerosnet import cli, validate, weights
 from timm_zerosnet._errors import WeightError
 from timm_zerosnet.cifar import DATA_SETS
-from timm_zerosnet.robustness.models import Source
+from timm_zerosnet.model_names import checkpoint_preprocessing
+from timm_zerosnet.robustness.models import Source, describe_model
 
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -239,6 +241,59 @@ def test_pooling_of_the_training(tmp_path, capsys):
     found = {name: Source('zerosnet20', checkpoint=tmp_path / f'{name}.pth.tar').open() for name in ('avg', 'max')}
     assert found['max'].head.global_pool.pool_type == 'max'
     assert not torch.allclose(logits(found['avg']), logits(found['max']))
+
+
+PREPARED = dict(mean=(0.5, 0.4, 0.3), std=(0.25, 0.25, 0.2), interpolation='bicubic', crop_pct=0.9)
+
+
+def prepared(path, **args):
+    """A checkpoint of zerosnet20 whose images were prepared as train.py records it."""
+    trained(path, 'zerosnet20')
+    content = torch.load(path, weights_only=False)
+    vars(content['args']).update(args)
+    torch.save(content, path)
+    return path
+
+
+def preprocessing(**source):
+    found = Source('zerosnet20', **source)
+    return describe_model(found, found.open()).preprocessing
+
+
+def test_preprocessing_of_the_training(tmp_path, capsys):
+    """Measured with the normalisation or size of the name, a network may be many points less accurate."""
+    lists = {key: list(value) if isinstance(value, tuple) else value for key, value in PREPARED.items()}
+    file = prepared(tmp_path / 'last.pth.tar', input_size=[3, 48, 48], **lists)
+    usual = preprocessing()
+    assert preprocessing(checkpoint=file) == usual | PREPARED | {'input_size': (3, 48, 48)}
+    given = dict(mean=(0.1,) * 3, preprocessing={'input_size': (32, 32), 'crop_pct': 1.0})
+    found = preprocessing(checkpoint=file, **given)
+    assert found == usual | PREPARED | {'input_size': (3, 32, 32), 'mean': (0.1,) * 3, 'crop_pct': 1.0}
+    assert cli.main(['info', 'zerosnet20', '--checkpoint', str(file), '--json']) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)['config']['input_size'] == [3, 48, 48]
+    assert 'was trained with --mean 0.5 0.4 0.3, --std 0.25 0.25 0.2, --interpolation bicubic, ' in said.err
+    assert said.err.endswith('--input-size 3 48 48, --crop-pct 0.9, which hold here\n')
+
+
+def test_preprocessing_of_a_tag_and_of_other_networks(tmp_path, capsys):
+    file = prepared(tmp_path / 'tag.pth.tar', model='zerosnet20.cifar100', input_size=[3, 32, 32], crop_pct=1.0)
+    cifar100 = {key: DATA_SETS['cifar100'][key] for key in ('mean', 'std')}
+    assert preprocessing(checkpoint=file) == preprocessing() | cifar100
+    file = prepared(tmp_path / 'unknown.pth.tar', model='zerosnet20.mine', mean=[0.5])
+    assert preprocessing(checkpoint=file) == preprocessing() | {'mean': (0.5,) * 3}
+    other = checkpoint_preprocessing(prepared(tmp_path / 'other.pth.tar', mean=[0.5] * 3), 'zerosnet32')
+    assert other == {} == checkpoint_preprocessing(tmp_path / 'none.pth.tar', 'zerosnet20')
+
+
+def test_validate_prepares_images_as_in_the_training(tmp_path, capsys):
+    file = prepared(tmp_path / 'last.pth.tar', input_size=[3, 48, 48], mean=[0.5] * 3)
+    write_images(tmp_path, classes=10)
+    line = ['--timm-scripts', STAND_IN, '--data-dir', tmp_path, '--model', 'zerosnet20', '--checkpoint', file]
+    for given, size in (([], '48 48'), (['--img-size', '40'], '')):
+        assert validate.main([*map(str, [*line, *given])]) == 0
+        said = capsys.readouterr()
+        assert f'was trained with --mean 0.5 0.5 0.5{size and f", --input-size 3 {size}"}, which hold here' in said.err
 
 
 def test_converted_checkpoint_of_a_method(tmp_path, capsys):

@@ -103,9 +103,9 @@ def describe(name: str, checkpoint: Path | None = None, arguments: dict[str, Any
     row = None if checkpoint else weights.manifest().get(full)
     source = Source(full, None, checkpoint, arguments or {})
     source.check()
-    say_recorded(checkpoint, source.arguments, source.made_with)
+    say_recorded(checkpoint, source.arguments, source.made_with, source.trained_on)
     net: Any = source.open() if row or checkpoint else _initial(source)
-    config = net.pretrained_cfg
+    config = {**net.pretrained_cfg, **source.trained_on}
     size = (net.in_chans, *config['input_size'][1:])
     check_size(net.eval(), size, full)
     counted = measure(net, size)

@@ -47,7 +47,7 @@ def _predict(args: argparse.Namespace) -> int:
     source = Source(args.model, None, args.checkpoint, args.model_kwargs)
     source.check()
     source.check_pictures()
-    say_recorded(args.checkpoint, source.arguments, source.made_with)
+    say_recorded(args.checkpoint, source.arguments, source.made_with, source.trained_on)
     names = None if args.class_map is None else _names_of_outputs(read_class_map(args.class_map))
     net = source.open()
     model = describe_model(source, net)

@@ -222,7 +222,7 @@ def _sources(args: argparse.Namespace) -> list[Source]:
     ]
     if Rank.current().number == 0:
         for source in sources:
-            say_recorded(source.checkpoint, source.arguments, source.made_with)
+            say_recorded(source.checkpoint, source.arguments, source.made_with, source.trained_on)
     return sources
 
 

@@ -25,7 +25,7 @@ from .._errors import UnknownModelError, WeightError, nearest, one_line, shorten
 from ..checkpoint import check_architecture, check_readable, checkpoint_filter_fn, class_names, sizes, unwrap
 from ..class_folders import refuse_ties
 from ..memory import check_size
-from ..model_names import checkpoint_arguments, create, model_config
+from ..model_names import checkpoint_arguments, checkpoint_preprocessing, create, model_config
 from ..multistep_resnet import MultistepResNet
 from ..weights import backbone_weights, own_weights
 from .arguments import ArgumentTypeError, integer
@@ -50,7 +50,8 @@ class Source:
         checkpoint: A file of weights (its entry ``state_dict``, not their average) in place of the pretrained ones.
         arguments: More arguments for ``timm.create_model``, such as ``in_chans``; see also ``made_with``.
         mean, std: Normalisation in place of the model's own; a module without timm's config needs them.
-        preprocessing: ``input_size`` (H, W), ``crop_pct``, ``interpolation``, ``crop_mode`` in place of the model's.
+        preprocessing: ``input_size`` (H, W), ``crop_pct``, ``interpolation``, ``crop_mode`` in place of the model's;
+            see also ``trained_on``.
     """
 
     name: str
@@ -72,6 +73,15 @@ class Source:
             return dict(self.arguments)
         check_architecture(self.checkpoint, self.name)
         return checkpoint_arguments(self.checkpoint, self.name, self.arguments)
+
+    @cached_property
+    def trained_on(self) -> dict[str, Any]:
+        """Preprocessing that the checkpoint was trained with, where it is not the model's and the user says none."""
+        if self.checkpoint is None:
+            return {}
+        given = {**self.preprocessing, 'mean': self.mean, 'std': self.std}
+        recorded = checkpoint_preprocessing(self.checkpoint, self.name)
+        return {key: value for key, value in recorded.items() if given.get(key) is None}
 
     def check(self) -> None:
         """Refuse a name that timm does not know, or a checkpoint that cannot be used, before anything is loaded.
@@ -103,13 +113,14 @@ class Source:
         """
         channels = self.arguments.get('in_chans', 3)
         _check_channels(self.name, channels)
-        if self.module is None and 'input_size' in self.preprocessing:
+        preprocessing = {**self.trained_on, **self.preprocessing}
+        if self.module is None and 'input_size' in preprocessing:
 
             def made() -> nn.Module:
                 with torch.device('meta'):
                     return create(self.name, False, **self.made_with)
 
-            check_size(made, (channels, *self.preprocessing['input_size']), self.name)
+            check_size(made, (channels, *preprocessing['input_size'][-2:]), self.name)
 
     def open(self, pretrained: bool = True) -> nn.Module:
         """The network, on the CPU.
@@ -215,13 +226,13 @@ def describe_model(source: Source, net: nn.Module) -> ModelInfo:
     """
     inner = getattr(net, 'module', net) if isinstance(net, nn.DataParallel) else net
     known = getattr(inner, 'pretrained_cfg', None) or {}
+    given = {'mean': source.mean, 'std': source.std, **source.trained_on, **source.preprocessing}
     try:
-        config = data_config(net, source.mean, source.std)
+        config = data_config(net, given.pop('mean'), given.pop('std'))
     except ValueError as error:
         raise ModelError(f'model {source.name}: {error}') from error
-    given = dict(source.preprocessing)
     if 'input_size' in given:
-        given['input_size'] = (config['input_size'][0], *given['input_size'])
+        given['input_size'] = (config['input_size'][0], *given['input_size'][-2:])
     preprocessing = {**config, **given}
     _check_channels(source.name, preprocessing['input_size'][0])
     if None not in preprocessing['input_size']:
