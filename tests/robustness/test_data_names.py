@@ -152,12 +152,51 @@ def test_flat_folder_with_wordnet_ids(name, flat):
         ('0\n1\n', 'expected 8 labels, one for each image of .*val, got 2'),
         ('x.JPEG 0\n', r'lacks 8 of the 8 images of .*: ILSVRC2012_val_00000000\.JPEG, .* and 3 more'),
         ('x.JPEG 0\ny.JPEG\n', "expected NAME LABEL in each line, got 'y.JPEG' alone"),
+        ('val/x.JPEG 0\ntrain/x.JPEG 1\n', r'labels\.txt gives x\.JPEG two labels, 0 and 1'),
+        ('²\n' * 8, 'expected a folder name whose digits are 0 to 9'),
+        ('9' * 30 + '\n0' * 7, r'labels\.txt: expected numbers of classes as labels, got 9+ and 7 more: '),
     ],
 )
 def test_wrong_labels(text, message, flat):
-    (flat / 'labels.txt').write_text(text)
+    (flat / 'labels.txt').write_text(text, encoding='utf-8')
     with pytest.raises(DataError, match=message):
         load_data(flat / 'val', labels=flat / 'labels.txt')
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('{"x.JPEG": 0, "x.JPEG": 1}', 'gives x.JPEG two labels, 0 and 1'),
+        ('[0, 1, null, 2, true, [3], 4, 5]', 'expected whole numbers or names of classes as labels, got None, True'),
+    ],
+)
+def test_wrong_json_labels(text, message, flat):
+    (flat / 'labels.json').write_text(text)
+    with pytest.raises(DataError, match=message):
+        load_data(flat / 'val', labels=flat / 'labels.json')
+
+
+@pytest.mark.parametrize('name, text', [('a.json', '[0.0, 1.0, 12.0]'), ('a.csv', '0.0\n1.0\n12\n')])
+def test_numbers_of_classes(name, text, flat):
+    for picture in sorted((flat / 'val').glob('*.JPEG'))[3:]:
+        picture.unlink()
+    (flat / name).write_text(text)
+    data = load_data(flat / 'val', labels=flat / name)
+    assert (data.classes, data.labels.tolist()) == (None, [0, 1, 12])
+
+
+@pytest.mark.parametrize('names', [['1.png', '2.png', '10.png'], ['B.png', 'a.png']])
+def test_bare_labels_of_names_that_have_two_orders(names, tmp_path):
+    """timm sorts 2 before 10, the file system's order of text is the reverse: either may be meant."""
+    (tmp_path / 'val').mkdir()
+    for image, name in zip(IMAGES[: len(names)], names, strict=True):
+        (tmp_path / 'val' / name).write_bytes(png(image))
+    (tmp_path / 'bare.txt').write_text(''.join(f'{i}\n' for i in range(len(names))))
+    with pytest.raises(DataError, match='has two orders of names, in which .* comes first: expected NAME LABEL in'):
+        load_data(tmp_path / 'val', labels=tmp_path / 'bare.txt')
+    (tmp_path / 'named.txt').write_text(''.join(f'{name} {i}\n' for i, name in enumerate(names)))
+    data = load_data(tmp_path / 'val', labels=tmp_path / 'named.txt')
+    assert [names[label] for label in data.labels] == sorted(names)
 
 
 def test_labels_that_do_not_fit(flat, monkeypatch):

@@ -55,6 +55,19 @@ def imagenet(request, tmp_path):
     return tmp_path
 
 
+def test_classes_that_are_named_like_severities(imagenet):
+    """``timm-zerosnet corrupt`` writes such folders for arrays, whose classes have no names."""
+    for path in list(imagenet.rglob('n0*')):
+        path.rename(path.with_name(str(int(path.name[1:]) + 1)))
+    assert OfficialSet(imagenet).severities == {'fog': [1, 2, 5], 'snow': [1]}
+
+
+def test_two_folders_of_one_corruption(imagenet):
+    shutil.copytree(next(imagenet.rglob('fog')), imagenet / 'again' / 'fog')
+    with pytest.raises(DataError, match='expected one folder for each corruption, got .*fog and .*fog'):
+        OfficialSet(imagenet)
+
+
 def pixels(official, settings, condition):
     """All pixels of a condition, taken in parts."""
     found = OfficialPrepared(official, [condition], [settings]).pixels(view(settings))

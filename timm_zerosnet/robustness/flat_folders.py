@@ -19,6 +19,8 @@ IMAGENET = 1000, 50_000
 """Numbers of classes and of validation pictures of ImageNet."""
 INDEX = re.compile(r'(-?\d+|n\d+)(\s|$)')
 """A number or a WordNet id, with or without more columns."""
+NUMBER = re.compile(r'(-?[0-9]+)(\.0*)?')
+"""A whole number, also as a table of floats has it."""
 
 
 def load_flat_folder(path: Path, labels: Path, limit: int | None = None) -> LabelledImages:
@@ -28,13 +30,15 @@ def load_flat_folder(path: Path, labels: Path, limit: int | None = None) -> Labe
         path: A folder that holds the pictures themselves.
         labels: A JSON file, ``{"NAME": LABEL}`` or a list of labels in the order of names; or a text file with a line
             ``NAME LABEL`` for each picture (also with a comma, a heading and more columns, as Kaggle has it), or with a
-            ``LABEL`` alone, in the order of names. NAME may lack its suffix. LABEL is a number or the name of a class.
+            ``LABEL`` alone, in the order of names. NAME may lack its suffix, folders before it do not count. LABEL is a
+            whole number or the name of a class.
             Where blanks alone divide the columns, more of them may follow numbers and WordNet ids.
         limit: Number of pictures to take, the first ones; default: all.
 
     Raises:
-        DataError: if there are no pictures, the file cannot be read or lacks some of them, or its numbers are those of
-            ImageNet's development kit, which counts classes in another order.
+        DataError: if there are no pictures; if the file cannot be read, lacks some of them, gives one two labels, or
+            leaves open which order of names it means; or if its numbers are those of ImageNet's development kit, which
+            counts classes in another order.
     """
     if not path.is_dir():
         raise DataError(f'{path} is no folder; expected one of images beside a file of labels')
@@ -45,6 +49,12 @@ def load_flat_folder(path: Path, labels: Path, limit: int | None = None) -> Labe
     if isinstance(found, list):
         if len(found) != len(files):
             raise DataError(f'{labels}: expected {len(files)} labels, one for each image of {path}, got {len(found)}')
+        names = [file.name for file in files]
+        if odd := [pair for pair in zip(names, natural_order(names), strict=True) if len(set(pair)) > 1]:
+            raise DataError(
+                f'{labels} has labels alone, and {path} has two orders of names, in which {" or ".join(odd[0])} comes '
+                'first: expected NAME LABEL in each line'
+            )
         values = found
     else:
         keys = [file.name if file.name in found else file.stem for file in files]
@@ -57,14 +67,19 @@ def load_flat_folder(path: Path, labels: Path, limit: int | None = None) -> Labe
 def _labelled(
     path: Path, source: Path, files: Sequence[Path], values: Sequence[Any], limit: int | None
 ) -> LabelledImages:
+    if odd := [value for value in values if isinstance(value, bool) or not isinstance(value, (int, float, str))]:
+        raise DataError(f'{source}: expected whole numbers or names of classes as labels, got {shorten(odd, 3)}')
     names = [str(value) for value in values]
     pictures = PictureFiles(files[:limit], path)
-    if not all(name.lstrip('-').isdigit() for name in names):
+    if not all(map(NUMBER.fullmatch, names)):
         classes = natural_order(set(names))
         index = {name: i for i, name in enumerate(classes)}
         labels = np.array([index[name] for name in names[:limit]], dtype=np.int64)
         return LabelledImages(pictures, labels, tuple(classes), len(files))
-    numbers = np.array(list(map(int, names)), dtype=np.int64)
+    try:
+        numbers = np.array([int(name.partition('.')[0]) for name in names], dtype=np.int64)
+    except (OverflowError, ValueError) as error:  # of more digits than numpy or Python takes
+        raise DataError(f'{source}: expected numbers of classes as labels, got {shorten(names, 1)}: {error}') from error
     if (int(numbers.max()), len(numbers)) == IMAGENET and numbers.min() == 1:
         raise DataError(
             f"{source} has labels from 1 to 1000, those of ImageNet's development kit, whose order of classes no model "
@@ -78,10 +93,10 @@ def _read(path: Path) -> dict[str, Any] | list[Any]:
     try:
         text = path.read_text(encoding='utf-8-sig')
         if path.suffix.lower() == '.json':
-            found = json.loads(text)
-            if not isinstance(found, (dict, list)):
+            found = json.loads(text, object_pairs_hook=_Pairs)
+            if not isinstance(found, list):
                 raise ValueError('expected an object or a list')
-            return found
+            return _by_name(path, found) if isinstance(found, _Pairs) else found
     except (OSError, ValueError) as error:
         raise DataError(f'{path} is no readable file of labels: {one_line(error)}') from error
     rows = [_columns(line) for line in text.splitlines() if line.strip()]
@@ -98,7 +113,19 @@ def _read(path: Path) -> dict[str, Any] | list[Any]:
         return [row[0] for row in rows]
     if short := [i for i, row in enumerate(rows) if len(row) < 2]:
         raise DataError(f'{path}: expected NAME LABEL in each line, got {rows[short[0]][0]!r} alone')
-    return {Path(row[0]).name: row[1] for row in rows}
+    return _by_name(path, [(row[0], row[1]) for row in rows])
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """The entries of a JSON object, also those of equal names."""
+
+
+def _by_name(path: Path, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, label in pairs:
+        if found.setdefault(Path(name).name, label) != label:
+            raise DataError(f'{path} gives {Path(name).name} two labels, {found[Path(name).name]} and {label}')
+    return found
 
 
 def _columns(line: str) -> list[str]:

@@ -132,8 +132,18 @@ def _corruption_folders(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         return {}
     inside = [path for path in sorted(folder.iterdir()) if path.is_dir()]
-    nested = [path for group in inside for path in sorted(group.iterdir()) if path.is_dir()]
-    return {path.name: path for path in [*inside, *nested] if any((path / str(s)).is_dir() for s in SEVERITIES)}
+    found = [path for path in inside if _has_severities(path)]
+    groups = [path for path in inside if path not in found]  # classes of a corruption may be named 1 to 5
+    found += [path for group in groups for path in sorted(group.iterdir()) if path.is_dir() and _has_severities(path)]
+    by_name: dict[str, Path] = {}
+    for path in found:
+        if (other := by_name.setdefault(path.name, path)) != path:
+            raise DataError(f'expected one folder for each corruption, got {other} and {path}')
+    return by_name
+
+
+def _has_severities(folder: Path) -> bool:
+    return any((folder / str(severity)).is_dir() for severity in SEVERITIES)
 
 
 def centre_cropper(config: Mapping[str, Any]) -> Callable[[Any], Tensor]:
