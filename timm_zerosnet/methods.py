@@ -40,7 +40,8 @@ def zerosnet(lam: Coefficient, name: str = '') -> MultistepMethod:
             f'lambda: expected a number other than 0 that a float can hold, or inf for 1/lambda = 0, got {shown(lam)}'
         ) from None
     a, b0 = zerosnet_coefficients(mu)
-    return MultistepMethod(a, (b0,), name or f'zerosnet({lam})', CHEN)
+    text = lam if isinstance(lam, str) else 'inf' if infinite else written(as_fraction(lam))
+    return MultistepMethod(a, (b0,), name or f'zerosnet({text})', CHEN)
 
 
 def optimal(k: Coefficient) -> MultistepMethod:

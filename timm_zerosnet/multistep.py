@@ -319,12 +319,18 @@ class MultistepMethod:
         if not self.is_zero_stable:
             return None
         rho, sigma = _without_common_roots(self.rho, _trim(self.b[::-1]))
-        locus = _quotient(rho, sigma, np.exp(1j * np.linspace(0, math.pi, 20_001)[1:-1]))
+        angles = np.linspace(0, math.pi, 20_001)[1:-1]
+        locus = _quotient(rho, sigma, np.exp(1j * angles))
         before, after = locus[:-1], locus[1:]
         crosses = np.isfinite(before) & np.isfinite(after) & (before.imag * after.imag < 0)
-        weight = before.imag[crosses] / (before.imag[crosses] - after.imag[crosses])
+        low, high = angles[:-1][crosses], angles[1:][crosses]
+        for _ in range(50):  # a crossing at 0 is told from one near it
+            middle = (low + high) / 2
+            sides = (_quotient(rho, sigma, np.exp(1j * angle)).imag for angle in (low, middle))
+            same = np.multiply(*sides) > 0
+            low, high = np.where(same, middle, low), np.where(same, high, middle)
         on_axis = _quotient(rho, sigma, np.array([1.0, -1.0]))
-        ends = [*(before.real[crosses] + weight * (after.real - before.real)[crosses]), *on_axis]
+        ends = [*_quotient(rho, sigma, np.exp(1j * low)).real, *on_axis]
         reached = 0.0
         for end in sorted((float(x) for x in ends if np.isfinite(x) and x < -1e-9), reverse=True):
             if self.amplification((reached + end) / 2) > 1 + ROUNDING:  # a root may stay on the circle

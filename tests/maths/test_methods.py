@@ -225,6 +225,11 @@ def test_families_by_name(text, expected):
     assert parse_method(str(method)) == method
 
 
+@pytest.mark.parametrize('lam', [1 / 3, 10 / 29, -1.8, np.float32(0.4), F(1, 3), 2, math.inf])
+def test_name_of_a_number_means_the_same_method(lam):
+    assert parse_method(str(zerosnet(lam))) == zerosnet(lam)
+
+
 @pytest.mark.parametrize(
     'text, nearest',
     [

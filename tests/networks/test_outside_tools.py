@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-import socket
 
 import amounts
 import pytest
@@ -207,16 +205,12 @@ def test_an_ensemble_under_vmap_answers_as_its_members():
         torch.testing.assert_close(found, torch.stack([member(x) for member in members]), rtol=1e-4, atol=1e-4)
 
 
-def test_fully_sharded_training_is_training():
+def test_fully_sharded_training_is_training(tmp_path):
     distributed = pytest.importorskip('torch.distributed')
     fsdp = pytest.importorskip('torch.distributed.fsdp')
     if not hasattr(fsdp, 'fully_shard'):
         pytest.skip('fully_shard came with torch 2.6')
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-    distributed.init_process_group('gloo', rank=0, world_size=1)
+    distributed.init_process_group('gloo', init_method=(tmp_path / 'meeting').as_uri(), rank=0, world_size=1)
     try:
         mesh = distributed.device_mesh.init_device_mesh('cpu', (1,))
         plain = create('zerosnet20_tra')
@@ -232,17 +226,22 @@ def test_fully_sharded_training_is_training():
 
 
 def test_averaged_weights_of_torch_and_timm():
+    """Also the scalars, which a few steps move by less than the logits would show."""
     model, x = create('zerosnet20_tra'), images('zerosnet20_tra')
-    averaged = torch.optim.swa_utils.AveragedModel(model)
+    start = {name: value.detach().clone() for name, value in model.named_parameters()}
+    averaged, ema = torch.optim.swa_utils.AveragedModel(model), timm.utils.ModelEmaV3(model, decay=0.75)
     averaged.update_parameters(model)
+    train(model, x)
+    averaged.update_parameters(model)
+    ema.update(model)
+    trained = dict(model.named_parameters())
+    assert any(name.endswith('.mu') and not torch.equal(value, start[name]) for name, value in trained.items())
+    for found, share in ((averaged.module, 0.5), (ema.module, 0.25)):
+        wanted = {name: torch.lerp(start[name], value, share) for name, value in trained.items()}
+        torch.testing.assert_close(dict(found.named_parameters()), wanted)
     torch.optim.swa_utils.update_bn([x], averaged)
     with torch.no_grad():
         assert averaged.eval()(x).isfinite().all()
-    ema = timm.utils.ModelEmaV3(model, decay=0.0)
-    train(model, x)
-    ema.update(model)
-    with torch.no_grad():
-        assert distance(ema.module.eval()(x), model(x)) < 0.5  # statistics of the norms are averaged apart
 
 
 @pytest.mark.slow

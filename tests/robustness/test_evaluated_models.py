@@ -194,6 +194,10 @@ class Returns(nn.Module):
     [
         (lambda x: torch.full((len(x), 10), float('nan')), 'the model returns NaN or infinite logits'),
         (lambda x: x.new_tensor([[float('inf')] + [0.0] * 9]).expand(len(x), 10), 'NaN or infinite logits'),
+        (
+            lambda x: x.new_tensor([3e38] + [-3e38] * 9).expand(len(x), 10),
+            r'logits up to 3e\+38: their cross entropy is',
+        ),
         (lambda x: x, r'the model returns shape \(12, 3, 32, 32\): expected logits of shape \(12, classes\)'),
         (lambda x: torch.zeros(1, 10), r'shape \(1, 10\): expected logits of shape \(12, classes\)'),
         (lambda x: torch.zeros(len(x)), r'shape \(12,\): expected'),
@@ -204,6 +208,13 @@ class Returns(nn.Module):
 def test_model_that_returns_no_logits(make, message):
     with pytest.raises(ValueError, match=message):
         evaluate(Returns(make), IMAGES, LABELS, **HALF)
+
+
+def test_logits_whose_probabilities_round_to_the_same():
+    logits = torch.arange(10) * 1e-8
+    found = evaluate(Returns(lambda x: logits.expand(len(x), 10)), IMAGES, LABELS, **HALF)
+    assert_judges(found, logits.expand(len(IMAGES), 10), LABELS)
+    assert (found.predicted == 9).all()
 
 
 def snapshot(net):

@@ -115,9 +115,15 @@ def test_class_folders_need_no_split(images):
     assert validate.main(['--timm-scripts', str(STAND_IN), '--data-dir', str(images / 'validation')]) == 0
 
 
+def no_proxy(monkeypatch):
+    for name in ('no_proxy', 'NO_PROXY'):
+        monkeypatch.setenv(name, '127.0.0.1')
+
+
 @pytest.fixture
 def releases(tmp_path, monkeypatch):
-    """A server of releases on loopback, and an empty cache."""
+    """A server of releases on loopback, to which no proxy leads, and an empty cache."""
+    no_proxy(monkeypatch)
     served, asked = tmp_path / 'served', []
 
     class Handler(http.server.SimpleHTTPRequestHandler):
@@ -172,6 +178,7 @@ def test_what_is_no_whole_script_is_not_kept(content, releases, images, capsys):
 
 
 def test_offline_and_read_only_name_both_ways_out(tmp_path, monkeypatch):
+    no_proxy(monkeypatch)
     monkeypatch.setattr(timm_scripts, 'RELEASES', 'http://127.0.0.1:9')
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
     with pytest.raises(ScriptError, match='(?s)refused.*--timm-scripts DIR or TIMM_SCRIPTS.*network'):

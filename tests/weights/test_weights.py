@@ -162,7 +162,7 @@ def test_tables_are_those_of_the_manifest(document):
     assert document != 'MODEL_CARD.md' or all(f'`{name}`' in text for name in ROWS)
 
 
-def test_validate_py_and_evaluate_agree_on_every_file():
+def test_recorded_accuracies_of_validate_py_and_evaluate_are_those_of_the_manifest():
     with tables.ACCURACY.open(newline='', encoding='utf-8') as file:
         measured = {row['weight']: row for row in csv.DictReader(file)}
     assert measured.keys() == ROWS.keys(), 'run: python benchmarks/accuracy.py'

@@ -295,12 +295,15 @@ def _judge(logits: Any, labels: Tensor) -> dict[str, Tensor]:
         raise ValueError(
             f'labels range from {int(labels.min())} to {int(labels.max())}: the model has {classes} classes'
         )
-    confidence, predicted = logits.softmax(1).max(1)
+    loss = torch.nn.functional.cross_entropy(logits, labels, reduction='none')
+    if not torch.isfinite(loss).all():
+        raise ValueError(f'the model returns logits up to {logits.abs().max():.3g}: their cross entropy is infinite')
+    predicted = logits.argmax(1)  # of probabilities, nearly equal ones could be rounded to the same
     top5 = logits.topk(min(5, classes)).indices
     return dict(
         correct=predicted == labels,
         predicted=predicted,
-        confidence=confidence,
-        loss=torch.nn.functional.cross_entropy(logits, labels, reduction='none'),
+        confidence=logits.softmax(1).gather(1, predicted[:, None])[:, 0],
+        loss=loss,
         correct_top5=(top5 == labels[:, None]).any(1),
     )
