@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dis
+import io
+import os
 import sys
 from typing import Callable
 
@@ -24,6 +26,10 @@ def exit_code(command: str, work: Callable[[], int | None]) -> int:
         The result of ``work``; 2 for an error that the message explains, 130 when interrupted, 141 when the reader of
         its output has gone. Anything else is a bug, and is raised with its traceback.
     """
+    if sys.stdout is None:  # it was closed
+        sys.stdout = open(os.devnull, 'w')
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')  # a terminal need not know every character
     try:
         try:
             return work() or 0

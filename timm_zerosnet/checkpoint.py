@@ -136,16 +136,16 @@ def class_names(path: Path) -> tuple[str, ...] | None:
     return tuple(map(str, names)) if isinstance(names, list) else None
 
 
-def recorded_arguments(path: Path, name: str) -> dict[str, Any] | None:
+def recorded_arguments(path: Path, *names: str) -> dict[str, Any] | None:
     """The arguments that train.py made a network with; None where nothing says them.
 
     Classes and channels, which the weights show, are not among them, nor what named the weights that it began with.
 
     Args:
         path: A checkpoint, which says them itself, or a file made from one, see ``class_names``.
-        name: The network. What is recorded of another one says nothing about it.
+        names: The names of the network. What is recorded of another one says nothing about it.
     """
-    args = training_arguments(path, name)
+    args = training_arguments(path, *names)
     arguments = args.get('model_kwargs')
     if not isinstance(arguments, dict):
         return None
@@ -153,10 +153,12 @@ def recorded_arguments(path: Path, name: str) -> dict[str, Any] | None:
     return {key: arguments[key] for key in arguments if arguments[key] is not None and not key.startswith('pretrained')}
 
 
-def training_arguments(path: Path, name: str) -> dict[str, Any]:
+def training_arguments(path: Path, *names: str) -> dict[str, Any]:
     """All arguments of train.py that trained a network; empty where nothing says them, see ``recorded_arguments``."""
     args = _training_arguments(path)
-    return args if _untagged(str(args.get('model'))) == _untagged(name) else {}
+    record = args.get(RECORD)
+    trained = [str(args.get('model')), record.get('architecture') if isinstance(record, dict) else None]
+    return args if {_untagged(str(name)) for name in trained if name} & set(map(_untagged, names)) else {}
 
 
 def _untagged(name: str) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import io
-import os
 import re
 import sys
 from typing import Any
@@ -51,10 +49,6 @@ def main(arguments: list[str] | None = None) -> int:
         0, 1 where a part failed (cells of a run, some of the images), or another code of ``exit_code``.
     """
     words = sys.argv[1:] if arguments is None else arguments
-    if sys.stdout is None:  # it was closed
-        sys.stdout = open(os.devnull, 'w')
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors='backslashreplace')  # a terminal need not know every character
     return exit_code('timm-zerosnet', lambda: _run(words))
 
 

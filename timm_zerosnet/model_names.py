@@ -11,7 +11,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 import timm
 from huggingface_hub import constants, get_session, get_token, hf_hub_download, hf_hub_url, try_to_load_from_cache
@@ -96,7 +96,7 @@ def checkpoint_arguments(path: Path, name: str, given: Mapping[str, Any]) -> dic
     Raises:
         WeightError: if those given make another function of the weights than was trained.
     """
-    arguments = {**(recorded_arguments(path, name) or {}), **given}
+    arguments = {**(recorded_arguments(path, *_names(name)) or {}), **given}
     check_recorded(path, name, arguments)
     return arguments
 
@@ -112,7 +112,7 @@ def check_recorded(path: Path, name: str, arguments: Mapping[str, Any]) -> None:
     Raises:
         WeightError: naming the arguments of the training, and those given.
     """
-    recorded, model = recorded_arguments(path, name), name.partition('.')[0]
+    recorded, model = recorded_arguments(path, *_names(name)), _names(name)[-1].partition('.')[0]
     if recorded is not None:
         refuse_other_training(path, arguments, network_arguments(model) if is_own(model) else {}, recorded)
 
@@ -128,7 +128,7 @@ def checkpoint_preprocessing(path: Path, name: str) -> dict[str, Any]:
         Some of ``mean``, ``std``, ``interpolation``, and of ``input_size`` (C, H, W) and ``crop_pct`` if train.py was
         given them; nothing for a checkpoint that does not say how it was trained.
     """
-    args = training_arguments(path, name)
+    args = training_arguments(path, *_names(name))
     if not args:
         return {}
     config = model_config(name)
@@ -138,9 +138,25 @@ def checkpoint_preprocessing(path: Path, name: str) -> dict[str, Any]:
         trained_config = config
     trained = resolve_data_config(args, pretrained_cfg=trained_config)
     usual = resolve_data_config(pretrained_cfg=config, use_test_size=True)
+    for key in ('mean', 'std'):
+        trained[key], usual[key] = (_of_channels(known[key], trained['input_size'][0]) for known in (trained, usual))
     given = {'input_size': args.get('input_size') or args.get('img_size'), 'crop_pct': args.get('crop_pct')}
     keys = ['mean', 'std', 'interpolation', *(key for key, value in given.items() if value)]
     return {key: trained[key] for key in keys if trained[key] != usual[key]}
+
+
+def _of_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """One value for each channel: their mean where there is another number of them, as timm's loaders have it."""
+    return tuple(values) if len(values) == channels else (sum(values) / len(values),) * channels
+
+
+def architecture_name(name: str) -> str:
+    """The name by which timm makes the network of a model, which on the Hub and in a folder their config says."""
+    return str(model_config(name).get('architecture') or name) if is_outside(name) else name
+
+
+def _names(name: str) -> tuple[str, ...]:
+    return name, architecture_name(name)
 
 
 def script_arguments(arguments: list[str], args: argparse.Namespace) -> list[str]:

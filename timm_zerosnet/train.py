@@ -18,7 +18,7 @@ from . import __version__
 from ._errors import ScriptError
 from ._files import cannot_write, check_folder, is_full
 from .checkpoint import RECORD
-from .model_names import script_arguments
+from .model_names import architecture_name, script_arguments
 from .training import preflight
 from .training.logs import trim_log
 from .training.recipes import find_recipe, read_recipe
@@ -35,6 +35,9 @@ from .training.scripts import (
     with_device,
 )
 from .weights import is_backbone, weights_overlay
+
+BEGINNINGS = ('initial_checkpoint', 'pretrained_path', 'resume')
+"""The arguments that name files of weights to begin with."""
 
 USAGE = """usage: timm-zerosnet train RECIPE --model NAME [--timm-scripts DIR] [arguments of timm's train.py]
        timm-zerosnet train --continue RUN [--timm-scripts DIR] [arguments that leave the training as it is]
@@ -98,12 +101,13 @@ def _start(
     if _is_primary():
         check_folder(target, ANOTHER_PLACE)
     preflight.check_positional(args)
-    names = preflight.check_training(args, ('initial_checkpoint', 'pretrained_path', 'resume'))
+    names = preflight.check_training(args, BEGINNINGS)
     preflight.check_growth(args, config.get('input_size'))
     if args.experiment and _is_primary() and (target / 'summary.csv').is_file():
         raise ScriptError(f'{target} holds a run: --continue {target} resumes it, another --experiment keeps it')
     record |= {'classes': _digest(names), 'class_names': names}
-    record['began_with'] = Path(args.initial_checkpoint or args.pretrained_path or '').name
+    record['began_with'] = Path(args.initial_checkpoint or args.pretrained_path or args.resume or '').name
+    record['architecture'] = architecture_name(args.model)
     with only_writer(target) if args.experiment and _is_primary() else nullcontext():
         _launch(script, {**config, RECORD: record}, arguments, args)
 
@@ -116,7 +120,7 @@ def _continue(found: Continuation, script: Path, parser: argparse.ArgumentParser
         if _is_primary():
             print(f'{done}: nothing is left to do')
         return
-    names = preflight.check_training(args, () if found.checkpoint else ('initial_checkpoint', 'pretrained_path'))
+    names = preflight.check_training(args, () if found.checkpoint else BEGINNINGS)
     if (found.config.get(RECORD) or {}).get('classes') not in (None, _digest(names)):
         raise ScriptError(f'{found.run} was started on other classes than those in {args.data_dir or args.data}')
     record = {**(found.config.get(RECORD) or {}), 'class_names': names}  # runs of development versions do not have it

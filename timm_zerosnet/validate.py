@@ -11,8 +11,9 @@ import timm
 
 from ._errors import ScriptError
 from ._files import check_output, writing
+from .checkpoint import recorded_arguments
 from .commands.options import say_recorded
-from .model_names import checkpoint_preprocessing, is_outside, script_arguments
+from .model_names import architecture_name, checkpoint_preprocessing, is_outside, script_arguments
 from .pretrained_arguments import preprocessing_options
 from .training.data_checks import check_data
 from .training.preflight import check_checkpoint, check_images, check_positional, check_pretrained
@@ -38,23 +39,25 @@ def _run(arguments: list[str]) -> None:
     if args.results_file:
         _check_results_file(Path(args.results_file))
     if args.checkpoint and Path(args.checkpoint).is_file():
-        arguments = _with_preprocessing(arguments, args)
+        arguments = _as_trained(arguments, args)
         args = parser.parse_args(arguments)
     if not _names_several(args.model):
         if not args.checkpoint:  # without one timm takes the pretrained weights, asked for or not
             check_pretrained(args, new_head=False)
         check_images(args)
-        check_data(args, (args.split,))
+        check_data(args, {'split': args.split})
         check_checkpoint(args, 'checkpoint')
     run_script(script, with_device(script_arguments(arguments, args), args))
 
 
-def _with_preprocessing(arguments: list[str], args: argparse.Namespace) -> list[str]:
-    """Add the preprocessing that the checkpoint was trained with, where the user gave none."""
-    recorded = checkpoint_preprocessing(Path(args.checkpoint), args.model)
+def _as_trained(arguments: list[str], args: argparse.Namespace) -> list[str]:
+    """Add the pooling and the preprocessing that the checkpoint was trained with, where the user gave none."""
+    path = Path(args.checkpoint)
+    pooling = (recorded_arguments(path, args.model, architecture_name(args.model)) or {}).get('global_pool')
+    recorded = {**({'gp': pooling} if pooling else {}), **checkpoint_preprocessing(path, args.model)}
     given = {**vars(args), 'input_size': args.input_size or args.img_size}
     added = {key: value for key, value in recorded.items() if not given[key]}
-    say_recorded(Path(args.checkpoint), {}, {}, added)
+    say_recorded(path, {}, {}, added)
     return [*arguments, *itertools.chain(*preprocessing_options(added))]
 
 

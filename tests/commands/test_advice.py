@@ -286,6 +286,33 @@ def test_preprocessing_of_a_tag_and_of_other_networks(tmp_path, capsys):
     assert other == {} == checkpoint_preprocessing(tmp_path / 'none.pth.tar', 'zerosnet20')
 
 
+def test_grey_training_under_another_tag(tmp_path):
+    grey = timm.create_model('zerosnet20', in_chans=1)
+    args = argparse.Namespace(model='zerosnet20.cifar100', model_kwargs={}, input_size=[1, 32, 32])
+    torch.save({'args': args, 'state_dict': grey.state_dict()}, tmp_path / 'grey.pth.tar')
+    found = preprocessing(checkpoint=tmp_path / 'grey.pth.tar')
+    mean, std = (np.mean(DATA_SETS['cifar100'][key]) for key in ('mean', 'std'))
+    assert (found['input_size'], found['mean'], found['std']) == (
+        (1, 32, 32),
+        pytest.approx((mean,)),
+        pytest.approx((std,)),
+    )
+    args.model = 'zerosnet20'
+    torch.save({'args': args, 'state_dict': grey.state_dict()}, tmp_path / 'grey.pth.tar')
+    assert checkpoint_preprocessing(tmp_path / 'grey.pth.tar', 'zerosnet20') == {'input_size': (1, 32, 32)}
+
+
+def test_validate_pools_as_in_the_training(tmp_path, capsys):
+    file = prepared(tmp_path / 'last.pth.tar', gp='max')
+    write_images(tmp_path, classes=10)
+    line = ['--timm-scripts', STAND_IN, '--data-dir', tmp_path, '--model', 'zerosnet20', '--checkpoint', file]
+    assert validate.main([*map(str, line)]) == 0
+    said = capsys.readouterr()
+    assert 'was trained with --gp max, which hold here' in said.err
+    arguments = json.loads(said.out)[0]
+    assert arguments[arguments.index('--gp') + 1] == 'max'
+
+
 def test_validate_prepares_images_as_in_the_training(tmp_path, capsys):
     file = prepared(tmp_path / 'last.pth.tar', input_size=[3, 48, 48], mean=[0.5] * 3)
     write_images(tmp_path, classes=10)

@@ -201,6 +201,9 @@ def test_info_has_the_recipe_as_it_was_run(command):
     for name, key, value in (('preresnet110', 'epochs', 30), ('lmresnet20.cifar10_seed1', 'seed', 1)):
         found = json.loads(command('info', name, '--json'))['weights']
         assert found['recipe_arguments'][key] == found[key] == value
+    found = json.loads(command('info', 'zerosnet32.cifar10', '--json'))['weights']['recipe_arguments']
+    assert (found['amp'], found['amp_dtype'], found['opt'], found['epochs']) == (True, 'bfloat16', 'muon', 80)
+    assert 'log_interval' in found and 'data_dir' not in found
 
 
 def test_info_of_a_trained_lambda(command, tmp_path):

@@ -284,6 +284,12 @@ REFUSED = {
         args(mean=[0.5, 0.5, 0.5]),
         'the run: expected --mean 0.4914 0.4822 0.4465, got [0.5, 0.5, 0.5]',
     ),
+    'normalisation of other data': (
+        args(model='zerosnet20.cifar100', num_classes=10),
+        'the run: expected --mean 0.4914 0.4822 0.4465, got that of its network',
+    ),
+    'other recipe': (args(**{RECORD: {'recipe': 'long'}}), '--recipe: expected long, with which the run was started'),
+    'class map': (args(class_map='mine.txt'), 'the run had --class-map mine.txt, a file that nobody else has'),
     'network without data': (args(model='zerosnet18'), "the run trained 'zerosnet18': expected a network"),
     'no name': (args(model=None), 'expected the name of a model in '),
     'other classes': (args(num_classes=100), 'zerosnet20.cifar10_seed1 has 10 classes, the run 100'),

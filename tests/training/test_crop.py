@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from timm.data import create_transform
 
 from timm_zerosnet.training import crop
 
@@ -28,6 +29,20 @@ def test_every_window_of_the_padded_image_and_nothing_else():
     transform = crop.PaddedCrop(32, hflip=0.0)
     seen = {known[transform(image).permute(1, 2, 0).numpy().tobytes()] for _ in range(2000)}
     assert len(seen) == 81
+
+
+@pytest.mark.parametrize('width, height', [(80, 40), (40, 80), (100, 31), (33, 32), (57, 200)])
+def test_other_shapes_are_cut_as_in_the_evaluation(width, height):
+    """Not squeezed: without its shift the crop is what the network is measured on."""
+    image = Image.fromarray(np.random.default_rng(0).integers(1, 256, (height, width, 3), dtype=np.uint8))
+    wanted = create_transform(32, crop_pct=1.0, interpolation='bilinear', normalize=False)(image).numpy()
+    transform, shifts = crop.PaddedCrop(32, hflip=0.0), []
+    random.seed(0)
+    for _ in range(400):
+        found = transform(image).numpy()
+        shifts.append(np.array_equal(found, wanted))
+        assert found.shape == (3, 32, 32)
+    assert 0 < sum(shifts) < 20  # of 81 windows one
 
 
 def test_flip_is_a_mirror_and_half_of_the_time():

@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image
 from places import STAND_IN
-from small_trainings import refused, write_images
+from small_trainings import command, options, refused, write_images
 
-from timm_zerosnet import validate
+from timm_zerosnet import train, validate
 
 
 @pytest.mark.parametrize(
@@ -120,10 +120,29 @@ def test_splits_with_different_classes(tmp_path, capsys):
             'expected one of train, training for --train-split of',
         ),
         (
-            ['--dataset', 'torch/mnist', '--train-split', 'test', '--num-classes', '10'],
+            [
+                '--dataset',
+                'torch/mnist',
+                '--train-split',
+                'test',
+                '--num-classes',
+                '10',
+                '--input-size',
+                '1',
+                '32',
+                '32',
+            ],
             'for --train-split of torch/mnist',
         ),
         (['--dataset', 'torch/cifar10', '--val-split', 'train'], 'for --val-split of torch/cifar10, got train'),
+        (['--dataset', 'ImageFolder', '--data-dir', 'FLAT'], 'it would train and test on the same images'),
+        (['--dataset', 'torch/folder', '--data-dir', 'FLAT'], 'it would train and test on the same images'),
+        (['--dataset', 'flowers', '--num-classes', '3'], 'train has 10 classes, the network 3 outputs'),
+        (['--class-map', 'MAP', '--batch-size', '41'], 'has 40 images, too few for a batch of 41'),
+        (['--class-map', 'MAP', '--num-classes', '9'], 'map.txt has 10 classes, the network 9 outputs'),
+        (['--class-map', 'TWO', '--data-dir', 'TWINS'], 'two.txt has 2 classes, the network 10 outputs'),
+        (['--dataset', 'torch/mnist', '--val-split', ''], 'as the pictures will have, 1, got 3: --input-size 1 32 32'),
+        (['--dataset', 'torch/cifar10', '--in-chans', '3', '--input-size', '1', '32', '32'], 'will have, 3, got 3'),
     ],
     ids=str,
 )
@@ -135,11 +154,21 @@ def test_split_that_is_none(arguments, message, training_images, tmp_path, capsy
     (tmp_path / 'map.txt').write_text('\n'.join(sorted(path.name for path in (training_images / 'train').iterdir())))
     if '--data-dir' not in arguments:
         arguments = [*arguments, '--data-dir', 'DIR']
-    places = {'DIR': training_images, 'MAP': tmp_path / 'map.txt'}
-    places |= {name.upper(): tmp_path / name for name in ('tested', 'nested')}
+    shutil.copytree(training_images / 'train', tmp_path / 'flat')
+    write_images(tmp_path / 'twins', classes=2)
+    (tmp_path / 'two.txt').write_text('\n'.join(sorted(path.name for path in (tmp_path / 'twins' / 'train').iterdir())))
+    places = {'DIR': training_images, 'MAP': tmp_path / 'map.txt', 'TWO': tmp_path / 'two.txt'}
+    places |= {name.upper(): tmp_path / name for name in ('tested', 'nested', 'flat', 'twins')}
     arguments = [str(places.get(argument, argument)) for argument in arguments]
     assert message in refused(capsys, *arguments, '--output', tmp_path / 'out', '--experiment', 'x')
     assert not (tmp_path / 'out').exists()
+
+
+def test_training_without_validation(training_images, tmp_path):
+    """timm's ``--val-split ''``: then the folder need not have a second one."""
+    shutil.copytree(training_images / 'train', tmp_path / 'alone' / 'train')
+    words = [*options(tmp_path / 'alone', tmp_path, 'run', epochs=1), '--val-split', '']
+    assert train.main([*map(str, command(STAND_IN, *words)[1:])]) == 0
 
 
 def test_own_checkpoint_for_another_class_count(finished, tmp_path, capsys):

@@ -217,6 +217,21 @@ def test_refuses_to_continue(prepare, arguments, message, half, capsys):
     assert {path.name for path in half.iterdir()} - {'running.lock'} == set(before)
 
 
+def test_killed_in_its_first_epoch_it_still_begins_with_the_weights_it_was_given(half, tmp_path, capsys):
+    shutil.copy(half / 'last.pth.tar', tmp_path / 'given.pth.tar')
+    images = yaml.safe_load((half / 'args.yaml').read_text())['data_dir']
+    words = [*options(images, tmp_path, 'run', epochs=2), '--resume', tmp_path / 'given.pth.tar', '--no-resume-opt']
+    assert train.main([*map(str, command(STAND_IN, *words)[1:])]) == 0
+    run = tmp_path / 'run'
+    args = yaml.safe_load((run / 'args.yaml').read_text())
+    assert args['timm_zerosnet']['began_with'] == 'given.pth.tar'
+    for path in run.glob('*.pth.tar'):
+        path.unlink()
+    (run / 'summary.csv').unlink(missing_ok=True)
+    assert continue_run(run) == 0
+    assert yaml.safe_load((run / 'args.yaml').read_text())['resume'] == str(tmp_path / 'given.pth.tar')
+
+
 def test_tasks_of_slurm_are_processes(half, capsys, monkeypatch):
     for name, value in {'SLURM_NTASKS': '4', 'SLURM_PROCID': '0', 'SLURM_LOCALID': '0'}.items():
         monkeypatch.setenv(name, value)

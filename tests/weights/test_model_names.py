@@ -20,8 +20,15 @@ from places import CIFAR10_SAMPLE, STAND_IN
 
 from timm_zerosnet import cli, train, validate, weights
 from timm_zerosnet._errors import UnknownModelError, WeightError
+from timm_zerosnet.checkpoint import RECORD
 from timm_zerosnet.maintain import publish as publishing
-from timm_zerosnet.model_names import create, model_config, script_arguments
+from timm_zerosnet.model_names import (
+    architecture_name,
+    checkpoint_preprocessing,
+    create,
+    model_config,
+    script_arguments,
+)
 from timm_zerosnet.robustness import evaluate
 from timm_zerosnet.robustness.models import Source
 
@@ -287,6 +294,20 @@ def test_advice_for_a_damaged_file_in_the_cache(hub):
             Source(model).open()
     damaged_file(error).unlink()
     assert Source(model).open().num_classes == 10 and stored.is_file()
+
+
+def test_training_that_began_with_a_model_of_a_folder(folder, tmp_path):
+    """Its checkpoint is one of the network that the folder's config names, under either name."""
+    name, checkpoint = f'local-dir:{folder}', tmp_path / 'last.pth.tar'
+    args = argparse.Namespace(model=name, model_kwargs={}, gp='max', input_size=[3, 48, 48])
+    vars(args)[RECORD] = {'architecture': architecture_name(name)}
+    network = timm.create_model('zerosnet20', num_classes=3)
+    torch.save({'args': args, 'state_dict': network.state_dict()}, checkpoint)
+    for model in (name, 'zerosnet20'):
+        source = Source(model, checkpoint=checkpoint)
+        assert (source.made_with, source.trained_on) == ({'global_pool': 'max'}, {'input_size': (3, 48, 48)})
+        assert source.open().num_classes == 3
+    assert checkpoint_preprocessing(checkpoint, 'zerosnet32') == {}
 
 
 def test_folder_without_the_sum_loads_as_it_is(folder):

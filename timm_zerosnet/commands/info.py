@@ -14,6 +14,7 @@ from .._errors import WeightError, nearest, shorten
 from .._files import sha256
 from ..checkpoint import read_yaml
 from ..costs import measure
+from ..maintain.reproduction import changes
 from ..memory import check_size
 from ..methods import lm, zerosnet_coefficients
 from ..multistep import MultistepMethod, as_fraction
@@ -165,12 +166,11 @@ def _weights(name: str, row: dict[str, Any] | None, checkpoint: Path | None) -> 
         return {'file': str(checkpoint), 'bytes': checkpoint.stat().st_size, 'sha256': sha256(checkpoint)}
     if row is None:
         return None
-    recipe = weights.RECIPES / row['recipe']
     try:
-        values = read_yaml(recipe)
+        recipe = read_yaml(weights.RECIPES / row['recipe'])
+        as_run = {**recipe, **changes(recipe, read_yaml(weights.WEIGHTS / 'logs' / name / 'args.yaml'))}
     except WeightError:
-        values = None
-    as_run = values and {**values, **{key: row[key] for key in ('epochs', 'seed') if key in values}}
+        as_run = None
     return {'file': weights.weight_file(name), **row, 'recipe_arguments': as_run}
 
 

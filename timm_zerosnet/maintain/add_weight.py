@@ -168,6 +168,9 @@ def _read_training(
     if run.epoch + 1 != epochs and not note:
         raise WeightError(f'{log} ends with epoch {run.epoch} (the first is 0) of {epochs}: a note must say why')
     read_yaml(recipe)
+    recorded = (run.args.get(RECORD) or {}).get('recipe')
+    if recorded and recorded != recipe.stem:
+        raise WeightError(f'--recipe: expected {recorded}, with which the run was started, got {recipe.stem}')
     command = reproduction_command(name, recipe.stem, run.args)
     config = weights.tag_overlay(tag)
     network = timm.create_model(model, pretrained_cfg_overlay=config)
@@ -199,10 +202,14 @@ def _check_preprocessing(args: dict[str, Any], config: dict[str, Any], own: bool
         raise WeightError("the run began with weights: expected a network of timm's own that was trained from scratch")
     if 'pretrained_cfg_overlay' in (args.get('model_kwargs') or {}):
         raise WeightError('the run has model_kwargs with pretrained_cfg_overlay, a command that nobody could repeat')
-    for key in ('mean', 'std', 'interpolation'):  # a network of timm's has its own where the run says nothing
-        given, wanted = args.get(key), config[key]
-        given, wanted = (list(value) if isinstance(value, (list, tuple)) else value for value in (given, wanted))
-        if given != wanted and (given or not own):
+    of_network: Any = timm.get_pretrained_cfg(args['model'])
+    for key in ('mean', 'std', 'interpolation'):
+        given = args.get(key)
+        found, wanted = (
+            list(value) if isinstance(value, (list, tuple)) else value
+            for value in (given or getattr(of_network, key), config[key])
+        )
+        if found != wanted:
             text = ' '.join(map(str, wanted)) if isinstance(wanted, list) else wanted
             raise WeightError(f'the run: expected --{key} {text}, got {given or "that of its network"}')
 

@@ -47,12 +47,24 @@ def reproduction_command(name: str, recipe_name: str, args: dict[str, Any]) -> s
     words += [recipe_name, '--model', *_network(name, args)]
     words += ['--dataset', f'torch/{_data(name)}', '--dataset-download', '--data-dir', 'data']
     of_tag = {'num_classes'} if name.split('.')[0] in default_cfgs and not args.get('pretrained') else set()
+    for key, value in changes(read_yaml(recipe), args).items():
+        if key not in of_tag:
+            words += _option(key, value, recipe_name)
+    return shlex.join(words)
+
+
+def changes(recipe: dict[str, Any], args: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a run that change what it computes, where they are neither the recipe's nor the defaults.
+
+    Args:
+        recipe: The arguments of the recipe.
+        args: The arguments of the run.
+    """
     defaults = read_yaml(TRAIN_DEFAULTS)
     unknown = dict.fromkeys(key for key, value in args.items() if value and key not in defaults)  # of a newer train.py
-    for key, value in {**defaults, **unknown, **read_yaml(recipe)}.items():
-        if key in args and args[key] != value and key not in LOCAL_ARGUMENTS | {RECORD} | of_tag:
-            words += _option(key, args[key], recipe_name)
-    return shlex.join(words)
+    usual = {**defaults, **unknown, **recipe}
+    differ = (key for key, value in usual.items() if key in args and args[key] != value)
+    return {key: args[key] for key in differ if key not in LOCAL_ARGUMENTS | {RECORD}}
 
 
 def _data(name: str) -> str:
@@ -70,6 +82,8 @@ def _network(name: str, args: dict[str, Any]) -> list[str]:
             f'the run began with {kept}, which nobody else has: expected a run from scratch or from packaged weights, '
             'which --pretrained alone takes'
         )
+    if args.get('class_map'):
+        raise WeightError(f'the run had --class-map {args["class_map"]}, a file that nobody else has: expected none')
     if not args.get('pretrained'):
         return [f'{model}.{_data(name)}' if model in default_cfgs else model]
     start = args.get('model', model)

@@ -25,7 +25,7 @@ from .._errors import UnknownModelError, WeightError, nearest, one_line, shorten
 from ..checkpoint import check_architecture, check_readable, checkpoint_filter_fn, class_names, sizes, unwrap
 from ..class_folders import refuse_ties
 from ..memory import check_size
-from ..model_names import checkpoint_arguments, checkpoint_preprocessing, create, model_config
+from ..model_names import architecture_name, checkpoint_arguments, checkpoint_preprocessing, create, model_config
 from ..multistep_resnet import MultistepResNet
 from ..weights import backbone_weights, own_weights
 from .arguments import ArgumentTypeError, integer
@@ -162,9 +162,10 @@ class Source:
         return net
 
     def _with_checkpoint(self, path: Path, arguments: dict[str, Any]) -> nn.Module:
-        if timm.is_model(self.name):
+        model = architecture_name(self.name)
+        if timm.is_model(model):
             weights = unwrap(load_state_dict(str(path), use_ema=False))
-            if is_model_in_modules(self.name, ['zerosnet']):
+            if is_model_in_modules(model, ['zerosnet']):
                 found = sizes(weights)
             else:
                 config = model_config(self.name)

@@ -18,7 +18,7 @@ MODE = 'pad4'
 
 
 class PaddedCrop:
-    """PIL image to one of ``size``: resize if it has another size, zero-pad, random crop, flip.
+    """PIL image to one of ``size``: resize to cover it, zero-pad, crop at random around the middle, flip.
 
     Args:
         size: Height and width of the result, or one number for both.
@@ -42,14 +42,13 @@ class PaddedCrop:
 
     def __call__(self, image: Image.Image) -> torch.Tensor | Image.Image:
         height, width = self.size
-        if image.size != (width, height):
-            image = image.resize((width, height), random.choice(self.filters))
+        covering = _covering(image.size, width, height)
+        if image.size != covering:
+            image = image.resize(covering, random.choice(self.filters))
         pixels = np.asarray(image)
-        pad_y, pad_x = height // 8, width // 8
-        top, left = random.randint(-pad_y, pad_y), random.randint(-pad_x, pad_x)
-        crop = np.zeros_like(pixels)
-        rows, columns = _overlap(top, height), _overlap(left, width)
-        crop[rows[0], columns[0]] = pixels[rows[1], columns[1]]
+        (rows, from_rows), (columns, from_columns) = map(_window, self.size, pixels.shape)
+        crop = np.zeros((height, width, *pixels.shape[2:]), pixels.dtype)
+        crop[rows, columns] = pixels[from_rows, from_columns]
         if random.random() < self.hflip:
             crop = crop[:, ::-1]
         if not self.as_tensor:
@@ -60,6 +59,15 @@ class PaddedCrop:
         return f'{type(self).__name__}(size={self.size}, hflip={self.hflip})'
 
 
-def _overlap(shift: int, size: int) -> tuple[slice, slice]:
-    """Where a window moved by ``shift`` lies in the crop and in the image."""
-    return slice(max(-shift, 0), size - max(shift, 0)), slice(max(shift, 0), size + min(shift, 0))
+def _covering(size: tuple[int, int], width: int, height: int) -> tuple[int, int]:
+    """Width and height of an image of this shape that just covers the size asked for, as timm's evaluation has it."""
+    if width * size[1] >= height * size[0]:
+        return width, max(height, width * size[1] // size[0])
+    return max(width, height * size[0] // size[1]), height
+
+
+def _window(size: int, length: int) -> tuple[slice, slice]:
+    """Where a window around the middle of an image, moved by an eighth at most, lies in the crop and in the image."""
+    start = round((length - size) / 2) + random.randint(-(size // 8), size // 8)
+    end = min(start + size, length)
+    return slice(max(-start, 0), end - start), slice(max(start, 0), end)

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import Any, Mapping
 
 from timm.data import create_dataset
 
@@ -17,15 +18,19 @@ from ..model_names import model_config
 from ..zerosnet import default_cfgs
 from .scripts import process_count
 
-TORCH_SETS = ('cifar10', 'cifar100', 'mnist', 'kmnist', 'fashion_mnist', 'qmnist')  # of two parts
+ITERATED = ('hfds', 'hfids', 'tfds', 'wds')
+"""Kinds of data sets whose splits and classes only reading them tells; all but these and torchvision's are folders."""
+GREY = ('mnist', 'kmnist', 'fashion_mnist', 'qmnist')
+TORCH_SETS = ('cifar10', 'cifar100', *GREY)  # of two parts
+TORCH_FOLDERS = ('folder', 'image_folder')
 
 
-def check_data(args: argparse.Namespace, splits: tuple[str, ...]) -> list[str] | None:
+def check_data(args: argparse.Namespace, splits: Mapping[str, str]) -> list[str] | None:
     """Refuse a data set that is missing, lacks class folders or splits, or has other classes than the network.
 
     Args:
         args: The arguments of train.py or validate.py.
-        splits: The splits that will be read, the one to train on first.
+        splits: The splits that will be read, by the option that names each; the one to train on first.
 
     Returns:
         The classes in the order of the outputs, None where they are not known.
@@ -34,66 +39,104 @@ def check_data(args: argparse.Namespace, splits: tuple[str, ...]) -> list[str] |
         ScriptError: with what was found and the argument to change.
         RuntimeError: timm's own, if there are no images.
     """
-    named = dict(zip(('split',) if len(splits) == 1 else ('train-split', 'val-split'), splits, strict=True))
     root = args.data_dir or args.data
-    kind, _, name = args.dataset.lower().rpartition('/')
+    kind, name = _kind(args.dataset)
     if not root and kind in ('', 'torch'):
         raise ScriptError('no data: give --data-dir DIR, or --data-dir DIR --dataset torch/cifar10 --dataset-download')
-    if kind == 'torch':
+    if kind == 'torch' and name not in TORCH_FOLDERS:
         if not args.dataset_download and not Path(root).is_dir():
             raise ScriptError(f'--data-dir {root} does not exist: --dataset-download fetches {args.dataset} into it')
         if name in TORCH_SETS:
-            _check_parts(args, named)
+            _check_parts(args, splits)
         if name not in DATA_SETS:
             return None
         _check_class_count(args, DATA_SETS[name]['num_classes'], args.dataset)
         return list(DATA_SETS[name]['label_names'])
-    if kind or name not in ('', 'folder', 'image_folder'):
+    if kind in ITERATED:
         return None
     if not Path(root).exists():
         seen_from = '' if Path(root).is_absolute() else f' in {os.getcwd()}'
         raise ScriptError(f'--data-dir {root} does not exist{seen_from}')
+    return _check_folders(args, root, splits)
+
+
+def picture_channels(dataset: str) -> int | None:
+    """Number of channels of the pictures of a torchvision set, which timm takes as they are; None of any other set."""
+    kind, name = _kind(dataset)
+    return None if kind != 'torch' or name not in TORCH_SETS else 1 if name in GREY else 3
+
+
+def _kind(dataset: str) -> tuple[str, str]:
+    """How timm reads a data set, and its name; a name without a kind is that of a folder, whatever it is."""
+    kind, slash, name = dataset.lower().partition('/')
+    return (kind, name) if slash else ('', kind)
+
+
+def _check_folders(args: argparse.Namespace, root: str, splits: Mapping[str, str]) -> list[str] | None:
+    trains = 'split' not in splits
+    class_map: Any = '' if _kind(args.dataset)[0] == 'torch' else args.class_map
     found: dict[str, list[str]] = {}
-    for option, split in named.items():
-        reader = create_dataset(args.dataset, root=root, split=split).reader
-        classes, folder = list(getattr(reader, 'class_to_idx', ())), str(getattr(reader, 'root', root))
+    for option, split in splits.items():
+        try:
+            data: Any = create_dataset(args.dataset, root=root, split=split, class_map=class_map)
+        except Exception:  # of many kinds
+            if not class_map:
+                raise
+            return None  # the script will meet it again and say so
+        reader = getattr(data, 'reader', data)
+        numbers, folder = dict(getattr(reader, 'class_to_idx', {})), str(getattr(reader, 'root', root))
+        classes = list(map(str, numbers))
         if Path(folder) == Path(root) and Path(root).is_dir() and (inside := splits_inside(Path(root))):
             raise ScriptError(f'{root} has no folder for --{option} {split}; it has {", ".join(inside)}')
-        if args.class_map:
-            found[folder] = []
-            continue
         if not classes:
             return None
-        if '' in classes:
+        if class_map:
+            _check_mapped(args, max(numbers.values()) + 1, trains)
+        elif '' in classes:
             raise ScriptError(f'expected one folder of images for each class in {folder}, got images outside of them')
-        _check_class_count(args, len(classes), folder)
-        if len(splits) == 1:
+        else:
+            _check_class_count(args, len(classes), folder)
+        if not trains and not class_map:
             _compare_class_names(args, classes, folder)
-        elif not found:
-            _check_batch(args, len(reader), folder)
-        found[folder] = classes
+        elif trains and not found:
+            _check_batch(args, len(data), folder)
+        found[folder] = _by_output(numbers) if class_map else classes
     (first, names), *others = found.items()
     if len(found) < len(splits) or any(_holds(first, folder) or _holds(folder, first) for folder, _ in others):
-        raise ScriptError(f'{root} has no folders {" and ".join(splits)}: it would train and test on the same images')
-    if args.class_map:
-        return _mapped_classes(args, root, splits[0])
+        raise ScriptError(
+            f'{root} has no folders {" and ".join(splits.values())}: it would train and test on the same images'
+        )
     for folder, classes in others:
         if classes != names:
             odd = shorten(sorted(set(classes) ^ set(names)))
             raise ScriptError(f'{first} and {folder} have different classes: only one of them has {odd}')
-    return names
+    return names or None
+
+
+def _by_output(numbers: Mapping[Any, int]) -> list[str]:
+    """The class of each output by a class map; none where the map leaves an output out or names one twice."""
+    names = {index: str(name) for name, index in numbers.items()}
+    complete = len(names) == len(numbers) and sorted(names) == list(range(len(names)))
+    return [names[i] for i in range(len(names))] if complete else []
+
+
+def _check_mapped(args: argparse.Namespace, count: int, trains: bool) -> None:
+    """Refuse a class map of more classes than outputs, or, in a training, of another number where none was given."""
+    expected = outputs(args)
+    if expected is not None and (count > expected or trains and args.num_classes is None):
+        _check_class_count(args, count, args.class_map)
 
 
 def _holds(folder: str, other: str) -> bool:
     return Path(folder) in Path(other).parents
 
 
-def _check_parts(args: argparse.Namespace, named: dict[str, str]) -> None:
+def _check_parts(args: argparse.Namespace, splits: Mapping[str, str]) -> None:
     """Refuse splits of a torchvision set that mean something else than they say.
 
     timm takes the training images for ``train`` and ``training``, and the test images for any other word.
     """
-    for option, split in named.items():
+    for option, split in splits.items():
         expected = {'split': SPLITS, 'train-split': SPLITS[:2], 'val-split': SPLITS[2:]}[option]
         if split not in expected:
             raise ScriptError(f'expected one of {", ".join(expected)} for --{option} of {args.dataset}, got {split}')
@@ -111,17 +154,6 @@ def models_of(args: argparse.Namespace, count: int) -> list[str]:
     name, also = args.model.split('.')[0], '' if args.num_classes is None else f' --num-classes {count}'
     tags = [tag for tag in getattr(default_cfgs.get(name), 'tags', ()) if tag in DATA_SETS]
     return [f'--model {name}.{tag}{also}' for tag in tags if DATA_SETS[tag]['num_classes'] == count]
-
-
-def _mapped_classes(args: argparse.Namespace, root: str, split: str) -> list[str] | None:
-    """The class of each output by a class map; None where the map leaves an output out or names one twice."""
-    try:
-        reader = create_dataset(args.dataset, root=root, split=split, class_map=args.class_map).reader
-    except Exception:  # of many kinds; the script will meet it again and say so
-        return None
-    names = {index: str(name) for name, index in getattr(reader, 'class_to_idx', {}).items()}
-    complete = len(names) == len(reader.class_to_idx) and sorted(names) == list(range(len(names)))
-    return [names[i] for i in range(len(names))] if complete else None
 
 
 def _check_class_count(args: argparse.Namespace, count: int, where: str) -> None:

@@ -23,7 +23,7 @@ from ..model_names import check_recorded, model_config, reachable_name
 from ..pretrained_arguments import check_layer_names
 from ..registry import is_own
 from ..weights import check_source
-from .data_checks import check_data, models_of, outputs
+from .data_checks import check_data, models_of, outputs, picture_channels
 
 
 def check_training(args: argparse.Namespace, checkpoints: tuple[str, ...]) -> list[str] | None:
@@ -48,7 +48,8 @@ def check_training(args: argparse.Namespace, checkpoints: tuple[str, ...]) -> li
         if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
             raise ScriptError(f'expected finite numbers for {_flag(option)}, got {value}')
     check_images(args)
-    classes = check_data(args, (args.train_split, args.val_split))
+    splits = {'train-split': args.train_split, 'val-split': args.val_split}
+    classes = check_data(args, {option: split for option, split in splits.items() if split})
     if args.pretrained and not args.pretrained_path:
         check_pretrained(args, new_head=True)
     for option in checkpoints:
@@ -141,9 +142,10 @@ def check_images(args: argparse.Namespace) -> None:
     tested = None if getattr(args, 'use_train_size', True) else config.get('test_input_size')
     size = size or (side and (channels, side, side)) or tested or config.get('input_size') or (channels, 224, 224)
     mode = getattr(args, 'input_img_mode', None)
-    given = len(ImageMode.getmode(mode).bands) if mode in Image.MODES else 3 if size[0] == 3 else 1
-    if given != channels:
-        sides = ' '.join(map(str, size[1:]))
+    loaded = len(ImageMode.getmode(mode).bands) if mode in Image.MODES else 3 if size[0] == 3 else 1
+    of_set, sides = picture_channels(args.dataset), ' '.join(map(str, size[1:]))
+    given = of_set or loaded
+    if given != channels or of_set not in (None, size[0]):
         raise ScriptError(
             f'expected as many input channels as the pictures will have, {given}, got {channels}: --input-size 1 '
             f'{sides} is for grey pictures and --input-size 3 {sides} for colour, without --in-chans'

@@ -91,8 +91,8 @@ def find_continuation(
         )
     if unknown := sorted(set(config) - set(known) - {RECORD}):
         raise ScriptError(f'{script} does not know {", ".join(unknown)}: {run} was started with another train.py')
-    config = {**config, 'resume': '', 'start_epoch': None}
     if found:
+        config = {**config, 'resume': '', 'start_epoch': None}
         for key in ('initial_checkpoint', 'pretrained_path'):  # the weights it began with are no longer needed
             if config.get(key) and not Path(config[key]).is_file():
                 config.update({key: known[key], 'pretrained': False})
