@@ -36,6 +36,18 @@ def test_cifar_c_layout(tmp_path):
             assert torch.equal(exact.round(), exact)
 
 
+def test_other_labels_beside_corruptions_that_are_there(tmp_path):
+    options = dict(suite='cifar-c', layout='cifar-c')
+    corrupt(DATA, tmp_path, corruptions=['contrast'], **options)
+    corrupt(DATA, tmp_path, corruptions=['brightness'], **options)
+    before = (tmp_path / 'labels.npy').read_bytes()
+    with pytest.raises(
+        DataError, match=r'holds brightness\.npy, contrast\.npy with other labels than these: expected a'
+    ):
+        corrupt(LabelledImages(DATA.images, DATA.labels[::-1]), tmp_path, corruptions=['fog'], **options)
+    assert (tmp_path / 'labels.npy').read_bytes() == before
+
+
 def test_frost_is_of_the_pictures_that_are_named(tmp_path):
     for name, shade in (('dark', 40), ('bright', 200)):
         (tmp_path / name).mkdir()

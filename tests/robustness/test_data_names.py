@@ -163,6 +163,15 @@ def test_wrong_labels(text, message, flat):
         load_data(flat / 'val', labels=flat / 'labels.txt')
 
 
+def test_notes_of_a_flat_folder(flat):
+    (flat / 'val' / 'labels.txt').write_text(TEXTS['names.txt'] + 'half.JPEG 1\n')
+    data = load_data(flat / 'val', labels=flat / 'val' / 'labels.txt')
+    assert data.notes == (
+        'skipped files without the suffix of an image: 1 (notes.txt)',
+        'labels in labels.txt of images that are not there: 1 (half.JPEG)',
+    )
+
+
 @pytest.mark.parametrize(
     'text, message',
     [

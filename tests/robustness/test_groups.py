@@ -119,7 +119,7 @@ def test_a_model_that_never_fits_fails_alone(tmp_path):
 
     outcome = run([plain('a'), plain('huge', full), plain('c')], DATA, tmp_path, **FEW)
     assert len(outcome.failed) == CELLS and 'huge, clean: OutOfMemoryError: CUDA out of memory' in outcome.failed[0]
-    assert outcome.measured == 3 * CELLS
+    assert outcome.measured == 2 * CELLS
 
 
 def test_a_broken_device_is_nobodys_fault(monkeypatch, tmp_path):
@@ -187,4 +187,4 @@ def test_processes_tell_what_cannot_be_perturbed(tmp_path):
     source = Source('own', net, mean=(0.5,) * 3, std=(0.25,) * 3)
     outcome = run([source], images, tmp_path, suite='imagenet-c', corruptions=['contrast'], workers=1)
     assert len(outcome.failed) == 5 and 'suite imagenet-c is for 64 px and more' in outcome.failed[0]
-    assert outcome.measured == 6
+    assert outcome.measured == 1

@@ -14,6 +14,7 @@ from places import TESTS
 from small_runs import CELLS, DATA, FEW, IMAGES, LABELS, plain, rows
 
 from timm_zerosnet import cli
+from timm_zerosnet.robustness.analysis.run_analysis import compare_run
 from timm_zerosnet.robustness.data import LabelledImages
 from timm_zerosnet.robustness.merge import merge
 from timm_zerosnet.robustness.models import Source
@@ -139,6 +140,18 @@ def test_one_name_for_two_networks(tmp_path):
         run([source], FIVE, tmp_path / method, corruptions=['const'], levels=[0.1])
     with pytest.raises(ValueError, match='multistep_resnet20 of .* is not that of .*: their arguments differ'):
         merge([tmp_path / 'zerosnet-opt', tmp_path / 'zerosnet(-3)'], tmp_path / 'out')
+
+
+def test_one_name_for_two_modules_of_equal_weights(tmp_path):
+    """Also where the two were measured under other noise, so that no cell has two results."""
+    for sign, corruption in ((1, 'const'), (-1, 'randn')):
+        source = plain('a')
+        source.module.sign, source.module.answer = sign, None
+        source.module.forward = lambda x, net=source.module: net.sign * net.linear(x.flatten(1))
+        run([source], FIVE, tmp_path / corruption, corruptions=[corruption], levels=[0.1])
+    with pytest.raises(ValueError, match='a of .* is not that of .*: their function_sha256 differ'):
+        merge([tmp_path / 'const', tmp_path / 'randn'], tmp_path / 'out')
+    assert not compare_run(tmp_path / 'const', 'a', 'a', tmp_path / 'randn').same_weights
 
 
 def test_own_weights_are_no_training_of_what_their_name_means(tmp_path):

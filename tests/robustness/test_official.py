@@ -55,6 +55,34 @@ def imagenet(request, tmp_path):
     return tmp_path
 
 
+def test_conditions_with_other_labels_are_refused(cifar):
+    labels = np.load(cifar / 'labels.npy')
+    labels[6:12] = labels[11:5:-1]
+    np.save(cifar / 'labels.npy', labels)
+    with pytest.raises(
+        DataError, match='labels of the other conditions, in the same order, got others for fog at sever'
+    ):
+        run([source('a')], OfficialSet(cifar), cifar / 'out', suite='official', corruptions=['fog'])
+
+
+def test_a_corruption_called_clean(cifar):
+    (cifar / 'snow.npy').rename(cifar / 'clean.npy')
+    with pytest.raises(DataError, match='clean is what results call images that are not perturbed'):
+        run([source('a')], OfficialSet(cifar), cifar / 'out', suite='official')
+    assert run([source('a')], OfficialSet(cifar), cifar / 'out', suite='official', corruptions=['fog']).measured == 5
+
+
+def test_options_that_change_nothing_here_are_refused(cifar, capsys):
+    line = ['robustness', '--model', 'zerosnet20', '--suite', 'official', '--data', cifar, '--out', cifar / 'out']
+    for option in (['--crop-pct', '0.5'], ['--interpolation', 'nearest'], ['--seeds', '2']):
+        assert cli.main([*map(str, [*line, *option])]) == 2
+        assert f'expected none of the options for other data, got {option[0]}' in capsys.readouterr().err
+    run([source('a', (8, 8))], OfficialSet(cifar), cifar / 'out', suite='official', corruptions=['fog'], levels=[1])
+    assert 'data-label="crop">centre<' in (cifar / 'out' / 'report.html').read_text()
+    (row,) = rows(cifar / 'out', 'results/results-official-fog-1.csv')
+    assert (row['img_size'], row['crop_pct'], row['interpolation']) == ('8', '', '')
+
+
 def test_classes_that_are_named_like_severities(imagenet):
     """``timm-zerosnet corrupt`` writes such folders for arrays, whose classes have no names."""
     for path in list(imagenet.rglob('n0*')):

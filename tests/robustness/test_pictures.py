@@ -134,6 +134,14 @@ def test_orientation(tmp_path):
     assert notes == ['it is turned as its EXIF orientation says'] and same(image, np.rot90(COLOUR, -1))
 
 
+def test_damaged_or_unknown_orientation(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 99
+    for data in (exif, b'no such data at all'):
+        image, notes = read_image(saved(Image.fromarray(COLOUR), tmp_path / 'x.png', exif=data), 3)
+        assert notes == [] and same(image, COLOUR)
+
+
 def test_grey_model(tmp_path):
     image, notes = read_image(saved(Image.fromarray(COLOUR), tmp_path / 'x.png'), 1)
     assert image.mode == 'L' and notes == ['colours become grey']

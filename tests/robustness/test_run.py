@@ -295,7 +295,9 @@ def test_a_model_that_fails_fails_alone(tmp_path):
         text = (tmp_path / 'table.md').read_text()
         assert text.count('| failed |') + text.count('failed | failed') >= 3 and '10 of 15 cells failed' in text
         assert [row['model'] for row in rows(tmp_path, 'results/results-zerosnet-const-0.3.csv')] == ['good']
-    assert (outcome.measured, outcome.kept) == (10, 5)
+    assert (outcome.measured, outcome.kept) == (0, 5)
+    page = (tmp_path / 'report.html').read_text()
+    assert 'title="nan, const 0.3:' not in page and 'title="good, const 0.3:' in page, 'as in the other tables'
     mended = [plain(source.name) for source in sources]
     outcome = run(mended, DATA, tmp_path, **settings)
     assert not outcome.failed and (outcome.measured, outcome.kept) == (10, 5)

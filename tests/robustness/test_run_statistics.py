@@ -318,6 +318,12 @@ def test_a_run_without_labels_is_compared_with_a_note(whole, tmp_path):
     assert compare_run(whole, 'zerosnet20', 'zerosnet20', tmp_path / 'equal').notes == ()
 
 
+def test_a_comparison_of_some_of_the_images_says_so(tmp_path, capsys):
+    run(['zerosnet20', 'preresnet20'], LabelledImages(IMAGES[:5], LABELS[:5], total=9), tmp_path / 'run', **ONE)
+    assert cli.main(['compare', str(tmp_path / 'run'), 'zerosnet20', 'preresnet20']) == 0
+    assert '**a subset: the first 5 of 9 images**' in capsys.readouterr().out
+
+
 def test_every_figure_of_a_partly_overlapping_comparison_rests_on_the_common_images(tmp_path, capsys):
     settings = dict(corruptions=['const'], levels=[0.3])
     run(['zerosnet20'], LabelledImages(IMAGES[:25], LABELS[:25]), tmp_path / 'one', **settings)

@@ -233,8 +233,9 @@ def _seeds(args: argparse.Namespace) -> range:
 
 
 def _robustness(args: argparse.Namespace) -> int:
-    foreign = ('split', 'input_key', 'target_key', 'labels', 'frost_pictures')
-    if args.suite == OFFICIAL and (given := [name for name in foreign if vars(args)[name] is not None]):
+    foreign = ('split', 'input_key', 'target_key', 'labels', 'frost_pictures', 'crop_pct', 'interpolation')
+    given = [name for name in foreign if vars(args)[name] is not None] + ['seeds'] * (args.seeds != 1)
+    if args.suite == OFFICIAL and given:
         options = ', '.join(f'--{name.replace("_", "-")}' for name in given)
         raise ValueError(f'suite {OFFICIAL}: expected none of the options for other data, got {options}')
     try:

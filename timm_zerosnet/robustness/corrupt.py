@@ -206,7 +206,11 @@ class _CifarC(_Npz):
         super().__init__(out, data, (5 * shape[0], *shape[1:]))
         if data.labels.max() > 255 or data.labels.min() < 0:
             raise DataError('layout cifar-c holds labels from 0 to 255: take layout npz or folder')
-        self._save('labels', np.tile(data.labels, 5).astype(np.uint8))
+        labels, there = np.tile(data.labels, 5).astype(np.uint8), out / 'labels.npy'
+        others = sorted(path.name for path in out.glob('*.npy') if path != there)
+        if others and not (there.is_file() and np.array_equal(np.load(there), labels)):
+            raise DataError(f'{out} holds {shorten(others)} with other labels than these: expected a new folder')
+        self._save('labels', labels)
 
     def add(self, condition: Condition, start: int, images: np.ndarray) -> None:
         super().add(condition, len(self.labels) * (int(condition.level) - 1) + start, images)

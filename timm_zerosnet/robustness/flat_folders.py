@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Collection, Sequence
 
 import numpy as np
 
@@ -42,10 +43,11 @@ def load_flat_folder(path: Path, labels: Path, limit: int | None = None) -> Labe
     """
     if not path.is_dir():
         raise DataError(f'{path} is no folder; expected one of images beside a file of labels')
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in picture_suffixes() and file.is_file())
+    inside = sorted(file for file in path.iterdir() if file.is_file())
+    files = [file for file in inside if file.suffix.lower() in picture_suffixes()]
     if not files:
         raise DataError(f'{path} holds no images of its own; expected them in it, as the file of labels is for those')
-    found = _read(labels)
+    found, notes = _read(labels), _note('skipped files without the suffix of an image', {*inside} - {*files, labels})
     if isinstance(found, list):
         if len(found) != len(files):
             raise DataError(f'{labels}: expected {len(files)} labels, one for each image of {path}, got {len(found)}')
@@ -61,7 +63,12 @@ def load_flat_folder(path: Path, labels: Path, limit: int | None = None) -> Labe
         if missing := [file.name for file, key in zip(files, keys, strict=True) if key not in found]:
             raise DataError(f'{labels} lacks {len(missing)} of the {len(files)} images of {path}: {shorten(missing)}')
         values = [found[key] for key in keys]
-    return _labelled(path, labels, files, values, limit)
+        notes += _note(f'labels in {labels.name} of images that are not there', set(found) - set(keys))
+    return replace(_labelled(path, labels, files, values, limit), notes=notes)
+
+
+def _note(what: str, names: Collection[str | Path]) -> tuple[str, ...]:
+    return (f'{what}: {len(names)} ({shorten(sorted(Path(name).name for name in names), 3)})',) if names else ()
 
 
 def _labelled(

@@ -68,7 +68,7 @@ class LabelledImages:
     def _arrays(self) -> Iterator[np.ndarray]:
         if isinstance(self.images, PictureStream):
             raise TypeError('expected images that can be read again, got a stream; pixels.prepare reads it')
-        return (np.ascontiguousarray(image) for image in self.images)
+        return (np.ascontiguousarray(_with_its_colours(image)) for image in self.images)
 
     def images_sha256(self) -> str:
         """Hex digest of the images alone, in whatever order and file they come: which test set they are."""
@@ -77,6 +77,11 @@ class LabelledImages:
     def image_ids(self) -> list[str]:
         """An id for each image that is made of its pixels; equal images are numbered."""
         return ids_of_images(self._digests)
+
+
+def _with_its_colours(image: np.ndarray | Image.Image) -> np.ndarray | Image.Image:
+    """A picture of a palette holds numbers of colours, other modes hold more than RGB."""
+    return image if isinstance(image, np.ndarray) or image.mode in ('L', 'RGB') else image.convert('RGB')
 
 
 def label_header(array: np.ndarray, name: str) -> bytes:
@@ -145,7 +150,27 @@ def checked_images(data: Any) -> LabelledImages:
 
     Raises:
         ArgumentTypeError: for anything else.
+        DataError: for other arrays than uint8, and for labels that are not one class index for each image.
     """
-    if isinstance(data, LabelledImages):
+    if not isinstance(data, LabelledImages):
+        raise ArgumentTypeError(f'data: expected LabelledImages, as load_data gives them, got {type_of(data)}')
+    images, labels = data.images, data.labels
+    if isinstance(images, PictureStream):  # whose labels are known when it is read
         return data
-    raise ArgumentTypeError(f'data: expected LabelledImages, as load_data gives them, got {type_of(data)}')
+    if isinstance(images, np.ndarray) and (
+        images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3)
+    ):
+        raise DataError(
+            f'images: expected uint8 (N, H, W, 3) or (N, H, W, 1), got {images.dtype} {images.shape}; of floats in '
+            "[0, 1], (255 * images).round().astype('uint8') makes them"
+        )
+    if not np.issubdtype(np.asarray(labels).dtype, np.integer) or np.shape(labels) != (len(images),):
+        raise DataError(
+            f'labels: expected {len(images)} integers, one for each image, got {np.asarray(labels).dtype} of shape '
+            f'{np.shape(labels)}'
+        )
+    if data.classes is not None and len(wrong := labels[(labels < 0) | (labels >= len(data.classes))]):
+        raise DataError(
+            f'labels: expected indices of {len(data.classes)} classes, from 0 on, got {shorten(wrong.tolist(), 3)}'
+        )
+    return data

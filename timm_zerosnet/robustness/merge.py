@@ -88,7 +88,10 @@ def _united(paths: Sequence[Path], plans: Sequence[RunPlan]) -> RunPlan:
         for model in plan.models:
             other, known = models.setdefault(model['name'], (path, model))
             keys = ('architecture', 'arguments', 'weights_sha256', 'preprocessing', 'class_mapping')
-            if different := [key for key in keys if _plain(known[key]) != _plain(model[key])]:
+            different = [key for key in keys if _plain(known[key]) != _plain(model[key])]
+            later = ('function_sha256', 'computed')  # early development versions do not record them
+            recorded = [key for key in later if key in known and key in model]
+            if different := different or [key for key in recorded if known[key] != model[key]]:
                 raise ValueError(
                     f'{model["name"]} of {path} is not that of {other}: their {" and ".join(different)} differ; '
                     'expected a name for each model'

@@ -190,8 +190,9 @@ class ModelInfo:
         name: What the model is called in the results.
         architecture: Its name in timm, or its class.
         arguments: Arguments for ``timm.create_model``.
-        structure: sha256 of its modules as they print, which tells arguments that a config on the Hub adds; of a module
-            also of its name, code, unsaved buffers and plain attributes, which nothing else tells.
+        function: sha256 of its modules as they print, which tells arguments that a config on the Hub adds; of a module
+            also of its code, unsaved buffers and plain attributes, which nothing else tells.
+        structure: The same, of a module also with its name.
         weights: sha256 of the state dict, see ``weights_sha256``.
         parameters: Number of parameters.
         preprocessing: Size, crop and normalisation of its input, see ``preprocessing.data_config``.
@@ -203,6 +204,7 @@ class ModelInfo:
     name: str
     architecture: str
     arguments: dict[str, Any]
+    function: str
     structure: str
     weights: str
     parameters: int
@@ -245,14 +247,15 @@ def describe_model(source: Source, net: nn.Module) -> ModelInfo:
     names = trained or known.get('label_names')
     if names is None and (imagenet := infer_imagenet_subset(inner)):
         names = ImageNetInfo(imagenet).label_names()
-    structure = re.sub(r' at 0x[0-9a-f]+', '', repr(inner))
-    if source.module is not None:
-        structure += '\n'.join(['', source.name, _code(inner), *_unsaved(inner)])
+    printed = re.sub(r' at 0x[0-9a-f]+', '', repr(inner))
+    beside = [] if source.module is None else [_code(inner), *_unsaved(inner)]
+    named = [] if source.module is None else ['', source.name]
     return ModelInfo(
         name=source.name,
         architecture=known.get('architecture') or type(inner).__qualname__,
         arguments=source.made_with,
-        structure=hashlib.sha256(structure.encode()).hexdigest(),
+        function=hashlib.sha256('\n'.join([printed, *beside]).encode()).hexdigest(),
+        structure=hashlib.sha256((printed + '\n'.join([*named, *beside])).encode()).hexdigest(),
         weights=weights_sha256(inner.state_dict()),
         parameters=sum(parameter.numel() for parameter in inner.parameters()),
         preprocessing=preprocessing,

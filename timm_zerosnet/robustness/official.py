@@ -21,7 +21,7 @@ from .arguments import integer, selection
 from .data import load_official
 from .labelled import LabelledImages
 from .pictures import PictureFiles
-from .plan import Condition, sha256_of
+from .plan import CLEAN, Condition, sha256_of
 from .preprocessing import resizer, view
 from .suites import EXTRA, STANDARD
 
@@ -46,6 +46,7 @@ class OfficialSet:
     def __init__(self, folder: str | Path, limit: int | None = None) -> None:
         self.folder, self.limit = Path(folder), None if limit is None else integer('limit', limit, least=1)
         self._names: Sequence[str] | None = None
+        self._labels: np.ndarray | None = None
         arrays = sorted(file.stem for file in self.folder.glob('*.npy') if file.stem != 'labels')
         self._folders = {} if arrays else _corruption_folders(self.folder)
         if not arrays and not self._folders:
@@ -105,6 +106,13 @@ class OfficialSet:
         limit = self.limit
         if not self._folders:
             found = load_official(self.folder, corruption, severity)
+            if self._labels is None:
+                self._labels = found.labels
+            if not np.array_equal(self._labels, found.labels):
+                raise DataError(
+                    f'{self.folder}: expected the labels of the other conditions, in the same order, got others for '
+                    f'{corruption} at severity {severity}'
+                )
             return LabelledImages(np.asarray(found.images)[:limit], found.labels[:limit], None, len(found.labels))
         pictures = find_pictures(self._folders[corruption] / str(severity))
         files = PictureFiles([file for file, _ in pictures.files], pictures.root)
@@ -260,6 +268,11 @@ def official_conditions(
     known = [*STANDARD, *EXTRA]
     names = sorted(official.severities, key=lambda name: (known.index(name) if name in known else len(known), name))
     chosen = names if corruptions is None else selection('corruptions', corruptions, 'at least one name')
+    if CLEAN in chosen:
+        raise DataError(
+            f'{official.folder}: {CLEAN} is what results call images that are not perturbed: expected another name of '
+            'a corruption, or --corruption with those to measure'
+        )
     found = []
     for name in sorted(set(chosen), key=lambda name: names.index(name) if name in names else -1):
         wanted = official.severities.get(name, [1]) if levels is None else sorted(set(levels))

@@ -147,7 +147,7 @@ def _picture(image: Image.Image, channels: int, upright: bool) -> tuple[Image.Im
         notes.append(f'the first of {frames} frames is taken')
     deep = any(_is_deep(tile[0], tile[3]) for tile in getattr(image, 'tile', ()))
     image.load()
-    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+    if _orientation(image) in range(2, 9):
         notes.append(
             'it is turned as its EXIF orientation says' if upright else 'an EXIF orientation is left alone, as in timm'
         )
@@ -165,6 +165,14 @@ def _picture(image: Image.Image, channels: int, upright: bool) -> tuple[Image.Im
     if channels == 1 and image.mode not in GREY and _has_colours(image):
         notes.append('colours become grey')
     return image.convert('L' if channels == 1 else 'RGB'), notes
+
+
+def _orientation(image: Image.Image) -> Any:
+    """The EXIF orientation, 1 where there is none or the EXIF data are damaged."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # Pillow's readers of EXIF raise of many kinds
+        return 1
 
 
 def _is_deep(codec: str, arguments: Any) -> bool:

@@ -117,9 +117,10 @@ class RunPlan:
             ``images_sha256`` of the data set; runs of early development versions lack ``split`` and ``notes``. Runs of
             the row ``frost`` have the digest of its pictures as well, ``frost_pictures``; those on official files a
             digest of each condition, ``official_files``.
-        models: ``name``, ``architecture``, ``arguments``, ``checkpoint``, ``weights_sha256``, ``parameters``,
-            ``preprocessing``, ``classes``, ``class_mapping``, ``mapped_by`` and ``label_names`` of each model; runs of
-            early development versions lack the last two.
+        models: ``name``, ``architecture``, ``arguments``, ``checkpoint``, ``weights_sha256``, ``function_sha256``,
+            ``computed`` (the precision, and the batch size where it decides), ``parameters``, ``preprocessing``,
+            ``classes``, ``class_mapping``, ``mapped_by`` and ``label_names`` of each model; runs of early development
+            versions lack some of them.
         image_ids: An id of each image, see ``LabelledImages.image_ids``.
         labels: Label of each image, by its name where classes have names; None in runs of early
             development versions.
@@ -248,6 +249,11 @@ def cell_key(
     """
     subset = [len(data.labels), data.total or len(data.labels)]
     return sha256_of([model.identity(), data_sha256, subset, mapping, how, _pixels(suite, condition, frost_pictures)])
+
+
+def training_hash(model: dict[str, Any]) -> str:
+    """What tells a model of a plan from others: its weights, and what it does with them."""
+    return f'{model["weights_sha256"]} {model.get("function_sha256", "")}'
 
 
 def differences(plan: RunPlan, other: RunPlan) -> list[str]:

@@ -71,7 +71,7 @@ class Outcome:
     """How a run ended.
 
     Args:
-        measured: Number of cells it measured.
+        measured: Number of cells it measured, without those that failed.
         kept: Number of cells it found done.
         failed: ``'model, condition: reason'`` for each cell that failed.
         files: The files it wrote.
@@ -125,6 +125,8 @@ class _Model:
             'arguments': {key: str(value) for key, value in self.model.arguments.items()},
             'checkpoint': self.source.checkpoint.name if self.source.checkpoint else None,
             'weights_sha256': self.model.weights,
+            'function_sha256': self.model.function,
+            'computed': self.how,
             'parameters': self.model.parameters,
             'preprocessing': self.model.preprocessing,
             'classes': self.model.classes,
@@ -311,7 +313,8 @@ def run(
                 pixels, config = prepared.first_pixels(first.preprocessing), first.preprocessing
                 pictures = sample_pictures(first.name, pixels, config, suite, conditions, frost_pictures)
             files, failed = export(out, store, pictures)
-    return Outcome.of(len(keys - finished), len(finished), failed, files, images.subset, images.split)
+    measured = keys - finished - {row.cell.key for row in failed}
+    return Outcome.of(len(measured), len(finished), failed, files, images.subset, images.split)
 
 
 def _say(progress: bool, text: str) -> None:

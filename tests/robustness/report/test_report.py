@@ -209,6 +209,8 @@ def test_missing_cells_leave_gaps():
     assert listed == ['a', '2 missing', 'randn 0.03 seed 0, randn 0.03 seed 1', 'no <b>missing</b>']
     assert 'accurate than a where both have results' in words(found.texts['findings'])
     assert '(incomplete)' in found.texts['pairs']
+    for suite, levels, title in (('zerosnet', [0.0, 1.0], 'level'), ('official', [1.0, 2.0], 'severity')):
+        assert f'>{title}, 0 is clean<' in curves('c0', suite, 'randn', levels, made_of[2].levels, ['a', 'b'], 0)
     chart = curves('c0', 'zerosnet', 'randn', [0.01, 0.03, 0.1], made_of[2].levels, ['a', 'b'], 0)
     line = {
         name: re.search(rf'<g id="c0-line{i}".*?<path class="line" d="([^"]*)"', chart, re.DOTALL)[1]

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..._errors import shorten
 from ..origins import Origin, difference
-from ..plan import CLEAN, OFFICIAL_FILES, Cell, Condition, RunPlan, changed_files
+from ..plan import CLEAN, OFFICIAL_FILES, Cell, Condition, RunPlan, changed_files, training_hash
 from ..preprocessing import view
 from ..store import Store, read_cells
 from .baselines import stored_baseline
@@ -88,7 +88,7 @@ def analyse_cells(names: Sequence[str], read: Callable[[str], list[Cell]], plan:
     """
     entries = {model['name']: {**model, 'ids': ()} for model in plan.models}
     classes = {name: entry['class_mapping'] for name, entry in entries.items()}
-    weights = {name: entry['weights_sha256'] for name, entry in entries.items()}
+    weights = {name: training_hash(entry) for name, entry in entries.items()}
     baseline = stored_baseline(plan)
     baseline_model = baseline if baseline in plan.names else None  # None for a packaged table
     baseline_cells = read(baseline_model) if baseline_model else []
@@ -101,8 +101,10 @@ def analyse_cells(names: Sequence[str], read: Callable[[str], list[Cell]], plan:
             continue
         cells = own if name == baseline_model else [*own, *baseline_cells]
         summaries[name] = summarise(cells, baseline, expected=plan.conditions, only=[name], **options)[name]
-        levels[name] = {(row.corruption, row.level): row for row in accuracy_table(own, **options)}
-        tables[name] = _reliability_tables(own)
+        lost = {(condition.corruption, condition.level) for condition in summaries[name].missing}
+        whole = [cell for cell in own if (cell.corruption, cell.level) not in lost]
+        levels[name] = {(row.corruption, row.level): row for row in accuracy_table(whole, **options)}
+        tables[name] = _reliability_tables(whole)
         points[name] = image_points(grids_by_model(own, own[0].suite)[name], plan.conditions)
     reference = baseline_model if baseline_model in summaries else next(iter(summaries), None)
     comparisons = []
@@ -157,7 +159,9 @@ def compare_run(folder: str | Path, a: str, b: str, other: str | Path | None = N
     computed = [entry['precision'] for entry in (one, two)]
     if computed[0] != computed[1]:
         measured += (f'the two were not computed in the same precision: {" and ".join(computed)}',)
-    return replace(found, notes=(*_noise_notes(one, two), *measured, *[unchecked] * bool(unchecked)))
+    subsets = dict.fromkeys(filter(None, (one['subset'], two['subset'])))
+    limited = [f'a subset: the {" and the ".join(subsets)} images'] if subsets else []
+    return replace(found, notes=(*limited, *_noise_notes(one, two), *measured, *[unchecked] * bool(unchecked)))
 
 
 @dataclass(frozen=True)
@@ -198,6 +202,7 @@ def _side(folder: str | Path, wanted: str, alone: bool) -> _Side:
             'suite': plan.suite,
             'precision': plan.precision,
             'ids': plan.image_ids,
+            'subset': plan.data['subset'],
             'labels': plan.labels,
             'data_sha256': plan.data['sha256'],
             OFFICIAL_FILES: plan.data.get(OFFICIAL_FILES, {}),
@@ -207,10 +212,10 @@ def _side(folder: str | Path, wanted: str, alone: bool) -> _Side:
         if alone:
             full = f'{name} ({folder})'
             own = {full: [replace(cell, model=full) for cell in read_cells(store, plan, name)]}
-            return _Side(full, entry, plan.conditions, own, {full: entry['weights_sha256']}, origins)
+            return _Side(full, entry, plan.conditions, own, {full: training_hash(entry)}, origins)
         kept = [model for model in models if architecture_of(model) == architecture_of(name)]
         cells = {model: read_cells(store, plan, model) for model in kept}
-        weights = {model: models[model]['weights_sha256'] for model in kept}
+        weights = {model: training_hash(models[model]) for model in kept}
         return _Side(name, entry, plan.conditions, cells, weights, origins)
 
 

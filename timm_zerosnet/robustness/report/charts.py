@@ -20,7 +20,7 @@ from ..analysis.grids import Level
 from ..analysis.levels import LevelRow
 from ..analysis.statistics import ALPHA
 from ..plan import CLEAN
-from ..suites import SUITES
+from ..suites import OFFICIAL, SUITES
 from .comparison_markdown import interval_and_p, signed
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def curves(
         bottom: Lower end of the accuracy axis, in percent.
     """
     row = SUITES.get(suite, {}).get(corruption)
-    severities = bool(row and row.severities) or all(level in range(6) for level in levels)
+    severities = bool(row and row.severities) or suite == OFFICIAL
     points = sorted({0.0, *levels})
     x = Axis(points[0], points[-1] if points[-1] > points[0] else points[0] + 1, 46, 382)
     y = Axis(bottom, 100, 222, 10)

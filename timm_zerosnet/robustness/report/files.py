@@ -22,7 +22,7 @@ from ..corruptions import GENERATOR
 from ..origins import PACKAGES, measured_with, versions_of
 from ..plan import CLEAN, RunPlan, number
 from ..store import FIGURES, Row, Store, mixture_notes, origins_of, read_rows
-from ..suites import SUITES
+from ..suites import OFFICIAL, SUITES
 from .findings import findings, sorted_models
 from .html import report_html
 from .samples import Samples
@@ -214,9 +214,10 @@ def results_csvs(plan: RunPlan, rows: list[Row]) -> dict[str, str]:
                 continue
             top1, top5 = (fmean(row.figures[name] for row in cells) for name in ('top1', 'top5'))
             seen = model['preprocessing']
+            resized = [number(seen['crop_pct']), seen['interpolation']] if plan.suite != OFFICIAL else ['', '']
             accuracies = (f'{value:.3f}' for value in (top1, 100 - top1, top5, 100 - top5))
-            size = (f'{model["parameters"] / 1e6:.2f}', seen['input_size'][-1], number(seen['crop_pct']))
-            lines.append((-top1, [model['name'], *accuracies, *size, seen['interpolation'], *[subset] * bool(subset)]))
+            size = f'{model["parameters"] / 1e6:.2f}', seen['input_size'][-1]
+            lines.append((-top1, [model['name'], *accuracies, *size, *resized, *[subset] * bool(subset)]))
         header = 'model top1 top1_err top5 top5_err param_count img_size crop_pct interpolation'.split()
         where = CLEAN if corruption == CLEAN else f'{corruption}-{number(level)}'
         name = f'results-{plan.suite}-{where}{suffix}.csv'
