@@ -136,29 +136,33 @@ def class_names(path: Path) -> tuple[str, ...] | None:
     return tuple(map(str, names)) if isinstance(names, list) else None
 
 
-def recorded_arguments(path: Path, *names: str) -> dict[str, Any] | None:
+def made_with(args: dict[str, Any]) -> dict[str, Any] | None:
     """The arguments that train.py made a network with; None where nothing says them.
 
     Classes and channels, which the weights show, are not among them, nor what named the weights that it began with.
 
     Args:
-        path: A checkpoint, which says them itself, or a file made from one, see ``class_names``.
-        names: The names of the network. What is recorded of another one says nothing about it.
+        args: All arguments of train.py, see ``training_arguments``.
     """
-    args = training_arguments(path, *names)
-    arguments = args.get('model_kwargs')
+    arguments, record = args.get('model_kwargs'), args.get(RECORD)
     if not isinstance(arguments, dict):
         return None
-    arguments = {'global_pool': args.get('gp'), **arguments}
+    of_config = record.get('model_args') if isinstance(record, dict) else None
+    arguments = {'global_pool': args.get('gp'), **(of_config or {}), **arguments}
     return {key: arguments[key] for key in arguments if arguments[key] is not None and not key.startswith('pretrained')}
 
 
-def training_arguments(path: Path, *names: str) -> dict[str, Any]:
-    """All arguments of train.py that trained a network; empty where nothing says them, see ``recorded_arguments``."""
+def training_arguments(path: Path, name: str) -> dict[str, Any]:
+    """All arguments of train.py that trained a network; empty where nothing says them.
+
+    Args:
+        path: A checkpoint, which says them itself, or a file made from one, see ``class_names``.
+        name: The network. What is recorded of another one says nothing about it.
+    """
     args = _training_arguments(path)
     record = args.get(RECORD)
-    trained = [str(args.get('model')), record.get('architecture') if isinstance(record, dict) else None]
-    return args if {_untagged(str(name)) for name in trained if name} & set(map(_untagged, names)) else {}
+    trained = [args.get('model'), record.get('architecture') if isinstance(record, dict) else None]
+    return args if _untagged(name) in {_untagged(str(model)) for model in trained if model} else {}
 
 
 def _untagged(name: str) -> str:

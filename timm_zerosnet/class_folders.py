@@ -65,9 +65,7 @@ def _natural(name: str) -> Any:
     try:
         return natural_key(name)
     except ValueError:
-        raise DataError(
-            f"{name}: expected a folder name whose digits are 0 to 9, as timm's order of classes needs"
-        ) from None
+        raise DataError(f"{name}: expected a name whose digits are 0 to 9, as timm's order of classes needs") from None
 
 
 def refuse_ties(names: Sequence[str], where: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a model's name means, the network it names, and the arguments with which a checkpoint fits it.
+"""What a model's name means, and the network it names.
 
 Beside the names that timm knows, these are ``MODEL.TAG`` of a packaged weight of timm's own model,
 ``hf-hub:ORG/NAME[@REVISION]`` and ``local-dir:FOLDER``.
@@ -11,22 +11,20 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 import timm
 from huggingface_hub import constants, get_session, get_token, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
-from timm.data import resolve_data_config
 from torch import nn
 
 from ._errors import UnknownModelError, WeightError, nearest, one_line, shorten
 from ._files import sha256
-from .checkpoint import recorded_arguments, training_arguments
-from .pretrained_arguments import check_layer_names, refuse_other_training
+from .pretrained_arguments import check_layer_names
 from .registry import is_own
 from .weights import check_tag, check_taken, damage, is_backbone, no_tags, weight_tags, weights_overlay
-from .zerosnet import default_cfgs, network_arguments
+from .zerosnet import default_cfgs
 
 FOLDER, HUB = 'local-dir:', ('hf-hub:', 'hf_hub:')
 TIMEOUT = 10  # seconds that the Hub has for its first answer
@@ -85,78 +83,9 @@ def create(name: str, pretrained: bool = True, **arguments: Any) -> nn.Module:
     return timm.create_model(name, pretrained, **arguments)
 
 
-def checkpoint_arguments(path: Path, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments to make the network of a checkpoint with: those given, and those of its training.
-
-    Args:
-        path: The file of the checkpoint.
-        name: Any name of a model, see the module.
-        given: Arguments for ``timm.create_model``.
-
-    Raises:
-        WeightError: if those given make another function of the weights than was trained.
-    """
-    arguments = {**(recorded_arguments(path, *_names(name)) or {}), **given}
-    check_recorded(path, name, arguments)
-    return arguments
-
-
-def check_recorded(path: Path, name: str, arguments: Mapping[str, Any]) -> None:
-    """Refuse arguments with which a network would not be the one that a checkpoint says was trained.
-
-    Args:
-        path: The file of the checkpoint. One that does not say how it was trained passes.
-        name: Any name of a model, see the module.
-        arguments: All arguments for ``timm.create_model``.
-
-    Raises:
-        WeightError: naming the arguments of the training, and those given.
-    """
-    recorded, model = recorded_arguments(path, *_names(name)), _names(name)[-1].partition('.')[0]
-    if recorded is not None:
-        refuse_other_training(path, arguments, network_arguments(model) if is_own(model) else {}, recorded)
-
-
-def checkpoint_preprocessing(path: Path, name: str) -> dict[str, Any]:
-    """How the images were prepared on which a checkpoint was trained, where that is not what its name says.
-
-    Args:
-        path: The file of the checkpoint.
-        name: Any name of a model, see the module.
-
-    Returns:
-        Some of ``mean``, ``std``, ``interpolation``, and of ``input_size`` (C, H, W) and ``crop_pct`` if train.py was
-        given them; nothing for a checkpoint that does not say how it was trained.
-    """
-    args = training_arguments(path, *_names(name))
-    if not args:
-        return {}
-    config = model_config(name)
-    try:
-        trained_config = model_config(args['model'])
-    except UnknownModelError:  # a tag of other versions or packages
-        trained_config = config
-    trained = resolve_data_config(args, pretrained_cfg=trained_config)
-    usual = resolve_data_config(pretrained_cfg=config, use_test_size=True)
-    for key in ('mean', 'std'):
-        trained[key], usual[key] = (_of_channels(known[key], trained['input_size'][0]) for known in (trained, usual))
-    given = {'input_size': args.get('input_size') or args.get('img_size'), 'crop_pct': args.get('crop_pct')}
-    keys = ['mean', 'std', 'interpolation', *(key for key, value in given.items() if value)]
-    return {key: trained[key] for key in keys if trained[key] != usual[key]}
-
-
-def _of_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
-    """One value for each channel: their mean where there is another number of them, as timm's loaders have it."""
-    return tuple(values) if len(values) == channels else (sum(values) / len(values),) * channels
-
-
 def architecture_name(name: str) -> str:
     """The name by which timm makes the network of a model, which on the Hub and in a folder their config says."""
     return str(model_config(name).get('architecture') or name) if is_outside(name) else name
-
-
-def _names(name: str) -> tuple[str, ...]:
-    return name, architecture_name(name)
 
 
 def script_arguments(arguments: list[str], args: argparse.Namespace) -> list[str]:

@@ -18,7 +18,7 @@ from . import __version__
 from ._errors import ScriptError
 from ._files import cannot_write, check_folder, is_full
 from .checkpoint import RECORD
-from .model_names import architecture_name, script_arguments
+from .model_names import is_outside, model_config, script_arguments
 from .training import preflight
 from .training.logs import trim_log
 from .training.recipes import find_recipe, read_recipe
@@ -107,7 +107,12 @@ def _start(
         raise ScriptError(f'{target} holds a run: --continue {target} resumes it, another --experiment keeps it')
     record |= {'classes': _digest(names), 'class_names': names}
     record['began_with'] = Path(args.initial_checkpoint or args.pretrained_path or args.resume or '').name
-    record['architecture'] = architecture_name(args.model)
+    if is_outside(args.model):
+        config_of_model = model_config(args.model)
+        record |= {
+            'architecture': config_of_model['architecture'],
+            'model_args': config_of_model.get('model_args') or {},
+        }
     with only_writer(target) if args.experiment and _is_primary() else nullcontext():
         _launch(script, {**config, RECORD: record}, arguments, args)
 

@@ -6,15 +6,16 @@ import argparse
 import itertools
 import sys
 from pathlib import Path
+from typing import Any
 
 import timm
 
 from ._errors import ScriptError
 from ._files import check_output, writing
-from .checkpoint import recorded_arguments
 from .commands.options import say_recorded
-from .model_names import architecture_name, checkpoint_preprocessing, is_outside, script_arguments
+from .model_names import is_outside, script_arguments
 from .pretrained_arguments import preprocessing_options
+from .recorded import checkpoint_preprocessing, recorded_arguments
 from .training.data_checks import check_data
 from .training.preflight import check_checkpoint, check_images, check_positional, check_pretrained
 from .training.scripts import find_script, launch, run_script, script_parser, take_scripts_option, with_device
@@ -38,7 +39,7 @@ def _run(arguments: list[str]) -> None:
         raise ScriptError(f"--model {args.model!r}: expected a name of timm's, such as zerosnet20")
     if args.results_file:
         _check_results_file(Path(args.results_file))
-    if args.checkpoint and Path(args.checkpoint).is_file():
+    if args.checkpoint:
         arguments = _as_trained(arguments, args)
         args = parser.parse_args(arguments)
     if not _names_several(args.model):
@@ -51,12 +52,21 @@ def _run(arguments: list[str]) -> None:
 
 
 def _as_trained(arguments: list[str], args: argparse.Namespace) -> list[str]:
-    """Add the pooling and the preprocessing that the checkpoint was trained with, where the user gave none."""
-    path = Path(args.checkpoint)
-    pooling = (recorded_arguments(path, args.model, architecture_name(args.model)) or {}).get('global_pool')
-    recorded = {**({'gp': pooling} if pooling else {}), **checkpoint_preprocessing(path, args.model)}
-    given = {**vars(args), 'input_size': args.input_size or args.img_size}
-    added = {key: value for key, value in recorded.items() if not given[key]}
+    """Add the pooling and the preprocessing that a checkpoint was trained with, where the user gave none.
+
+    Raises:
+        ScriptError: for a folder of checkpoints that were not all trained alike.
+    """
+    path, given = Path(args.checkpoint), {**vars(args), 'input_size': args.input_size or args.img_size}
+    added: dict[str, Any] = {}
+    for i, file in enumerate(sorted(path.glob('*.pth*')) if path.is_dir() else [path]):
+        pooling = (recorded_arguments(file, args.model) or {}).get('global_pool')
+        recorded = {'gp': pooling, **checkpoint_preprocessing(file, args.model, args.model_kwargs)}
+        found = {key: value for key, value in recorded.items() if value and not given[key]}
+        if i and found != added:
+            names = ', '.join(sorted(f'--{key.replace("_", "-")}' for key in {*found, *added}))
+            raise ScriptError(f'{path}: its checkpoints were trained with several values of {names}: name one file')
+        added = found
     say_recorded(path, {}, {}, added)
     return [*arguments, *itertools.chain(*preprocessing_options(added))]
 

@@ -11,7 +11,7 @@ import torch
 from timm.models import PretrainedCfg, build_model_with_cfg, generate_default_cfgs, resolve_pretrained_cfg
 
 from . import weights
-from .checkpoint import checkpoint_filter_fn, recorded_arguments
+from .checkpoint import checkpoint_filter_fn, made_with, training_arguments
 from .cifar import DATA_SETS, cifar_config
 from .multistep_resnet import MultistepResNet
 from .pretrained_arguments import refuse_other_function, warn_of_arguments
@@ -122,7 +122,7 @@ def _create(name: str, pretrained: bool, kwargs: dict[str, Any]) -> MultistepRes
         weights.check_source(name, cfg)
         _refuse_meta(kwargs.get('device'))
         if file := weights.own_file(name, cfg):
-            told = recorded_arguments(file, name)
+            told = made_with(training_arguments(file, name))
     trained = {**network, **(told or {})}
     any_method = name.startswith('multistep_resnet') and told is None
     if pretrained and not any_method:

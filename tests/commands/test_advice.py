@@ -19,7 +19,7 @@ import timm_zerosnet
 from timm_zerosnet import cli, validate, weights
 from timm_zerosnet._errors import WeightError
 from timm_zerosnet.cifar import DATA_SETS
-from timm_zerosnet.model_names import checkpoint_preprocessing
+from timm_zerosnet.recorded import PREPARATION, checkpoint_preprocessing
 from timm_zerosnet.robustness.models import Source, describe_model
 
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -191,7 +191,8 @@ def trained(path, name, state=(), **arguments):
     torch.manual_seed(0)
     model = timm.create_model(name, num_classes=10, **arguments)
     model.load_state_dict({**model.state_dict(), **dict(state)})
-    args = argparse.Namespace(model=name, model_kwargs=arguments)
+    nothing = dict.fromkeys(PREPARATION)
+    args = argparse.Namespace(model=name, model_kwargs=arguments, **nothing)
     torch.save({'arch': name, 'args': args, 'state_dict': model.state_dict()}, path)
     return model
 
@@ -282,13 +283,14 @@ def test_preprocessing_of_a_tag_and_of_other_networks(tmp_path, capsys):
     assert preprocessing(checkpoint=file) == preprocessing() | cifar100
     file = prepared(tmp_path / 'unknown.pth.tar', model='zerosnet20.mine', mean=[0.5])
     assert preprocessing(checkpoint=file) == preprocessing() | {'mean': (0.5,) * 3}
-    other = checkpoint_preprocessing(prepared(tmp_path / 'other.pth.tar', mean=[0.5] * 3), 'zerosnet32')
-    assert other == {} == checkpoint_preprocessing(tmp_path / 'none.pth.tar', 'zerosnet20')
+    other = checkpoint_preprocessing(prepared(tmp_path / 'other.pth.tar', mean=[0.5] * 3), 'zerosnet32', {})
+    assert other == {} == checkpoint_preprocessing(tmp_path / 'none.pth.tar', 'zerosnet20', {})
 
 
 def test_grey_training_under_another_tag(tmp_path):
     grey = timm.create_model('zerosnet20', in_chans=1)
-    args = argparse.Namespace(model='zerosnet20.cifar100', model_kwargs={}, input_size=[1, 32, 32])
+    nothing = dict.fromkeys(PREPARATION)
+    args = argparse.Namespace(model='zerosnet20.cifar100', model_kwargs={}, **nothing | {'input_size': [1, 32, 32]})
     torch.save({'args': args, 'state_dict': grey.state_dict()}, tmp_path / 'grey.pth.tar')
     found = preprocessing(checkpoint=tmp_path / 'grey.pth.tar')
     mean, std = (np.mean(DATA_SETS['cifar100'][key]) for key in ('mean', 'std'))
@@ -299,18 +301,71 @@ def test_grey_training_under_another_tag(tmp_path):
     )
     args.model = 'zerosnet20'
     torch.save({'args': args, 'state_dict': grey.state_dict()}, tmp_path / 'grey.pth.tar')
-    assert checkpoint_preprocessing(tmp_path / 'grey.pth.tar', 'zerosnet20') == {'input_size': (1, 32, 32)}
+    assert checkpoint_preprocessing(tmp_path / 'grey.pth.tar', 'zerosnet20', {}) == {'input_size': (1, 32, 32)}
 
 
 def test_validate_pools_as_in_the_training(tmp_path, capsys):
-    file = prepared(tmp_path / 'last.pth.tar', gp='max')
+    """Also for a folder of checkpoints, which validate.py measures one by one."""
+    (tmp_path / 'run').mkdir()
+    file = prepared(tmp_path / 'run' / 'last.pth.tar', gp='max')
+    prepared(tmp_path / 'run' / 'best.pth.tar', gp='max')
     write_images(tmp_path, classes=10)
-    line = ['--timm-scripts', STAND_IN, '--data-dir', tmp_path, '--model', 'zerosnet20', '--checkpoint', file]
-    assert validate.main([*map(str, line)]) == 0
-    said = capsys.readouterr()
-    assert 'was trained with --gp max, which hold here' in said.err
-    arguments = json.loads(said.out)[0]
-    assert arguments[arguments.index('--gp') + 1] == 'max'
+    line = ['--timm-scripts', STAND_IN, '--data-dir', tmp_path, '--model', 'zerosnet20', '--checkpoint']
+    for checkpoint in (file, file.parent):
+        assert validate.main([*map(str, [*line, checkpoint])]) == 0
+        said = capsys.readouterr()
+        assert f'{checkpoint} was trained with --gp max, which hold here' in said.err
+        arguments = json.loads(said.out)[0]
+        assert arguments[arguments.index('--gp') + 1] == 'max'
+    prepared(tmp_path / 'run' / 'other.pth.tar', gp='avg', mean=[0.5] * 3)
+    assert validate.main([*map(str, [*line, file.parent])]) == 2
+    said = capsys.readouterr().err
+    assert 'run: its checkpoints were trained with several values of --gp, --mean: name one file' in said
+    assert validate.main([*map(str, [*line, file.parent, '--gp', 'max', '--mean', '0.5', '0.5', '0.5'])]) == 0
+
+
+def test_what_the_user_says_of_the_configuration_comes_first(tmp_path):
+    overlay = {'pretrained_cfg_overlay': {'mean': (0.1,) * 3}}
+    file = prepared(tmp_path / 'last.pth.tar', mean=[0.5] * 3, std=[0.25] * 3)
+    assert checkpoint_preprocessing(file, 'zerosnet20', overlay) == {'std': (0.25,) * 3}
+    file = prepared(tmp_path / 'last.pth.tar', model_kwargs=overlay)
+    assert checkpoint_preprocessing(file, 'zerosnet20', {}) == {'mean': (0.1,) * 3}
+
+
+def test_size_of_the_training_brings_its_crop(tmp_path):
+    """Without an option, train.py crops by the share for training sizes, validate.py by that for tests."""
+    name = 'resnet18.a1_in1k'
+    trained(tmp_path / 'last.pth.tar', name)
+    content = torch.load(tmp_path / 'last.pth.tar', weights_only=False)
+    content['args'].input_size = [3, 224, 224]
+    torch.save(content, tmp_path / 'last.pth.tar')
+    config = timm.get_pretrained_cfg(name)
+    assert (config.test_input_size, config.crop_pct, config.test_crop_pct) == ((3, 288, 288), 0.95, 1.0)
+    found = checkpoint_preprocessing(tmp_path / 'last.pth.tar', name, {})
+    assert found == {'input_size': (3, 224, 224), 'crop_pct': 0.95}
+
+
+def test_arguments_of_other_scripts_and_spoiled_ones(tmp_path):
+    state = timm.create_model('resnet10t', num_classes=10).state_dict()
+    args = argparse.Namespace(model='resnet10t', input_size=224, mixup=0.8)  # as DeiT's script records them
+    torch.save({'model': state, 'args': args}, tmp_path / 'other.pth')
+    assert checkpoint_preprocessing(tmp_path / 'other.pth', 'resnet10t', {}) == {}
+    for spoiled in (dict(mean=[0.5, 0.5]), dict(input_size=[32, 32]), dict(std=0.5)):
+        file = prepared(tmp_path / 'last.pth.tar', **spoiled)
+        with pytest.raises(WeightError, match='last.pth.tar says that it was trained with input_size .*does not take'):
+            checkpoint_preprocessing(file, 'zerosnet20', {})
+
+
+def test_model_without_a_configuration(tmp_path):
+    from timm.models import register_model
+
+    @register_model
+    def network_without_configuration(pretrained=False, **kwargs):
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10))
+
+    file = prepared(tmp_path / 'last.pth.tar', model='network_without_configuration', input_size=[3, 32, 32])
+    found = checkpoint_preprocessing(file, 'network_without_configuration', {})
+    assert found['input_size'] == (3, 32, 32) and len(found['mean']) == 3
 
 
 def test_validate_prepares_images_as_in_the_training(tmp_path, capsys):

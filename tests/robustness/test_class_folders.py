@@ -203,7 +203,7 @@ def test_splits_in_capitals(tmp_path):
 
 def test_digits_that_timm_cannot_sort(tmp_path):
     write(tmp_path, '①', '②')
-    with pytest.raises(DataError, match='[①②]: expected a folder name whose digits are 0 to 9'):
+    with pytest.raises(DataError, match='[①②]: expected a name whose digits are 0 to 9'):
         load_labelled(tmp_path)
 
 

@@ -12,6 +12,7 @@ from places import CIFAR10_SAMPLE
 from small_runs import FEW
 from torch import nn
 
+from timm_zerosnet.robustness.analysis.run_analysis import compare_run
 from timm_zerosnet.robustness.data import LabelledImages, load_labelled
 from timm_zerosnet.robustness.models import Source
 from timm_zerosnet.robustness.origins import current_versions
@@ -63,6 +64,13 @@ def test_the_whole_run_goes_on_where_versions_are_the_same(folder):
     assert list(after) == list(before) and after['cells'] == before['cells']
     known = [{key: model[key] for key in old} for old, model in zip(before['models'], after['models'], strict=True)]
     assert known == before['models'], 'only what early versions did not record is new'
+
+
+def test_a_run_of_an_earlier_version_has_the_same_weights(folder, tmp_path):
+    """It does not record what else tells two models of one name from each other."""
+    run(['zerosnet20'], DATA, tmp_path / 'new', device='cpu', data_name='eight images', **FEW)
+    assert 'function_sha256' not in document(folder)['models'][0]
+    assert compare_run(folder, 'zerosnet20', 'zerosnet20', tmp_path / 'new').same_weights
 
 
 def test_a_stored_plan_is_read_as_it_was_written():

@@ -142,7 +142,8 @@ def test_splits_with_different_classes(tmp_path, capsys):
         (['--class-map', 'MAP', '--num-classes', '9'], 'map.txt has 10 classes, the network 9 outputs'),
         (['--class-map', 'TWO', '--data-dir', 'TWINS'], 'two.txt has 2 classes, the network 10 outputs'),
         (['--dataset', 'torch/mnist', '--val-split', ''], 'as the pictures will have, 1, got 3: --input-size 1 32 32'),
-        (['--dataset', 'torch/cifar10', '--in-chans', '3', '--input-size', '1', '32', '32'], 'will have, 3, got 3'),
+        (['--dataset', 'torch/cifar10', '--in-chans', '3', '--input-size', '1', '32', '32'], 'will have, 3, got 1'),
+        (['--dataset', 'cifar/cifar10', '--data-dir', ''], 'no data: give --data-dir DIR'),
     ],
     ids=str,
 )
@@ -167,8 +168,9 @@ def test_split_that_is_none(arguments, message, training_images, tmp_path, capsy
 def test_training_without_validation(training_images, tmp_path):
     """timm's ``--val-split ''``: then the folder need not have a second one."""
     shutil.copytree(training_images / 'train', tmp_path / 'alone' / 'train')
-    words = [*options(tmp_path / 'alone', tmp_path, 'run', epochs=1), '--val-split', '']
-    assert train.main([*map(str, command(STAND_IN, *words)[1:])]) == 0
+    for name, folder, split in (('run', 'alone', 'train'), ('flat', 'alone/train', '')):
+        words = [*options(tmp_path / folder, tmp_path, name, epochs=1), '--train-split', split, '--val-split', '']
+        assert train.main([*map(str, command(STAND_IN, *words)[1:])]) == 0
 
 
 def test_own_checkpoint_for_another_class_count(finished, tmp_path, capsys):

@@ -13,22 +13,19 @@ import PIL.Image
 import pytest
 import timm
 import torch
+import yaml
 from conftest import succeed
 from hub_server import RIGHT_TOKEN, HubServer
 from huggingface_hub import HfApi, constants
 from places import CIFAR10_SAMPLE, STAND_IN
+from small_trainings import options, write_images
 
 from timm_zerosnet import cli, train, validate, weights
 from timm_zerosnet._errors import UnknownModelError, WeightError
 from timm_zerosnet.checkpoint import RECORD
 from timm_zerosnet.maintain import publish as publishing
-from timm_zerosnet.model_names import (
-    architecture_name,
-    checkpoint_preprocessing,
-    create,
-    model_config,
-    script_arguments,
-)
+from timm_zerosnet.model_names import create, model_config, script_arguments
+from timm_zerosnet.recorded import PREPARATION, checkpoint_arguments, checkpoint_preprocessing
 from timm_zerosnet.robustness import evaluate
 from timm_zerosnet.robustness.models import Source
 
@@ -299,15 +296,44 @@ def test_advice_for_a_damaged_file_in_the_cache(hub):
 def test_training_that_began_with_a_model_of_a_folder(folder, tmp_path):
     """Its checkpoint is one of the network that the folder's config names, under either name."""
     name, checkpoint = f'local-dir:{folder}', tmp_path / 'last.pth.tar'
-    args = argparse.Namespace(model=name, model_kwargs={}, gp='max', input_size=[3, 48, 48])
-    vars(args)[RECORD] = {'architecture': architecture_name(name)}
+    config = dict.fromkeys(PREPARATION) | {'input_size': [3, 48, 48], 'crop_pct': 1.0}
+    args = argparse.Namespace(model=name, model_kwargs={}, gp='max', **config)
+    vars(args)[RECORD] = {'architecture': 'zerosnet20', 'model_args': {}}
     network = timm.create_model('zerosnet20', num_classes=3)
     torch.save({'args': args, 'state_dict': network.state_dict()}, checkpoint)
     for model in (name, 'zerosnet20'):
         source = Source(model, checkpoint=checkpoint)
         assert (source.made_with, source.trained_on) == ({'global_pool': 'max'}, {'input_size': (3, 48, 48)})
         assert source.open().num_classes == 3
-    assert checkpoint_preprocessing(checkpoint, 'zerosnet32') == {}
+    assert checkpoint_preprocessing(checkpoint, 'zerosnet32', {}) == {}
+
+
+def test_arguments_of_a_folders_config_are_those_of_the_training(folder, tmp_path):
+    """timm applies them without recording them among the arguments."""
+    name, checkpoint = f'local-dir:{folder}', tmp_path / 'last.pth.tar'
+    config = json.loads((folder / 'config.json').read_text())
+    (folder / 'config.json').write_text(json.dumps({**config, 'model_args': {'act_layer': 'silu'}}))
+    args = argparse.Namespace(model=name, model_kwargs={})
+    network = timm.create_model('zerosnet20', num_classes=3, act_layer='silu')
+    torch.save({'args': args, 'state_dict': network.state_dict()}, checkpoint)
+    assert checkpoint_arguments(checkpoint, name, {}) == {}, 'nothing says what the config had'
+    vars(args)[RECORD] = {'architecture': 'zerosnet20', 'model_args': {'act_layer': 'silu'}}
+    torch.save({'args': args, 'state_dict': network.state_dict()}, checkpoint)
+    for model in (name, 'zerosnet20'):
+        assert checkpoint_arguments(checkpoint, model, {}) == {'act_layer': 'silu'}
+        with pytest.raises(WeightError, match='expected --model-kwargs act_layer=silu, as in its training'):
+            checkpoint_arguments(checkpoint, model, {'act_layer': 'relu'})
+
+
+def test_a_run_records_what_a_folders_config_says(folder, tmp_path):
+    config = json.loads((folder / 'config.json').read_text())
+    (folder / 'config.json').write_text(json.dumps({**config, 'model_args': {'act_layer': 'silu'}}))
+    write_images(tmp_path / 'images')
+    words = ['short', '--timm-scripts', STAND_IN, '--model', f'local-dir:{folder}']
+    words += options(tmp_path / 'images', tmp_path, 'run', epochs=1)
+    assert train.main([*map(str, words)]) == 0
+    record = yaml.safe_load((tmp_path / 'run' / 'args.yaml').read_text())[RECORD]
+    assert (record['architecture'], record['model_args']) == ('zerosnet20', {'act_layer': 'silu'})
 
 
 def test_folder_without_the_sum_loads_as_it_is(folder):

@@ -24,7 +24,7 @@ from ..checkpoint import (
     sizes,
     unwrap,
 )
-from ..model_names import checkpoint_arguments
+from ..recorded import checkpoint_arguments
 from ..robustness.models import Source
 from ..zerosnet import DEPTHS, default_cfgs
 from .info import own_model

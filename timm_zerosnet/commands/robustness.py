@@ -222,7 +222,9 @@ def _sources(args: argparse.Namespace) -> list[Source]:
     ]
     if Rank.current().number == 0:
         for source in sources:
-            say_recorded(source.checkpoint, source.arguments, source.made_with, source.trained_on)
+            unused = ('crop_pct', 'interpolation') if args.suite == OFFICIAL else ()
+            trained_on = {key: value for key, value in source.trained_on.items() if key not in unused}
+            say_recorded(source.checkpoint, source.arguments, source.made_with, trained_on)
     return sources
 
 

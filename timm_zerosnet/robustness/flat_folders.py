@@ -47,7 +47,10 @@ def load_flat_folder(path: Path, labels: Path, limit: int | None = None) -> Labe
     files = [file for file in inside if file.suffix.lower() in picture_suffixes()]
     if not files:
         raise DataError(f'{path} holds no images of its own; expected them in it, as the file of labels is for those')
-    found, notes = _read(labels), _note('skipped files without the suffix of an image', {*inside} - {*files, labels})
+    found, notes = (
+        _read(labels),
+        _note('skipped files without the suffix of an image', {*inside} - {*files} - _itself(inside, labels)),
+    )
     if isinstance(found, list):
         if len(found) != len(files):
             raise DataError(f'{labels}: expected {len(files)} labels, one for each image of {path}, got {len(found)}')
@@ -67,6 +70,11 @@ def load_flat_folder(path: Path, labels: Path, limit: int | None = None) -> Labe
     return replace(_labelled(path, labels, files, values, limit), notes=notes)
 
 
+def _itself(files: Sequence[Path], labels: Path) -> set[Path]:
+    """The file of labels where it lies among the pictures, by whatever path."""
+    return {file for file in files if file.name == labels.name and file.samefile(labels)}
+
+
 def _note(what: str, names: Collection[str | Path]) -> tuple[str, ...]:
     return (f'{what}: {len(names)} ({shorten(sorted(Path(name).name for name in names), 3)})',) if names else ()
 
@@ -74,12 +82,15 @@ def _note(what: str, names: Collection[str | Path]) -> tuple[str, ...]:
 def _labelled(
     path: Path, source: Path, files: Sequence[Path], values: Sequence[Any], limit: int | None
 ) -> LabelledImages:
-    if odd := [value for value in values if isinstance(value, bool) or not isinstance(value, (int, float, str))]:
+    if odd := [value for value in values if not _is_label(value)]:
         raise DataError(f'{source}: expected whole numbers or names of classes as labels, got {shorten(odd, 3)}')
     names = [str(value) for value in values]
     pictures = PictureFiles(files[:limit], path)
     if not all(map(NUMBER.fullmatch, names)):
-        classes = natural_order(set(names))
+        try:
+            classes = natural_order(set(names))
+        except DataError as error:
+            raise DataError(f'{source}: {error}') from error
         index = {name: i for i, name in enumerate(classes)}
         labels = np.array([index[name] for name in names[:limit]], dtype=np.int64)
         return LabelledImages(pictures, labels, tuple(classes), len(files))
@@ -93,6 +104,12 @@ def _labelled(
             'has; expected numbers from 0 to 999 in the order of WordNet ids, or the ids'
         )
     return LabelledImages(pictures, numbers[:limit], None, len(files))
+
+
+def _is_label(value: Any) -> bool:
+    return (
+        isinstance(value, (int, str)) and not isinstance(value, bool) or isinstance(value, float) and value.is_integer()
+    )
 
 
 def _read(path: Path) -> dict[str, Any] | list[Any]:

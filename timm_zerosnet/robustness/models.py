@@ -25,8 +25,9 @@ from .._errors import UnknownModelError, WeightError, nearest, one_line, shorten
 from ..checkpoint import check_architecture, check_readable, checkpoint_filter_fn, class_names, sizes, unwrap
 from ..class_folders import refuse_ties
 from ..memory import check_size
-from ..model_names import architecture_name, checkpoint_arguments, checkpoint_preprocessing, create, model_config
+from ..model_names import architecture_name, create, model_config
 from ..multistep_resnet import MultistepResNet
+from ..recorded import checkpoint_arguments, checkpoint_preprocessing
 from ..weights import backbone_weights, own_weights
 from .arguments import ArgumentTypeError, integer
 from .data import DataError, LabelledImages, map_by_name, order_note
@@ -80,7 +81,7 @@ class Source:
         if self.checkpoint is None:
             return {}
         given = {**self.preprocessing, 'mean': self.mean, 'std': self.std}
-        recorded = checkpoint_preprocessing(self.checkpoint, self.name)
+        recorded = checkpoint_preprocessing(self.checkpoint, self.name, self.arguments)
         return {key: value for key, value in recorded.items() if given.get(key) is None}
 
     def check(self) -> None:
@@ -92,17 +93,17 @@ class Source:
         """
         if self.checkpoint is not None:
             check_readable(self.checkpoint)
+        if self.module is None:
+            try:
+                model_config(self.name)
+            except UnknownModelError as error:
+                raise ModelError(str(error)) from error
         for argument in ('features_only', 'pretrained', 'checkpoint_path'):
             if self.made_with.get(argument) is not None:
                 raise ModelError(
                     f'model {self.name}: expected arguments of a network that stays a classifier, such as in_chans=1, '
                     f'got {argument}={self.made_with[argument]}'
                 )
-        if self.module is None:
-            try:
-                model_config(self.name)
-            except UnknownModelError as error:
-                raise ModelError(str(error)) from error
 
     def check_pictures(self) -> None:
         """Refuse a number of channels or a size that cannot be, before the network is made.

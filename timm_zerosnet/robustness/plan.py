@@ -7,7 +7,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple, Sequence
+from typing import Any, Mapping, NamedTuple, Sequence
 
 from .._errors import shorten
 from .arguments import integer, selection
@@ -251,9 +251,12 @@ def cell_key(
     return sha256_of([model.identity(), data_sha256, subset, mapping, how, _pixels(suite, condition, frost_pictures)])
 
 
-def training_hash(model: dict[str, Any]) -> str:
-    """What tells a model of a plan from others: its weights, and what it does with them."""
-    return f'{model["weights_sha256"]} {model.get("function_sha256", "")}'
+def training_hashes(models: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """What tells models of plans from each other: their weights, and what they do with them if all plans record it."""
+    keys = ['weights_sha256']
+    if all('function_sha256' in model for model in models.values()):
+        keys.append('function_sha256')
+    return {name: ' '.join(model[key] for key in keys) for name, model in models.items()}
 
 
 def differences(plan: RunPlan, other: RunPlan) -> list[str]:

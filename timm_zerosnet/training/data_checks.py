@@ -41,7 +41,7 @@ def check_data(args: argparse.Namespace, splits: Mapping[str, str]) -> list[str]
     """
     root = args.data_dir or args.data
     kind, name = _kind(args.dataset)
-    if not root and kind in ('', 'torch'):
+    if not root and kind not in ITERATED:
         raise ScriptError('no data: give --data-dir DIR, or --data-dir DIR --dataset torch/cifar10 --dataset-download')
     if kind == 'torch' and name not in TORCH_FOLDERS:
         if not args.dataset_download and not Path(root).is_dir():

@@ -19,8 +19,9 @@ from torch import nn
 from .._errors import ScriptError, WeightError, one_line, shorten
 from ..checkpoint import check_architecture, check_readable, checkpoint_filter_fn, sizes, unwrap
 from ..memory import SizeError, check_size
-from ..model_names import check_recorded, model_config, reachable_name
+from ..model_names import model_config, reachable_name
 from ..pretrained_arguments import check_layer_names
+from ..recorded import check_recorded
 from ..registry import is_own
 from ..weights import check_source
 from .data_checks import check_data, models_of, outputs, picture_channels
@@ -48,8 +49,8 @@ def check_training(args: argparse.Namespace, checkpoints: tuple[str, ...]) -> li
         if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
             raise ScriptError(f'expected finite numbers for {_flag(option)}, got {value}')
     check_images(args)
-    splits = {'train-split': args.train_split, 'val-split': args.val_split}
-    classes = check_data(args, {option: split for option, split in splits.items() if split})
+    validated = {'val-split': args.val_split} if args.val_split else {}
+    classes = check_data(args, {'train-split': args.train_split, **validated})
     if args.pretrained and not args.pretrained_path:
         check_pretrained(args, new_head=True)
     for option in checkpoints:
@@ -147,7 +148,8 @@ def check_images(args: argparse.Namespace) -> None:
     given = of_set or loaded
     if given != channels or of_set not in (None, size[0]):
         raise ScriptError(
-            f'expected as many input channels as the pictures will have, {given}, got {channels}: --input-size 1 '
+            f'expected as many input channels as the pictures will have, {given}, got '
+            f'{size[0] if given == channels else channels}: --input-size 1 '
             f'{sides} is for grey pictures and --input-size 3 {sides} for colour, without --in-chans'
         )
     largest = max(getattr(args, 'train_img_sizes', None) or [0])

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..._errors import shorten
 from ..origins import Origin, difference
-from ..plan import CLEAN, OFFICIAL_FILES, Cell, Condition, RunPlan, changed_files, training_hash
+from ..plan import CLEAN, OFFICIAL_FILES, Cell, Condition, RunPlan, changed_files, training_hashes
 from ..preprocessing import view
 from ..store import Store, read_cells
 from .baselines import stored_baseline
@@ -88,7 +88,7 @@ def analyse_cells(names: Sequence[str], read: Callable[[str], list[Cell]], plan:
     """
     entries = {model['name']: {**model, 'ids': ()} for model in plan.models}
     classes = {name: entry['class_mapping'] for name, entry in entries.items()}
-    weights = {name: training_hash(entry) for name, entry in entries.items()}
+    weights = training_hashes(entries)
     baseline = stored_baseline(plan)
     baseline_model = baseline if baseline in plan.names else None  # None for a packaged table
     baseline_cells = read(baseline_model) if baseline_model else []
@@ -151,7 +151,7 @@ def compare_run(folder: str | Path, a: str, b: str, other: str | Path | None = N
     classes = {side.name: side.entry['class_mapping'] for side in sides}
     cells = [cell for own in {**sides[0].cells, **sides[1].cells}.values() for cell in own]
     expected = dict.fromkeys([*sides[0].expected, *sides[1].expected])
-    weights = {**sides[0].weights, **sides[1].weights}
+    weights = training_hashes({**sides[0].models, **sides[1].models})
     found = compare(cells, sides[0].name, sides[1].name, ids, classes=classes, weights=weights, expected=expected)
     names = [side.name for side in sides]
     same = view(one['preprocessing']) == view(two['preprocessing']) and one['ids'] == two['ids']
@@ -173,7 +173,7 @@ class _Side:
         entry: The entry of the model in the plan, with suite, precision, image ids, labels and hash of its run.
         expected: Conditions of a finished run.
         cells: Cells of the model, and of further trainings of its architecture.
-        weights: Hash of the weights of each model that has cells here.
+        models: What the plan records of each model that has cells here.
         origins: What each of its cells was measured with.
     """
 
@@ -181,7 +181,7 @@ class _Side:
     entry: dict[str, Any]
     expected: tuple[Condition, ...]
     cells: dict[str, list[Cell]]
-    weights: dict[str, str]
+    models: dict[str, dict[str, Any]]
     origins: dict[Condition, Origin]
 
 
@@ -212,11 +212,10 @@ def _side(folder: str | Path, wanted: str, alone: bool) -> _Side:
         if alone:
             full = f'{name} ({folder})'
             own = {full: [replace(cell, model=full) for cell in read_cells(store, plan, name)]}
-            return _Side(full, entry, plan.conditions, own, {full: training_hash(entry)}, origins)
+            return _Side(full, entry, plan.conditions, own, {full: models[name]}, origins)
         kept = [model for model in models if architecture_of(model) == architecture_of(name)]
         cells = {model: read_cells(store, plan, model) for model in kept}
-        weights = {model: training_hash(models[model]) for model in kept}
-        return _Side(name, entry, plan.conditions, cells, weights, origins)
+        return _Side(name, entry, plan.conditions, cells, {model: models[model] for model in kept}, origins)
 
 
 def _noise_notes(*entries: dict[str, Any]) -> tuple[str, ...]:
