@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
@@ -10,7 +12,7 @@ from timm.data import resolve_data_config
 from ._errors import UnknownModelError, WeightError
 from .checkpoint import RECORD, made_with, training_arguments
 from .model_names import architecture_name, is_outside, model_config
-from .pretrained_arguments import refuse_other_training
+from .pretrained_arguments import option_text, preprocessing_options, refuse_other_training
 from .registry import is_own
 from .zerosnet import network_arguments
 
@@ -99,6 +101,26 @@ def checkpoint_preprocessing(path: Path, name: str, arguments: Mapping[str, Any]
     cut = sized or bool(args['crop_pct'])
     keys = ['mean', 'std', 'interpolation', *['input_size'] * sized, *['crop_pct'] * cut]
     return {key: trained[key] for key in keys if trained[key] != usual.get(key) and key not in given}
+
+
+def say_recorded(
+    checkpoint: Path | None,
+    given: Mapping[str, Any],
+    made_with: Mapping[str, Any],
+    trained_on: Mapping[str, Any] | None = None,
+) -> None:
+    """Say on stderr what a network got from its checkpoint.
+
+    Args:
+        checkpoint: The file of the checkpoint, if there is one.
+        given: The arguments that the user gave.
+        made_with: All arguments of the network.
+        trained_on: The preprocessing that the checkpoint says.
+    """
+    recorded = {key: value for key, value in made_with.items() if key not in given}
+    words = [option_text(recorded)] if recorded else []
+    if words := [*words, *map(shlex.join, preprocessing_options(trained_on or {}))]:
+        print(f'timm-zerosnet: {checkpoint} was trained with {", ".join(words)}, which hold here', file=sys.stderr)
 
 
 def _trained_as(path: Path, name: str) -> dict[str, Any]:

@@ -12,10 +12,9 @@ import timm
 
 from ._errors import ScriptError
 from ._files import check_output, writing
-from .commands.options import say_recorded
 from .model_names import is_outside, script_arguments
 from .pretrained_arguments import preprocessing_options
-from .recorded import checkpoint_preprocessing, recorded_arguments
+from .recorded import checkpoint_preprocessing, recorded_arguments, say_recorded
 from .training.data_checks import check_data
 from .training.preflight import check_checkpoint, check_images, check_positional, check_pretrained
 from .training.scripts import find_script, launch, run_script, script_parser, take_scripts_option, with_device

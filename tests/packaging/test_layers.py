@@ -13,7 +13,7 @@ PACKAGE = 'timm_zerosnet'
 LAYERS = {
     'shared': '_errors _exit_codes _files _markdown cifar class_folders memory registry',
     'networks': 'multistep methods history design steps blocks multistep_resnet pretrained_arguments stability',
-    'weights': '__init__ checkpoint weights zerosnet model_names costs',
+    'weights': '__init__ checkpoint weights zerosnet model_names recorded costs',
     'work': 'robustness training demo method_plot design_plot train validate',
     'maintain': 'maintain',
     'commands': 'commands',

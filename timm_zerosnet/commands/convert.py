@@ -24,11 +24,11 @@ from ..checkpoint import (
     sizes,
     unwrap,
 )
-from ..recorded import checkpoint_arguments
+from ..recorded import checkpoint_arguments, say_recorded
 from ..robustness.models import Source
 from ..zerosnet import DEPTHS, default_cfgs
 from .info import own_model
-from .options import ModelKwargs, say_recorded
+from .options import ModelKwargs
 
 EXAMPLES = """
 timm-zerosnet convert ZeroSNet20_Opt.pth.tar zerosnet20.safetensors

@@ -14,15 +14,15 @@ from .._errors import WeightError, nearest, shorten
 from .._files import sha256
 from ..checkpoint import read_yaml
 from ..costs import measure
-from ..maintain.reproduction import changes
 from ..memory import check_size
 from ..methods import lm, zerosnet_coefficients
 from ..multistep import MultistepMethod, as_fraction
+from ..recorded import say_recorded
 from ..registry import stranger
 from ..robustness.models import Source
 from ..steps import LMStep, ZeroSNetStep
 from ..zerosnet import default_cfgs
-from .options import add_model_options, print_json, print_table, say_recorded
+from .options import add_model_options, print_json, print_table
 from .stability import describe as describe_method
 from .stability import root_texts
 
@@ -166,6 +166,8 @@ def _weights(name: str, row: dict[str, Any] | None, checkpoint: Path | None) -> 
         return {'file': str(checkpoint), 'bytes': checkpoint.stat().st_size, 'sha256': sha256(checkpoint)}
     if row is None:
         return None
+    from ..maintain.reproduction import changes  # maintainers' tools load for what needs them
+
     try:
         recipe = read_yaml(weights.RECIPES / row['recipe'])
         as_run = {**recipe, **changes(recipe, read_yaml(weights.WEIGHTS / 'logs' / name / 'args.yaml'))}

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any, Callable, Iterable, Mapping
+from typing import Any, Callable, Iterable
 
 from timm.utils import ParseKwargs
-
-from ..pretrained_arguments import option_text, preprocessing_options
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -77,26 +74,6 @@ def add_model_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         '--model-kwargs', nargs='+', action=ModelKwargs, default={}, metavar='KEY=VALUE', help='such as method=ab3'
     )
-
-
-def say_recorded(
-    checkpoint: Path | None,
-    given: Mapping[str, Any],
-    made_with: Mapping[str, Any],
-    trained_on: Mapping[str, Any] | None = None,
-) -> None:
-    """Say on stderr what a network got from its checkpoint.
-
-    Args:
-        checkpoint: The file of the checkpoint, if there is one.
-        given: The arguments that the user gave.
-        made_with: All arguments of the network.
-        trained_on: The preprocessing that the checkpoint says.
-    """
-    recorded = {key: value for key, value in made_with.items() if key not in given}
-    words = [option_text(recorded)] if recorded else []
-    if words := [*words, *map(shlex.join, preprocessing_options(trained_on or {}))]:
-        print(f'timm-zerosnet: {checkpoint} was trained with {", ".join(words)}, which hold here', file=sys.stderr)
 
 
 def print_json(value: Any) -> None:

@@ -11,11 +11,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from ..recorded import say_recorded
 from ..robustness.evaluation import ready
 from ..robustness.models import ModelError, ModelInfo, Source, describe_model, read_class_map
 from ..robustness.pictures import ImageError, read_image
 from ..robustness.preprocessing import as_floats, resize
-from .options import add_model_options, print_json, say_recorded
+from .options import add_model_options, print_json
 
 BATCH = 64
 """Images that are read and classified together."""

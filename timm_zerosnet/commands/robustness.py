@@ -13,6 +13,7 @@ from typing import Any, Callable
 from .._errors import counted, shorten
 from .._files import check_folder
 from ..class_folders import SPLITS
+from ..recorded import say_recorded
 from ..robustness.analysis.run_analysis import compare_run, plain_values
 from ..robustness.corrupt import INTERPOLATIONS, LAYOUTS, corrupt
 from ..robustness.data import TORCHVISION, LabelledImages, load_data
@@ -27,7 +28,7 @@ from ..robustness.run import Outcome, run
 from ..robustness.sharing import Rank
 from ..robustness.suites import OFFICIAL, SUITES
 from ..robustness.timm_data import prefix_of
-from .options import ModelKwargs, say_recorded
+from .options import ModelKwargs
 
 DATA_FORMS = (
     'folder with one folder of images for each class, npz file with x_test and y_test, npy file of images beside one '
