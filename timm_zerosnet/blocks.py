@@ -99,12 +99,14 @@ class MultistepBlock(nn.Module):
         A norm that follows a convolution goes into it. ``b[0]`` goes into the branch's last weight unless slopes are
         kept. The first norm and those of the projections stay, because they come before a convolution, as do norms
         other than timm's batch norm. A convolution that is pruned, parametrised, hooked or wrapped by an adapter stays
-        as well, with its norm and ``b[0]``.
+        as well, with its norm and ``b[0]``; so does a ``step`` with hooks.
         """
         for conv, norm in self.folds:
             folded, rest = _fold(getattr(self, conv), getattr(self, norm))
             setattr(self, conv, folded)
             setattr(self, norm, rest)
+        if _is_watched(self.step):
+            return self
         self.step = fix_coefficients(self.step)
         last = getattr(self, self.last)
         if _is_plain(last, nn.Conv2d) and not _is_watched(self.drop_path) and not self.step.keeps_slopes:
@@ -180,11 +182,14 @@ class _KeepStatistics:
     """A context for the second run of a checkpointed block: its batch norms do not count the batch again."""
 
     def __init__(self, block: nn.Module):
-        self.norms: List[Any] = [
-            module for module in block.modules() if getattr(module, 'num_batches_tracked', None) is not None
-        ]
+        modules: List[Any] = list(block.modules())
+        self.norms = [module for module in modules if getattr(module, 'num_batches_tracked', None) is not None]
+        own = [module.running_var for module in modules if getattr(module, 'running_var', None) is not None]
+        counted = [norm.running_var for norm in self.norms]
+        self.others = [value for value in own if not any(value is other for other in counted)]  # EvoNorm's
 
     def __enter__(self) -> None:
+        self.kept = [value.clone() for value in self.others]
         self.before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in self.norms]
         for norm in self.norms:
             norm.momentum = 0.0
@@ -193,6 +198,8 @@ class _KeepStatistics:
         for norm, (momentum, count) in zip(self.norms, self.before, strict=True):
             norm.momentum = momentum
             norm.num_batches_tracked.copy_(count)
+        for value, kept in zip(self.others, self.kept, strict=True):
+            value.copy_(kept)
 
 
 def _checkpoint(block: nn.Module, states: List[Tensor], slopes: List[Tensor]) -> Tuple[List[Tensor], List[Tensor]]:

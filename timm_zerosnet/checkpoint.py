@@ -265,7 +265,7 @@ def refuse_tied(state_dict: dict[str, Any], path: Path) -> None:
         )
 
 
-def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
+def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module, classifier: bool = True) -> dict[str, Tensor]:
     """A state dict as ``model`` takes it; idempotent.
 
     Names may be our own or those of the original projects, with or without ``module.``. Entries that the original
@@ -275,6 +275,7 @@ def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[s
         state_dict: As ``torch.load`` gives it, also inside ``{'state_dict': ...}``.
         model: A whole ``MultistepResNet``, whose backbone the entries must fit; classifier and input channels may
             differ, timm adapts them.
+        classifier: Whether a classifier of as many classes as the model's must fit, too.
 
     Raises:
         WeightError: if names or shapes of the backbone differ, or a value is not finite.
@@ -283,7 +284,7 @@ def checkpoint_filter_fn(state_dict: dict[str, Any], model: nn.Module) -> dict[s
     own = model.state_dict()
     if 'conv1.weight' in state_dict and 'fc.weight' in state_dict:
         state_dict = _convert_original(state_dict, own)
-    _refuse_mismatch(state_dict, own, model)
+    _refuse_mismatch(state_dict, own, model, classifier)
     entries = dict(state_dict)
     stem = entries[_STEM]
     if stem.shape != own[_STEM].shape:  # timm adapts it, and would round the result to the type of the file
@@ -341,7 +342,7 @@ def _rename(key: str, block: Callable[[int], str]) -> tuple[str | None, bool]:
     return key, False
 
 
-def _refuse_mismatch(state_dict: dict[str, Any], own: dict[str, Tensor], model: nn.Module) -> None:
+def _refuse_mismatch(state_dict: dict[str, Any], own: dict[str, Tensor], model: nn.Module, classifier: bool) -> None:
     config = getattr(model, 'pretrained_cfg', {})
     counters = {key for key in own if key.endswith('num_batches_tracked')}
     missing = sorted(own.keys() - state_dict.keys() - _CLASSIFIER - counters)
@@ -368,7 +369,7 @@ def _refuse_mismatch(state_dict: dict[str, Any], own: dict[str, Tensor], model: 
             f'the state dict does not fit {label}: of its {len(own)} entries and the {len(state_dict)} '
             f'given, {"; ".join(parts)}. Expected a checkpoint of {label} or of {ORIGINALS}.'
         )
-    if own.keys() & _CLASSIFIER and model.num_classes == config.get('num_classes'):  # otherwise timm makes a new head
+    if classifier and own.keys() & _CLASSIFIER and model.num_classes == config.get('num_classes'):  # or timm makes one
         _refuse_classifier(state_dict, own, label)
     bad = [
         key

@@ -133,7 +133,11 @@ def _check(steps: int, order: int) -> None:
 
 
 def _advice(steps: int, order: int) -> str:
-    enough = [k for k in range(max(steps + 1, order), MOST_STEPS + 1) if can_be_zero_stable(k, order)]
+    enough = [
+        k
+        for k in range(max(steps + 1, order), MOST_STEPS + 1)
+        if can_be_zero_stable(k, order) and (k <= MOST_SEARCHED or order == 3 or _solve_by_bound(k, order))
+    ]
     return f'; ask for {enough[0]} steps or a lower order' if enough else '; ask for a lower order'
 
 

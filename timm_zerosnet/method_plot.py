@@ -101,6 +101,8 @@ def _region(axes: Any, method: MultistepMethod) -> None:
     count = int(np.clip((2e7 / method.steps**3) ** 0.5, 60, 400))
     x, y = np.linspace(middle - width, middle + width, count), np.linspace(-height, height, count)
     grown = method.amplification(x + 1j * y[:, None])
+    if not any(method.b) and not method.is_zero_stable:  # its double root of modulus 1 has none larger
+        grown = np.full_like(grown, np.inf)
     axes.contourf(x, y, grown, levels=[0, 1 + 1e-9], colors=[GOOD], alpha=0.25)
     shown = np.where(np.abs(locus) < FARTHEST * max(width, height), locus, np.nan)
     empty = not (grown <= 1 + 1e-9).any()

@@ -89,7 +89,8 @@ def written(value: Fraction) -> str:
 
 
 def _simplest_fraction(value: Any) -> Fraction:
-    """Of the numbers that round to a float (of Python or numpy, whatever its precision), the simplest fraction."""
+    """Of the numbers that round to a float of Python or numpy, the simplest fraction; a longer one is rounded first."""
+    value = float(value) if isinstance(value, np.longdouble) else value
     kind = type(value)
     exact = Fraction(float(value))
     if exact.denominator == 1:
@@ -291,7 +292,8 @@ class MultistepMethod:
     def amplification(self, z: complex | np.ndarray) -> np.ndarray:
         """How much a step amplifies solutions of ``x' = z x`` (h = 1): the largest root modulus of ``rho - z sigma``.
 
-        The region of absolute stability is where this is at most 1.
+        The region of absolute stability is where this is at most 1. Roots are eigenvalues in floating point: near a
+        root of multiplicity m their modulus may be off by some 1e-16 to the power of 1/m.
 
         Args:
             z: Complex numbers of any shape; for a residual block, eigenvalues of the Jacobian of its branch.
@@ -308,13 +310,16 @@ class MultistepMethod:
 
     def boundary_locus(self, angles: np.ndarray) -> np.ndarray:
         """``rho / sigma`` at ``exp(i angle)``: the z with a root there; the region's boundary is part of this curve."""
-        return _quotient(self.rho, self.b[::-1], np.exp(1j * np.asarray(angles)))
+        rho, sigma = _without_common_roots(self.rho, _trim(self.b[::-1])) if any(self.b) else (self.rho, self.b)
+        return _quotient(rho, sigma, np.exp(1j * np.asarray(angles)))
 
     @cached_property
     def stability_interval(self) -> float | None:
         """The smallest x <= 0 such that [x, 0] is in the region of absolute stability; None if 0 is not.
 
-        Euler -2, Adams-Bashforth -1, -6/11, -3/10 (Hairer, Norsett and Wanner, Solving ODEs II, chapter V.1).
+        Euler -2, Adams-Bashforth -1, -6/11, -3/10 (Hairer, Norsett and Wanner, Solving ODEs II, chapter V.1). What lies
+        between the points where a root may leave the circle is decided exactly; the points themselves are found in
+        floating point, so that near roots of high multiplicity the interval may come out too short.
         """
         if not self.is_zero_stable:
             return None
@@ -322,18 +327,22 @@ class MultistepMethod:
         angles = np.linspace(0, math.pi, 20_001)[1:-1]
         locus = _quotient(rho, sigma, np.exp(1j * angles))
         before, after = locus[:-1], locus[1:]
-        crosses = np.isfinite(before) & np.isfinite(after) & (before.imag * after.imag < 0)
+        crosses = np.isfinite(before) & np.isfinite(after) & (np.sign(before.imag) * np.sign(after.imag) < 0)
         low, high = angles[:-1][crosses], angles[1:][crosses]
-        for _ in range(50):  # a crossing at 0 is told from one near it
+        for _ in range(50):
             middle = (low + high) / 2
-            sides = (_quotient(rho, sigma, np.exp(1j * angle)).imag for angle in (low, middle))
-            same = np.multiply(*sides) > 0
+            sides = (np.sign(_quotient(rho, sigma, np.exp(1j * angle)).imag) for angle in (low, middle))
+            same = np.equal(*sides)
             low, high = np.where(same, middle, low), np.where(same, high, middle)
         on_axis = _quotient(rho, sigma, np.array([1.0, -1.0]))
-        ends = [*_quotient(rho, sigma, np.exp(1j * low)).real, *on_axis]
+        ends = [*_quotient(rho, sigma, np.exp(1j * low)).real, *on_axis.real]
         reached = 0.0
-        for end in sorted((float(x) for x in ends if np.isfinite(x) and x < -1e-9), reverse=True):
-            if self.amplification((reached + end) / 2) > 1 + ROUNDING:  # a root may stay on the circle
+        for end in sorted((float(x) for x in ends if np.isfinite(x) and x < 0), reverse=True):
+            # eigenvalues in floating point would be wrong near multiple roots, and near 0
+            third = (Fraction(reached) - Fraction(end)) / 3
+            x = -_simplest_between(-Fraction(reached) + third, -Fraction(end) - third)
+            slopes = (*sigma, *[Fraction(0)] * (len(rho) - len(sigma)))
+            if end < reached and not satisfies_root_condition([r - x * s for r, s in zip(rho, slopes, strict=True)]):
                 break
             reached = end
         return reached

@@ -5,6 +5,7 @@ The class that they all are is in ``multistep_resnet``, their weights are listed
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Callable
 
 import torch
@@ -112,6 +113,10 @@ def network_arguments(name: str) -> dict[str, Any]:
 
 
 def _create(name: str, pretrained: bool, kwargs: dict[str, Any]) -> MultistepResNet:
+    overlay = kwargs.get('pretrained_cfg_overlay')
+    if overlay and not overlay.keys() & {'file', 'state_dict'} and (overlay.get('url') or overlay.get('hf_hub_id')):
+        # timm takes a file before a URL, and the Hub before it
+        kwargs['pretrained_cfg_overlay'] = {'file': None, 'hf_hub_id': None, **overlay}
     cfg = _config(name, kwargs)
     network = network_arguments(name)
     if kwargs.get('learn', 'mu') != 'mu':
@@ -127,13 +132,14 @@ def _create(name: str, pretrained: bool, kwargs: dict[str, Any]) -> MultistepRes
     any_method = name.startswith('multistep_resnet') and told is None
     if pretrained and not any_method:
         refuse_other_function(name, kwargs, network, trained)
-    feature_cfg = _feature_cfg(len(network['layers']) + 1, kwargs)
+    feature_cfg = _feature_cfg(len(kwargs.get('layers') or network['layers']) + 1, kwargs)
+    without_classifier = functools.partial(checkpoint_filter_fn, classifier=False)
     try:
         model = build_model_with_cfg(
             MultistepResNet,
             name,
             pretrained,
-            pretrained_filter_fn=checkpoint_filter_fn,
+            pretrained_filter_fn=without_classifier if kwargs.get('features_only') else checkpoint_filter_fn,
             feature_cfg=feature_cfg,
             **{**network, **kwargs},
         )

@@ -10,6 +10,7 @@ import pytest
 import timm
 import torch
 from golden_weights import load
+from huggingface_hub.errors import LocalEntryNotFoundError
 from PIL import Image
 from places import STAND_IN
 from safetensors.torch import load_file, save_file
@@ -18,6 +19,7 @@ from small_trainings import write_images
 import timm_zerosnet
 from timm_zerosnet import cli, validate, weights
 from timm_zerosnet._errors import WeightError
+from timm_zerosnet.checkpoint import RECORD
 from timm_zerosnet.cifar import DATA_SETS
 from timm_zerosnet.recorded import PREPARATION, checkpoint_preprocessing
 from timm_zerosnet.robustness.models import Source, describe_model
@@ -376,6 +378,47 @@ def test_validate_prepares_images_as_in_the_training(tmp_path, capsys):
         assert validate.main([*map(str, [*line, *given])]) == 0
         said = capsys.readouterr()
         assert f'was trained with --mean 0.5 0.5 0.5{size and f", --input-size 3 {size}"}, which hold here' in said.err
+
+
+def test_convert_takes_another_name_for_the_same_function_alone(tmp_path, capsys):
+    for method, code in (('zerosnet(-9/5)', 0), ('zerosnet(1)', 2)):
+        trained(tmp_path / 'last.pth.tar', 'multistep_resnet20', method=method)
+        line = ['convert', tmp_path / 'last.pth.tar', tmp_path / 'out.safetensors', '--model', 'zerosnet20']
+        assert cli.main([*map(str, line)]) == code
+        said = capsys.readouterr().err
+        assert ('it was of multistep_resnet20: --model multistep_resnet20 takes it as it was' in said) == bool(code)
+
+
+def test_info_names_the_classes_of_the_training(tmp_path, capsys):
+    names = [f'flower{i}' for i in range(10)]
+    for record, expected in ((None, None), ({'class_names': names}, names)):
+        file = prepared(tmp_path / 'last.pth.tar', **{RECORD: record})
+        assert cli.main(['info', 'zerosnet20', '--checkpoint', str(file), '--json']) == 0
+        assert json.loads(capsys.readouterr().out)['label_names'] == expected
+
+
+def test_features_of_a_file_with_another_classifier_or_none(tmp_path):
+    for classes in (7, 0):
+        own = timm.create_model('zerosnet20', num_classes=classes)
+        save_file(own.state_dict(), tmp_path / 'own.safetensors')
+        overlay = dict(file=str(tmp_path / 'own.safetensors'))
+        found = timm.create_model('zerosnet20', pretrained=True, features_only=True, pretrained_cfg_overlay=overlay)
+        with torch.no_grad():
+            wanted = own.eval().forward_intermediates(IMAGES, intermediates_only=True)
+            assert all(map(torch.equal, found.eval()(IMAGES), wanted))
+
+
+def test_weights_of_a_url_or_the_hub_come_before_the_packaged_ones(tmp_path, monkeypatch):
+    """timm would take the file that the model's own configuration names."""
+    own = timm.create_model('zerosnet20')
+    torch.save(own.state_dict(), tmp_path / 'own.pth')
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    overlay = dict(url=(tmp_path / 'own.pth').as_uri())
+    found = timm.create_model('zerosnet20', pretrained=True, pretrained_cfg_overlay=overlay)
+    assert torch.equal(logits(found), logits(own))
+    monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
+    with pytest.raises(LocalEntryNotFoundError):
+        timm.create_model('zerosnet20', pretrained=True, pretrained_cfg_overlay=dict(hf_hub_id='nobody/mine'))
 
 
 def test_converted_checkpoint_of_a_method(tmp_path, capsys):

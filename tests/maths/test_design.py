@@ -211,6 +211,7 @@ def test_interval_of_the_family_in_lambda(mu):
             'expected at most 12 steps, or a number of steps that needs no search, at order 8, got 16; ask for 14',
         ),
         ((20, 11), 'at order 11, got 20; ask for a lower order'),
+        ((18, 11), 'no zero-stable one-slope method of 18 steps has it; ask for a lower order'),
     ],
 )
 def test_refused(arguments, message):

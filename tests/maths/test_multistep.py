@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import math
 import pickle
+import warnings
 from decimal import Decimal
 from fractions import Fraction as F
 
@@ -13,6 +14,7 @@ from amounts import examples
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from timm_zerosnet.design import design
 from timm_zerosnet.methods import METHODS, optimal, parse_method, zerosnet
 from timm_zerosnet.multistep import MultistepMethod, as_fraction
 
@@ -416,6 +418,31 @@ CIRCLE = [linear(-1), pair(F(3, 5), F(4, 5)), pair(0, 1), [F(1)] * 3, [F(1)] * 5
 )
 def test_stability_interval_with_roots_on_the_circle(text, end):
     assert parse_method(text).stability_interval == (pytest.approx(float(end), abs=1e-6) if end else 0)
+
+
+@pytest.mark.parametrize(
+    'method, end',
+    [
+        ('a(1) b(1e10,-9999999999)', -1e-10),
+        ('a(1) b(1e-300)', -2e300),
+        (design(15, 9).method, -2.883638684638e-12),  # by a computation of 50 digits
+    ],
+    ids=str,
+)
+def test_stability_interval_of_any_scale(method, end):
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert parse_method(method).stability_interval == pytest.approx(end, rel=1e-6, abs=0)
+
+
+def test_locus_where_both_polynomials_vanish():
+    method = parse_method('a(0,0,0,1) b(1,1,1,1)')  # (z^4 - 1) / (z^3 + z^2 + z + 1) is z - 1
+    angles = np.linspace(0, 2 * np.pi, 17)
+    assert np.allclose(method.boundary_locus(angles), np.exp(1j * angles) - 1)
+
+
+def test_longer_floats_are_rounded_first():
+    assert as_fraction(np.longdouble('0.1')) == F(1, 10)
 
 
 inside = st.fractions(F(-9, 10), F(9, 10), max_denominator=10)

@@ -57,6 +57,28 @@ def test_grad_checkpointing_changes_nothing(name, features_only):
     assert len(calls) == 3
 
 
+@pytest.mark.parametrize('norm', ['evonormb0', 'evonormb2', 'batchnorm2d'])
+def test_grad_checkpointing_counts_a_batch_once(norm):
+    """EvoNorm keeps a running variance without a counter."""
+    found = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        model = timm.create_model('zerosnet20', norm_layer=norm)
+        model.set_grad_checkpointing(checkpointing)
+        model.train()(images('zerosnet20')).square().mean().backward()
+        found.append(list(model.buffers()))
+    same(*found, 1e-6)
+
+
+def test_default_levels_are_those_of_the_stages_there_are():
+    for layers, widths in (((2, 2, 2, 2), (8, 16, 32, 64)), ((2, 2), (8, 16))):
+        made = dict(layers=layers, widths=widths)
+        assert timm.create_model('multistep_resnet20', features_only=True, **made).feature_info.channels() == [
+            widths[0],
+            *widths,
+        ]
+
+
 # --- hooks
 
 

@@ -142,6 +142,18 @@ def test_fuse_leaves_what_hooks_change(kind, layer):
     assert isinstance(untouched.norm2, nn.ReLU) and untouched.step.b0 == 1  # elsewhere it folds
 
 
+@pytest.mark.parametrize(
+    'name, options', [('zerosnet20', {}), ('zerosnet20_tra', {}), ('multistep_resnet20', {'method': 'ab2'})]
+)
+def test_fuse_leaves_a_step_with_a_hook(name, options):
+    model, x = settle(create(name, **options), name), images(name)
+    for block in model.stages[1].blocks:
+        block.step.register_forward_hook(lambda module, args, out: 0.5 * out + 1)
+    with torch.no_grad():
+        wanted = model(x)
+        assert distance(reparameterize_model(model, inplace=True).eval()(x), wanted) < 1e-5
+
+
 @torch.no_grad()
 def test_fuse_gives_blocks_that_share_a_convolution_weights_of_their_own():
     model = create('zerosnet20')

@@ -20,13 +20,16 @@ from ..checkpoint import (
     averages,
     check_readable,
     checkpoint_filter_fn,
+    made_with,
     refuse_tied,
     sizes,
+    training_arguments,
     unwrap,
 )
+from ..pretrained_arguments import refuse_other_training
 from ..recorded import checkpoint_arguments, say_recorded
 from ..robustness.models import Source
-from ..zerosnet import DEPTHS, default_cfgs
+from ..zerosnet import DEPTHS, default_cfgs, network_arguments
 from .info import own_model
 from .options import ModelKwargs
 
@@ -53,6 +56,18 @@ def register(command: Callable[..., argparse.ArgumentParser]) -> None:
     )
 
 
+def _refuse_other_function(path: Path, name: str, given: dict[str, Any]) -> None:
+    """Refuse a network other than the one that a checkpoint names, unless it does the same with the weights."""
+    other = architecture(path)
+    if other in (None, name):
+        return
+    trained = {**network_arguments(other), **(made_with(training_arguments(path, other)) or {})}
+    try:
+        refuse_other_training(path, given, network_arguments(name), trained)
+    except WeightError as error:
+        raise WeightError(f'{error}; it was of {other}: --model {other} takes it as it was trained') from error
+
+
 def _convert(args: argparse.Namespace) -> None:
     check_output(args.out, ('.safetensors',))
     if args.out.exists() and args.original.exists() and args.out.samefile(args.original):
@@ -62,6 +77,7 @@ def _convert(args: argparse.Namespace) -> None:
     original = _weights(args.original, args.average)
     refuse_tied(original, args.original)
     name = name or architecture(args.original) or _fitting(original, args.original)
+    _refuse_other_function(args.original, name, args.model_kwargs)
     arguments = checkpoint_arguments(args.original, name, args.model_kwargs)
     say_recorded(args.original, args.model_kwargs, arguments)
     try:

@@ -12,7 +12,7 @@ from torch import nn
 from .. import weights
 from .._errors import WeightError, nearest, shorten
 from .._files import sha256
-from ..checkpoint import read_yaml
+from ..checkpoint import class_names, read_yaml
 from ..costs import measure
 from ..memory import check_size
 from ..methods import lm, zerosnet_coefficients
@@ -110,7 +110,7 @@ def describe(name: str, checkpoint: Path | None = None, arguments: dict[str, Any
     size = (net.in_chans, *config['input_size'][1:])
     check_size(net.eval(), size, full)
     counted = measure(net, size)
-    names = config.get('label_names')
+    names = class_names(checkpoint) if checkpoint else config.get('label_names')
     return {
         'name': full,
         'tags': [other for other in default_cfgs[model].cfgs if other],
