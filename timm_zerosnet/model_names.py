@@ -60,6 +60,8 @@ def model_config(name: str) -> dict[str, Any]:
         advice = f'the nearest are {", ".join(near)}' if near else 'see timm.list_models()'
         if '/' in name:
             advice = f'hf-hub:{name} is one of the Hub, local-dir:{name} one in a folder'
+        if Path(name).is_file():
+            advice = f'it is a file: --model NAME --checkpoint {name} takes its weights'
         raise UnknownModelError(f'timm knows no model {name!r}; {advice}')
     return _registered_config(name)
 

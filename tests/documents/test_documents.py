@@ -123,11 +123,15 @@ demo.load_digits = few_digits
 """
 FEW_PICTURES = """
 import pathlib, numpy, torchvision
+from PIL import Image
 class CIFAR10:
-    def __init__(self, root, train, download):
+    classes = ['airplane', 'automobile']
+    def __init__(self, root, train=True, download=False):
         pathlib.Path(root).mkdir(exist_ok=True)
         self.targets = [0, 1] * (20 if train else 5)
         self.data = numpy.zeros((len(self.targets), 32, 32, 3), dtype='uint8')
+    def __iter__(self):
+        return zip(map(Image.fromarray, self.data), self.targets)
 torchvision.datasets.CIFAR10 = CIFAR10
 """
 EXAMPLES = [
@@ -143,7 +147,12 @@ def test_example_runs(block, tmp_path):
     in_small = FEW_DIGITS if 'load_digits' in block else FEW_PICTURES if 'CIFAR10' in block else ''
     done = python('-c', NO_NETWORK + in_small + block, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
-    if 'CIFAR10' in block:  # for the study
+    if 'holdout' in block:  # for recipes
+        assert {path.name: len(list(path.iterdir())) for path in (tmp_path / 'holdout' / 'train').iterdir()} == {
+            'airplane': 20,
+            'automobile': 20,
+        }
+    elif 'CIFAR10' in block:  # for the study
         assert load_arrays(tmp_path / 'data' / 'cifar10.npz').classes == 2
 
 

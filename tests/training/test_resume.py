@@ -232,6 +232,16 @@ def test_killed_in_its_first_epoch_it_still_begins_with_the_weights_it_was_given
     assert yaml.safe_load((run / 'args.yaml').read_text())['resume'] == str(tmp_path / 'given.pth.tar')
 
 
+def test_disk_that_was_full_in_the_first_epoch(half):
+    """train.py leaves the part of a checkpoint that it could write: the run starts over."""
+    for path in half.glob('*.pth.tar'):
+        path.unlink()
+    (half / 'summary.csv').unlink()
+    (half / 'tmp.pth.tar').write_bytes(b'PK torn')
+    assert continue_run(half) == 0
+    assert (half / 'last.pth.tar').is_file()
+
+
 def test_tasks_of_slurm_are_processes(half, capsys, monkeypatch):
     for name, value in {'SLURM_NTASKS': '4', 'SLURM_PROCID': '0', 'SLURM_LOCALID': '0'}.items():
         monkeypatch.setenv(name, value)

@@ -336,6 +336,14 @@ def test_a_run_records_what_a_folders_config_says(folder, tmp_path):
     assert (record['architecture'], record['model_args']) == ('zerosnet20', {'act_layer': 'silu'})
 
 
+def test_a_file_is_no_name_of_a_model(tmp_path):
+    torch.save({}, tmp_path / 'last.pth.tar')
+    with pytest.raises(
+        UnknownModelError, match='it is a file: --model NAME --checkpoint .*last.pth.tar takes its weights'
+    ):
+        model_config(str(tmp_path / 'last.pth.tar'))
+
+
 def test_folder_without_the_sum_loads_as_it_is(folder):
     config = json.loads((folder / 'config.json').read_text(encoding='utf-8'))
     del config['weight_file_sha256']

@@ -62,7 +62,7 @@ def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """The complete checkpoint of the latest finished epoch in a run's folder, and its content; None if there is none.
 
     train.py writes ``tmp.pth.tar`` and renames it, so that a run killed in between may have no ``last.pth.tar``, or a
-    truncated ``tmp.pth.tar`` beside it.
+    truncated ``tmp.pth.tar`` beside it; that alone is no checkpoint yet.
 
     Args:
         folder: The folder of the run.
@@ -70,7 +70,7 @@ def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     Raises:
         WeightError: if there are checkpoints, but none of them is complete.
     """
-    complete, torn = [], []
+    complete, torn = [], {}
     for path in sorted(folder.glob('*.pth.tar')):
         if path.name.startswith('recovery'):  # of an unfinished epoch
             continue
@@ -78,9 +78,9 @@ def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
             checkpoint = read_checkpoint(path)
             complete.append((checkpoint['epoch'], path.name == 'last.pth.tar', path, checkpoint))
         except (WeightError, KeyError) as error:
-            torn.append(str(error))
-    if torn and not complete:
-        raise WeightError(f'{folder} has no complete checkpoint: {"; ".join(torn)}')
+            torn[path.name] = str(error)
+    if torn.keys() - {'tmp.pth.tar'} and not complete:
+        raise WeightError(f'{folder} has no complete checkpoint: {"; ".join(torn.values())}')
     if not complete:
         return None
     _, _, path, checkpoint = max(complete, key=lambda entry: entry[:2])
