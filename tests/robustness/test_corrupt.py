@@ -36,6 +36,18 @@ def test_cifar_c_layout(tmp_path):
             assert torch.equal(exact.round(), exact)
 
 
+@pytest.mark.parametrize('inside', ['.', 'new', 'a'])
+def test_output_inside_the_data_is_refused(inside, tmp_path, capsys):
+    """It would be part of the data of the next run."""
+    for name in 'ab':
+        (tmp_path / name).mkdir()
+        Image.fromarray(DATA.images[0]).save(tmp_path / name / '0.png')
+    before = sorted(tmp_path.rglob('*'))
+    line = ['corrupt', tmp_path, '--suite', 'zerosnet', '--corruption', 'const', '--out', tmp_path / inside]
+    assert cli.main([*map(str, line)]) == 2
+    assert 'expected a folder outside of' in capsys.readouterr().err and sorted(tmp_path.rglob('*')) == before
+
+
 def test_other_labels_beside_corruptions_that_are_there(tmp_path):
     options = dict(suite='cifar-c', layout='cifar-c')
     corrupt(DATA, tmp_path, corruptions=['contrast'], **options)

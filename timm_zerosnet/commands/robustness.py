@@ -324,6 +324,9 @@ def _compare(args: argparse.Namespace) -> None:
 
 
 def _corrupt(args: argparse.Namespace) -> None:
+    data, out = Path(args.data), Path(args.out).resolve()
+    if data.is_dir() and data.resolve() in (out, *out.parents):
+        raise ValueError(f'--out {args.out}: expected a folder outside of {data}, where it would be read as data')
     check_folder(Path(args.out))  # before the images are read
     check_cache(args.cache)
     images = _load(args, args.data, workers=2)
