@@ -26,6 +26,7 @@ from .training.resume import ANOTHER_PLACE, Continuation, find_continuation, onl
 from .training.scripts import (
     find_script,
     launch,
+    parse,
     process_count,
     run_script,
     script_parser,
@@ -170,7 +171,7 @@ def _digest(names: list[str] | None) -> str | None:
 def _parse(parser: argparse.ArgumentParser, config: dict[str, Any], arguments: list[str]) -> argparse.Namespace:
     parser.prog = 'timm-zerosnet train'
     parser.set_defaults(**config)
-    return parser.parse_args(arguments)
+    return parse(parser, arguments)
 
 
 def _is_primary() -> bool:

@@ -17,7 +17,7 @@ from .pretrained_arguments import preprocessing_options
 from .recorded import checkpoint_preprocessing, recorded_arguments, say_recorded
 from .training.data_checks import check_data
 from .training.preflight import check_checkpoint, check_images, check_positional, check_pretrained
-from .training.scripts import find_script, launch, run_script, script_parser, take_scripts_option, with_device
+from .training.scripts import find_script, launch, parse, run_script, script_parser, take_scripts_option, with_device
 
 USAGE = """usage: timm-zerosnet validate --model NAME [--timm-scripts DIR] [arguments of timm's validate.py]
 
@@ -32,7 +32,7 @@ def _run(arguments: list[str]) -> None:
     script = find_script('validate.py', folder)
     parser = script_parser(script)
     parser.prog = 'timm-zerosnet validate'
-    args = parser.parse_args(arguments)
+    args = parse(parser, arguments)
     check_positional(args)
     if not args.model.strip():
         raise ScriptError(f"--model {args.model!r}: expected a name of timm's, such as zerosnet20")
@@ -40,7 +40,7 @@ def _run(arguments: list[str]) -> None:
         _check_results_file(Path(args.results_file))
     if args.checkpoint:
         arguments = _as_trained(arguments, args)
-        args = parser.parse_args(arguments)
+        args = parse(parser, arguments)
     if not _names_several(args.model):
         if not args.checkpoint:  # without one timm takes the pretrained weights, asked for or not
             check_pretrained(args, new_head=False)

@@ -111,6 +111,16 @@ def test_what_validate_takes_goes_to_it(images, tmp_path, capsys):
         assert json.loads(capsys.readouterr().out)[0][3:5] == line[4:6]
 
 
+def test_keyword_without_a_value(images, capsys):
+    line = ['--timm-scripts', STAND_IN, '--data-dir', images, '--model-kwargs', 'ab3']
+    for launcher, words in ((validate, line), (train, ['short', '--model', 'multistep_resnet20', *line])):
+        assert launcher.main([*map(str, words)]) == 2
+        assert (
+            'expected KEY=VALUE after --model-kwargs and the like, such as method=ab3; among '
+            in capsys.readouterr().err
+        )
+
+
 def test_class_folders_need_no_split(images):
     assert validate.main(['--timm-scripts', str(STAND_IN), '--data-dir', str(images / 'validation')]) == 0
 

@@ -109,6 +109,22 @@ def script_parser(script: Path) -> argparse.ArgumentParser:
     return parser
 
 
+def parse(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
+    """The arguments of a script.
+
+    Raises:
+        ScriptError: where one of timm's options for ``KEY=VALUE`` gets something else.
+    """
+    try:
+        return parser.parse_args(arguments)
+    except ValueError as error:
+        words = [word for word in arguments if '=' not in word and not word.startswith('-')]
+        raise ScriptError(
+            f'expected KEY=VALUE after --model-kwargs and the like, such as method=ab3; among {" ".join(words)} is '
+            'something else'
+        ) from error
+
+
 def process_count() -> int:
     """Number of processes that train together, by timm's own rule: torchrun's or Slurm's, 1 without either."""
     return world_info_from_env()[2] if is_distributed_env() else 1
