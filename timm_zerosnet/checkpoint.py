@@ -44,7 +44,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise WeightError(f'{path} does not exist or is no file. {_EXPECTED}')
+        what = 'is a folder: name a file in it' if path.is_dir() else 'does not exist or is no file'
+        raise WeightError(f'{path} {what}. {_EXPECTED}')
     try:
         if path.suffix == '.safetensors':
             from safetensors.torch import load_file  # without it timm still has the networks
@@ -163,6 +164,12 @@ def training_arguments(path: Path, name: str) -> dict[str, Any]:
     record = args.get(RECORD)
     trained = [args.get('model'), record.get('architecture') if isinstance(record, dict) else None]
     return args if _untagged(name) in {_untagged(str(model)) for model in trained if model} else {}
+
+
+def trained_model(path: Path) -> str | None:
+    """The ``--model`` of the train.py that wrote a checkpoint, or the args.yaml beside it; None if it is not said."""
+    found = _training_arguments(path).get('model')
+    return found if isinstance(found, str) and found.strip() else None
 
 
 def _untagged(name: str) -> str:

@@ -6,7 +6,7 @@ import argparse
 import functools
 import re
 import sys
-from typing import Any
+from typing import Any, Mapping
 
 from . import __version__, commands
 from ._exit_codes import exit_code
@@ -23,7 +23,8 @@ class _Parser(argparse.ArgumentParser):
             super()._print_message(message, file)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+    """The parser, and that of each command."""
     parser = _Parser(
         prog='timm-zerosnet',
         description='Zero-stable residual networks for timm.',
@@ -36,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
         module.register(command)
     for name in ('train', 'validate'):
         group.add_parser(name, help=f"run timm's {name}.py", add_help=False)
-    return parser
+    return parser, group.choices
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,7 +60,10 @@ def _run(arguments: list[str]) -> int | None:
         return {'train': train, 'validate': validate}[arguments[0]].main(arguments[1:])
     if arguments[:2] == ['robustness', 'merge']:
         arguments = ['robustness merge', *arguments[2:]]
-    args = _parser().parse_args(_with_fractions(arguments))
+    parser, of_command = _parsers()
+    args, unknown = parser.parse_known_args(_with_fractions(arguments))
+    if unknown:  # argparse would print the usage of all commands
+        of_command[args.command].error(f'unrecognized arguments: {" ".join(unknown)}')
     return args.run(args)
 
 

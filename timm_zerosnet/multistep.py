@@ -360,10 +360,12 @@ class MultistepMethod:
             )
         if self.is_consistent:
             return f'{stable}; consistent, order {self.order}'
-        return (
-            f'{stable}; not consistent: sum a = {written(sum(self.a, Fraction(0)))} (must be 1), sum b = '
-            f'{written(sum(self.b, Fraction(0)))} (must be 1 + sum i a[i] = {written(_slope_weight(self.a))})'
-        )
+        sums, weight = [sum(values, Fraction(0)) for values in (self.a, self.b)], _slope_weight(self.a)
+        wrong = {
+            f'sum a = {written(sums[0])} (must be 1)': sums[0] != 1,
+            f'sum b = {written(sums[1])} (must be 1 + sum i a[i] = {written(weight)})': sums[1] != weight,
+        }
+        return f'{stable}; not consistent: {", ".join(text for text, is_wrong in wrong.items() if is_wrong)}'
 
     @property
     def text(self) -> str:

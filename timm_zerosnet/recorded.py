@@ -120,7 +120,7 @@ def say_recorded(
     recorded = {key: value for key, value in made_with.items() if key not in given}
     words = [option_text(recorded)] if recorded else []
     if words := [*words, *map(shlex.join, preprocessing_options(trained_on or {}))]:
-        print(f'timm-zerosnet: {checkpoint} was trained with {", ".join(words)}, which hold here', file=sys.stderr)
+        print(f'timm-zerosnet: {checkpoint} was trained with {", ".join(words)}: used here, too', file=sys.stderr)
 
 
 def _trained_as(path: Path, name: str) -> dict[str, Any]:

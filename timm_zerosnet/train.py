@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import shlex
 import sys
 import tempfile
 from contextlib import nullcontext
@@ -115,7 +116,7 @@ def _start(
             'model_args': config_of_model.get('model_args') or {},
         }
     with only_writer(target) if args.experiment and _is_primary() else nullcontext():
-        _launch(script, {**config, RECORD: record}, arguments, args)
+        _launch(script, {**config, RECORD: record}, arguments, args, str(target) if args.experiment else 'RUN')
 
 
 def _continue(found: Continuation, script: Path, parser: argparse.ArgumentParser, arguments: list[str]) -> None:
@@ -132,19 +133,20 @@ def _continue(found: Continuation, script: Path, parser: argparse.ArgumentParser
     record = {**(found.config.get(RECORD) or {}), 'class_names': names}  # runs of development versions do not have it
     config = {**found.config, RECORD: record}
     if not _is_primary():
-        _launch(script, config, [*arguments, *found.arguments], args)
+        _launch(script, config, [*arguments, *found.arguments], args, str(found.run))
         return
     print(f'{done}: continuing')
     if args.device == 'cpu' and torch.cuda.is_available():
         print('on the CPU, on which it was started: --device cuda takes the GPU', file=sys.stderr)
     found.prepare()
     try:
-        _launch(script, config, [*arguments, *found.arguments], args)
+        _launch(script, config, [*arguments, *found.arguments], args, str(found.run))
     finally:
         trim_log(found.run / 'summary.csv', sys.maxsize)  # some scripts write the header again
 
 
-def _launch(script: Path, config: dict[str, Any], arguments: list[str], args: argparse.Namespace) -> None:
+def _launch(script: Path, config: dict[str, Any], arguments: list[str], args: argparse.Namespace, run: str) -> None:
+    again = f'timm-zerosnet train --continue {shlex.quote(run)}'
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / 'config.yaml'
         path.write_text(yaml.safe_dump(config), encoding='utf-8')
@@ -152,13 +154,13 @@ def _launch(script: Path, config: dict[str, Any], arguments: list[str], args: ar
             run_script(script, ['--config', str(path), *with_device(script_arguments(arguments, args), args)])
         except KeyboardInterrupt:
             if _is_primary():
-                print('timm-zerosnet train --continue RUN resumes it after its last complete epoch', file=sys.stderr)
+                print(f'{again} resumes it after its last complete epoch', file=sys.stderr)
             raise
         except (OSError, RuntimeError) as error:
             if not is_full(error):
                 raise
             reason = 'there is no room left for its files'
-            way = 'make room there, then timm-zerosnet train --continue RUN resumes the run'
+            way = f'make room there, then {again} resumes the run'
             raise cannot_write(args.output or './output/train', reason, way) from error
 
 

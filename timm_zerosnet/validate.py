@@ -12,17 +12,20 @@ import timm
 
 from ._errors import ScriptError
 from ._files import check_output, writing
+from .checkpoint import check_readable, trained_model
 from .model_names import is_outside, script_arguments
 from .pretrained_arguments import preprocessing_options
 from .recorded import checkpoint_preprocessing, recorded_arguments, say_recorded
 from .training.data_checks import check_data
-from .training.preflight import check_checkpoint, check_images, check_positional, check_pretrained
+from .training.preflight import check_checkpoint, check_images, check_network, check_positional, check_pretrained
 from .training.scripts import find_script, launch, parse, run_script, script_parser, take_scripts_option, with_device
 
 USAGE = """usage: timm-zerosnet validate --model NAME [--timm-scripts DIR] [arguments of timm's validate.py]
 
 Runs timm's unmodified validate.py. Unless --timm-scripts or the environment variable TIMM_SCRIPTS names a folder, the
 script of the installed timm's release is downloaded once.
+
+--model may be left out beside --checkpoint FILE if the checkpoint says what it is of, as those of train.py do.
 
 example: timm-zerosnet validate --model zerosnet20 --pretrained --data-dir cifar10 --split validation"""
 
@@ -32,8 +35,13 @@ def _run(arguments: list[str]) -> None:
     script = find_script('validate.py', folder)
     parser = script_parser(script)
     parser.prog = 'timm-zerosnet validate'
+    parser.set_defaults(model='')  # timm's default is some network that nobody asked for
     args = parse(parser, arguments)
     check_positional(args)
+    if not args.model:
+        name = _named_by(args.checkpoint)
+        arguments = [*arguments, '--model', name]
+        args = parse(parser, arguments)
     if not args.model.strip():
         raise ScriptError(f"--model {args.model!r}: expected a name of timm's, such as zerosnet20")
     if args.results_file:
@@ -46,8 +54,25 @@ def _run(arguments: list[str]) -> None:
             check_pretrained(args, new_head=False)
         check_images(args)
         check_data(args, {'split': args.split})
+        check_network(args)
         check_checkpoint(args, 'checkpoint')
     run_script(script, with_device(script_arguments(arguments, args), args))
+
+
+def _named_by(checkpoint: str) -> str:
+    """The model that a checkpoint says it is of, which is said on stderr.
+
+    Raises:
+        ScriptError: for a file that says none, a folder, or no checkpoint.
+    """
+    path = Path(checkpoint)
+    if checkpoint and not path.is_dir():
+        check_readable(path)
+        if name := trained_model(path):
+            print(f'timm-zerosnet: {path} was trained with --model {name}: used here, too', file=sys.stderr)
+            return name
+    why = f': {path} does not say what it is of' if checkpoint else ''
+    raise ScriptError(f'no model{why}: give --model NAME, such as --model zerosnet20')
 
 
 def _as_trained(arguments: list[str], args: argparse.Namespace) -> list[str]:
@@ -74,7 +99,16 @@ def _names_several(model: str) -> bool:
     """Whether validate.py takes a model's name for all of timm's, for a pattern, or for a file of names."""
     if is_outside(model) or timm.is_model(model):
         return False
-    return model == 'all' or bool(timm.list_models(model, pretrained=True)) or Path(model).is_file()
+    if Path(model).is_file():
+        try:
+            Path(model).read_text()
+        except UnicodeDecodeError as error:
+            raise ScriptError(
+                f'--model {model}: expected a name, or a file with a name in each line; --model NAME --checkpoint '
+                f'{model} measures weights'
+            ) from error
+        return True
+    return model == 'all' or bool(timm.list_models(model, pretrained=True))
 
 
 def _check_results_file(path: Path) -> None:

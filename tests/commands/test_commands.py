@@ -459,7 +459,9 @@ def test_help_has_examples(name, capsys):
     except SystemExit as end:
         assert end.code == 0
     text = capsys.readouterr().out
-    assert name in set(re.findall(r'^    (\w+)\s', cli._parser().format_help(), re.MULTILINE)) and f' {name} ' in text
+    assert (
+        name in set(re.findall(r'^    (\w+)\s', cli._parsers()[0].format_help(), re.MULTILINE)) and f' {name} ' in text
+    )
     assert name == 'weights' or re.search(rf'(?m)examples?:\s+timm-zerosnet {name}', text)
 
 

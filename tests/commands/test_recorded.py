@@ -56,11 +56,38 @@ def test_commands_measure_a_checkpoint_as_it_was_trained(name, arguments, state,
         assert cli.main([*map(str, [*line, *given])]) == 0
         said = capsys.readouterr()
         found.append(json.loads(said.out))
-        assert (f'last.pth.tar was trained with {words}, which hold here' in said.err) == (not given)
+        assert (f'last.pth.tar was trained with {words}: used here, too' in said.err) == (not given)
     assert found[0] == found[1]
     line += ['--model-kwargs', other]
     assert f'last.pth.tar: expected {words}, as in its training, got --model-kwargs ' in refused(line, capsys)
     assert torch.equal(logits(Source(name, checkpoint=file).open()), logits(own))
+
+
+def test_validate_takes_the_model_that_a_checkpoint_names(tmp_path, capsys):
+    """Without it timm's script measures its own default network."""
+    file, line = tmp_path / 'last.pth.tar', ['validate', '--timm-scripts', STAND_IN]
+    own = trained(file, 'zerosnet20_tra')
+    data = images(tmp_path / 'data', 10)
+    assert cli.main([*map(str, [*line, '--data-dir', data, '--checkpoint', file])]) == 0
+    said = capsys.readouterr()
+    assert 'last.pth.tar was trained with --model zerosnet20_tra: used here, too' in said.err
+    given = json.loads(said.out.splitlines()[-1])[0]
+    assert given[given.index('--model') + 1] == 'zerosnet20_tra'
+
+    torch.save(own.state_dict(), tmp_path / 'bare.pth')
+    (tmp_path / 'broken.pth').write_bytes(b'cut')
+    for words, said in (
+        (['--checkpoint', tmp_path / 'bare.pth'], 'no model: .*bare.pth does not say what it is of: give --model NAME'),
+        (['--checkpoint', tmp_path], 'no model: .* does not say what it is of: give --model NAME'),
+        (['--checkpoint', tmp_path / 'broken.pth'], 'broken.pth .3 bytes. cannot be read as a checkpoint'),
+        (['--checkpoint', tmp_path / 'missing.pth'], 'missing.pth'),
+        (
+            ['--model', file],
+            'expected a name, or a file with a name in each line; --model NAME --checkpoint .* weights',
+        ),
+        ([], '^timm-zerosnet validate: no model: give --model NAME, such as --model zerosnet20$'),
+    ):
+        assert re.search(said, refused([*line, '--data-dir', data, *words], capsys)), words
 
 
 def test_checkpoint_of_a_training_without_arguments(tmp_path, capsys):
@@ -112,7 +139,7 @@ def test_preprocessing_of_the_training(tmp_path, capsys):
     said = capsys.readouterr()
     assert json.loads(said.out)['config']['input_size'] == [3, 48, 48]
     assert 'was trained with --mean 0.5 0.4 0.3, --std 0.25 0.25 0.2, --interpolation bicubic, ' in said.err
-    assert said.err.endswith('--input-size 3 48 48, --crop-pct 0.9, which hold here\n')
+    assert said.err.endswith('--input-size 3 48 48, --crop-pct 0.9: used here, too\n')
 
 
 def test_preprocessing_of_a_tag_and_of_other_networks(tmp_path, capsys):
@@ -152,7 +179,7 @@ def test_validate_pools_as_in_the_training(tmp_path, capsys):
     for checkpoint in (file, file.parent):
         assert validate.main([*map(str, [*line, checkpoint])]) == 0
         said = capsys.readouterr()
-        assert f'{checkpoint} was trained with --gp max, which hold here' in said.err
+        assert f'{checkpoint} was trained with --gp max: used here, too' in said.err
         arguments = json.loads(said.out)[0]
         assert arguments[arguments.index('--gp') + 1] == 'max'
     prepared(tmp_path / 'run' / 'other.pth.tar', gp='avg', mean=[0.5] * 3)
@@ -213,7 +240,7 @@ def test_validate_prepares_images_as_in_the_training(tmp_path, capsys):
     for given, size in (([], '48 48'), (['--img-size', '40'], '')):
         assert validate.main([*map(str, [*line, *given])]) == 0
         said = capsys.readouterr()
-        assert f'was trained with --mean 0.5 0.5 0.5{size and f", --input-size 3 {size}"}, which hold here' in said.err
+        assert f'was trained with --mean 0.5 0.5 0.5{size and f", --input-size 3 {size}"}: used here, too' in said.err
 
 
 def test_convert_takes_another_name_for_the_same_function_alone(tmp_path, capsys):

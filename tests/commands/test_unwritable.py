@@ -85,7 +85,7 @@ def test_disk_that_fills_up_during_a_training(place):
     *_, last = log.read_text().strip().splitlines()
     assert process.exitcode == 2 and last == (
         f'timm-zerosnet train: cannot write {place}/out: there is no room left for its files; make room there, then '
-        'timm-zerosnet train --continue RUN resumes the run'
+        f'timm-zerosnet train --continue {place}/out/one resumes the run'
     )
 
 

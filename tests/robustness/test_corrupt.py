@@ -170,7 +170,7 @@ def test_command(tmp_path, capsys):
         ),
         (['--layout', 'cifar-c', '--suite', 'zerosnet'], 'got others of const, rand, randn, uniform of suite zerosnet'),
         (['--suite', 'imagenet-c'], 'suite imagenet-c is for 64 px and more'),
-        (['--size', '0'], 'size: expected an integer >= 1, got 0'),
+        (['--img-size', '0'], 'size: expected an integer >= 1, got 0'),
         (['--crop-pct', '2'], 'crop_pct: expected a number above 0, at most 1, got 2'),
         (['--seed', '-1'], 'seeds: expected an integer from 0 to 2**64 - 1, got -1'),
         (['--corruption', 'contrasts'], 'did you mean contrast'),

@@ -250,6 +250,28 @@ def test_arguments_that_a_checkpoint_records_are_the_same_cells(command, tmp_pat
     assert code == 0 and said.startswith('0 cells measured, 2 from') and 'was trained' not in error
 
 
+def test_a_checkpoint_replaces_a_model_of_its_name_aloud_or_has_one_of_its_own(command, tmp_path):
+    net = timm.create_model('zerosnet20', num_classes=10)
+    torch.save(net.state_dict(), tmp_path / 'own.pth')
+    own, replaced = ['--checkpoint', tmp_path / 'own.pth'], 'not in these results: zerosnet20 of an earlier run'
+
+    def results():
+        found = json.loads((tmp_path / 'out' / 'summary.json').read_text())['models']
+        return {model['name']: model['checkpoint'] for model in found}
+
+    assert replaced not in command()[2]
+    code, said, error = command(*own, '--name', 'mine')
+    assert code == 0 and said.startswith('2 cells measured') and replaced not in error
+    assert results() == {'zerosnet20': None, 'mine': 'own.pth'}
+    code, said, error = command(*own)
+    assert code == 0 and f'{replaced} with other weights or preprocessing; another --name keeps both' in error
+    assert results() == {'mine': 'own.pth', 'zerosnet20': 'own.pth'}
+    code, said, error = command('--levels', '0.2')
+    assert code == 0 and 'not in these results: mine, zerosnet20 of an earlier run with other levels of' in error
+    code, _, error = command(*own, '--name', 'mine', model=['zerosnet20', 'zerosnet32'])
+    assert code == 2 and 'expected one --model beside --checkpoint, got 2: zerosnet20, zerosnet32' in error
+
+
 def test_a_random_classifier_is_not_measured(command, tmp_path):
     for words in (['--num-classes', '12'], ['--model-kwargs', 'num_classes=12']):
         code, _, error = command(*words)

@@ -64,12 +64,24 @@ from timm_zerosnet import train, validate
         ),
         (['--data-dir', 'DIR', '--lr', 'nan'], 'expected finite numbers for --lr, got nan'),
         (['--data-dir', 'DIR', '--weight-decay', 'inf'], 'expected finite numbers for --weight-decay, got inf'),
+        (['--data-dir', 'DIR', '--lr', '-1'], '--opt sgd and --sched poly: Invalid learning rate: -1.0'),
+        (['--data-dir', 'DIR', '--opt', 'sdg'], '--opt sdg and --sched poly: Optimizer sdg not found'),
+        (['--data-dir', 'DIR', '--opt-kwargs', 'nestrov=1'], "unexpected keyword argument 'nestrov'"),
+        (['--data-dir', 'DIR', '--sched', 'cosin'], '--sched cosin'),
+        (
+            ['--data-dir', 'DIR', '--model-kwargs', 'metod=ab3'],
+            'zerosnet20 with --model-kwargs metod=ab3 cannot be made: TypeError: MultistepResNet.__init__() got an',
+        ),
+        (
+            ['--data-dir', 'DIR', '--model', 'resnet18', '--num-classes', '10', '--model-kwargs', 'act_layer=rely'],
+            "model resnet18 with --model-kwargs act_layer=rely cannot be made: KeyError: 'rely'",
+        ),
         (['paper', '--data-dir', 'DIR'], "'paper' and --data-dir "),
         (
             ['--data-dir', 'DIR', '--batch-size', '64'],
             'train has 40 images, too few for a batch of 64: give --batch-size 40',
         ),
-        (['--data-dir', 'DIR', '--initial-checkpoint', 'DIR'], 'does not exist or is no file'),
+        (['--data-dir', 'DIR', '--initial-checkpoint', 'DIR'], 'is a folder: name a file in it'),
         (['--data-dir', 'DIR', '--model', 'zerosnet32', '--resume', 'FILE'], 'of zerosnet32, got one of zerosnet20'),
         (['--dataset', 'torch/cifar10'], 'no data: give --data-dir DIR, or'),
         (

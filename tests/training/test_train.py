@@ -80,7 +80,7 @@ def test_interruption_is_not_taken_for_the_end(training, tmp_path):
     process.join(60)
     said = (tmp_path / 'log').read_text()
     assert process.exitcode == 130 and 'Traceback' not in said
-    assert '--continue RUN resumes it after its last complete epoch' in said
+    assert f'--continue {folder} resumes it after its last complete epoch' in said
     assert epochs(folder) < 300
 
 

@@ -112,7 +112,7 @@ def describe(name: str, checkpoint: Path | None = None, arguments: dict[str, Any
     counted = measure(net, size)
     names = class_names(checkpoint) if checkpoint else config.get('label_names')
     return {
-        'name': full,
+        'name': model if checkpoint else full,
         'tags': [other for other in default_cfgs[model].cfgs if other],
         'parameters': counted.parameters,
         'macs': counted.macs,
@@ -177,7 +177,8 @@ def _weights(name: str, row: dict[str, Any] | None, checkpoint: Path | None) -> 
 
 
 def _print(found: dict[str, Any]) -> None:
-    print(found['name'])
+    own = found['weights'] and 'recipe' not in found['weights']
+    print(f'{found["name"]} with {found["weights"]["file"]}' if own else found['name'])
     print(f'  {"tags":18}{", ".join(found["tags"]) or "none"}')
     for key in ('parameters', 'macs'):
         print(f'  {key:18}{found[key]:,}')

@@ -39,9 +39,9 @@ DATA_FORMS = (
 
 ROBUSTNESS_EXAMPLES = """
 timm-zerosnet robustness --model zerosnet20 preresnet20 --data torch/cifar10 --data-dir data --download --out noise
-timm-zerosnet robustness --model zerosnet20 --data photos --corruption randn --levels 0.05 0.1 --seeds 3 --out noise
+timm-zerosnet robustness --model zerosnet20 --data photos --corruption randn --levels 0.05 0.1 --seeds 3 --out photo-noise
 torchrun --nproc-per-node 8 -m timm_zerosnet robustness --model resnet50 vit_base_patch16_224 --data imagenet/val
-  --suite imagenet-c --out noise
+  --suite imagenet-c --out imagenet-noise
 timm-zerosnet robustness merge noise-of-one noise-of-another --out noise
 """
 MERGE_EXAMPLES = """
@@ -94,6 +94,7 @@ def _robustness_options(parser: argparse.ArgumentParser) -> None:
 
     model = parser.add_argument_group('model')
     model.add_argument('--checkpoint', type=Path, metavar='FILE', help='own weights of the one model that is named')
+    model.add_argument('--name', metavar='NAME', help='what the one model is called in the results; default: its name')
     model.add_argument('--in-chans', type=int, metavar='N', help='input channels, 1 for grey images')
     model.add_argument(
         '--num-classes', type=int, metavar='N', help="number of outputs; default: the model's or checkpoint's"
@@ -160,7 +161,9 @@ def _corrupt_options(parser: argparse.ArgumentParser) -> None:
     _plan_options(parser, 'cifar-c', *SUITES)
     parser.add_argument('--seed', type=int, default=0, help='of random noise')
     parser.add_argument('--layout', default='folder', help=f'{", ".join(LAYOUTS)} (as CIFAR-10-C is distributed)')
-    parser.add_argument('--size', type=int, metavar='N', help="resize to N x N pixels; default: the images' own")
+    parser.add_argument(
+        '--img-size', '--size', type=int, metavar='N', help="resize to N x N pixels; default: the images' own"
+    )
     parser.add_argument('--interpolation', choices=INTERPOLATIONS, default='bilinear', help='as in a config of timm')
     parser.add_argument('--crop-pct', type=float, default=1.0, help='as in a config of timm')
     _data_options(parser)
@@ -203,8 +206,8 @@ def _load(args: argparse.Namespace, name: str, workers: int) -> LabelledImages:
 
 
 def _sources(args: argparse.Namespace) -> list[Source]:
-    if args.checkpoint is not None and len(args.model) > 1:
-        raise ValueError(f'expected one --model beside --checkpoint, got {len(args.model)}: {", ".join(args.model)}')
+    if len(args.model) > 1 and (of_one := [key for key in ('checkpoint', 'name') if vars(args)[key] is not None]):
+        raise ValueError(f'expected one --model beside --{of_one[0]}, got {len(args.model)}: {", ".join(args.model)}')
     if (args.img_size is not None and args.img_size < 1) or (args.crop_pct is not None and not 0 < args.crop_pct <= 1):
         raise ValueError(
             f'expected --img-size >= 1 and 0 < --crop-pct <= 1, got --img-size {args.img_size} and --crop-pct '
@@ -219,7 +222,8 @@ def _sources(args: argparse.Namespace) -> list[Source]:
     }
     preprocessing = {key: value for key, value in preprocessing.items() if value is not None}
     sources = [
-        Source(name, None, args.checkpoint, arguments, args.mean, args.std, preprocessing) for name in args.model
+        Source(name, None, args.checkpoint, arguments, args.mean, args.std, preprocessing, args.name or '')
+        for name in args.model
     ]
     if Rank.current().number == 0:
         for source in sources:
@@ -337,7 +341,7 @@ def _corrupt(args: argparse.Namespace) -> None:
         images,
         args.out,
         suite=args.suite,
-        size=args.size,
+        size=args.img_size,
         layout=args.layout,
         corruptions=args.corruption,
         levels=args.levels,

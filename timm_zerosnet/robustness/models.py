@@ -53,6 +53,7 @@ class Source:
         mean, std: Normalisation in place of the model's own; a module without timm's config needs them.
         preprocessing: ``input_size`` (H, W), ``crop_pct``, ``interpolation``, ``crop_mode`` in place of the model's;
             see also ``trained_on``.
+        called: What it is called in the results; by default its name.
     """
 
     name: str
@@ -62,6 +63,12 @@ class Source:
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    called: str = ''
+
+    @property
+    def result_name(self) -> str:
+        """What it is called in the results."""
+        return self.called or self.name
 
     @cached_property
     def made_with(self) -> dict[str, Any]:
@@ -252,7 +259,7 @@ def describe_model(source: Source, net: nn.Module) -> ModelInfo:
     beside = [] if source.module is None else [_code(inner), *_unsaved(inner)]
     named = [] if source.module is None else ['', source.name]
     return ModelInfo(
-        name=source.name,
+        name=source.result_name,
         architecture=known.get('architecture') or type(inner).__qualname__,
         arguments=source.made_with,
         function=hashlib.sha256('\n'.join([printed, *beside]).encode()).hexdigest(),

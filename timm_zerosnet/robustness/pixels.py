@@ -357,7 +357,7 @@ class _PictureCache:
         return [kind for kind in self.kinds if not self._file(kind, contents).is_whole()]
 
     def _pixels(self, contents: Contents, kind: str) -> Pixels:
-        check_one_size([self.kinds[kind]], contents.size)
+        check_one_size([self.kinds[kind]], [contents.size] if contents.size else [])
         found = self._file(kind, contents)
         if not found.is_whole():
             with _locked(self.folder, self.progress):

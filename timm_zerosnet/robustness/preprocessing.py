@@ -12,6 +12,7 @@ from timm.data import create_transform, resolve_data_config
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from .._errors import shorten
 from ..memory import check_images
 from .suites import check_pixels
 
@@ -196,8 +197,9 @@ def _stack(images: Images, channels: int) -> np.ndarray | Tensor:
     if isinstance(images, (np.ndarray, Tensor)):
         return images
     arrays = [np.asarray(_to_pil(image, channels)) for image in images]
-    if len({array.shape for array in arrays}) > 1:
-        raise ValueError("expected images of one size for a model without timm's config, got several sizes")
+    if len(sizes := {array.shape[:2] for array in arrays}) > 1:
+        found = shorten((f'{height}x{width}' for height, width in sorted(sizes)), 2)
+        raise ValueError(f'expected images of one size, or a size to resize them to (--img-size), got {found}')
     array = np.stack(arrays)
     return array if array.ndim == 4 else array[..., None]
 

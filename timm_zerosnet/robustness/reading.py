@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from typing import Any, BinaryIO, Iterator, Mapping, NamedTuple, Sequence
+from typing import Any, BinaryIO, Collection, Iterator, Mapping, NamedTuple, Sequence
 
 import numpy as np
 from PIL import Image
@@ -94,6 +94,7 @@ def read_pictures(
             losses.add(name, picture.notes)
             if picture.array is not None:
                 sizes.add(picture.array.shape[:2])
+                check_one_size(configs, sizes)
                 whole.update(label_header(picture.array, data.name_of(label)))
                 whole.update(picture.array.data)
             for output, pixels in zip(outputs, picture.pixels, strict=True):
@@ -104,14 +105,22 @@ def read_pictures(
         known = Contents(whole.hexdigest(), digests, (height, width) if height else None, losses.notes(), labels)
     elif digests != known.digests:
         raise DataError('the pictures are others than when they were read first; the same command reads them anew')
-    check_one_size(configs, known.size)
+    check_one_size(configs, [known.size] if known.size else [])
     return known
 
 
-def check_one_size(configs: Sequence[Mapping[str, Any]], size: tuple[int, int] | None) -> None:
-    """Refuse a model that takes pictures at their own size where these have several."""
-    if size is None and any(None in config['input_size'] for config in configs):
-        raise ValueError("expected images of one size for a model without timm's config, got several sizes")
+def check_one_size(configs: Sequence[Mapping[str, Any]], sizes: Collection[tuple[int, ...]]) -> None:
+    """Refuse pictures of several sizes (H, W) where they are taken at their own, by a model without timm's config.
+
+    Args:
+        configs: The kinds of preprocessing.
+        sizes: Some sizes of the pictures; none for several that are not known.
+    """
+    if len(sizes) != 1 and any(None in config['input_size'] for config in configs):
+        found = ' and '.join(f'{height}x{width}' for height, width in sorted(sizes))
+        raise ValueError(
+            f'expected images of one size, or a size to resize them to (--img-size), got {found or "several sizes"}'
+        )
 
 
 class _Chunks:

@@ -259,7 +259,7 @@ def run(
         source.check()
         source.check_pictures()
     if baseline is not None:
-        check_baseline([source.name for source in sources], suite, baseline)
+        check_baseline([source.result_name for source in sources], suite, baseline)
     with ExitStack() as stack:
         store = None
         if rank.number == 0 and not dry_run:
@@ -460,12 +460,15 @@ def _with_earlier_models(plan: RunPlan, store: Store, say: Callable[[str], None]
     except StoreError:  # there was none
         return plan
     others = [model for model in earlier.models if model['name'] not in plan.names]
-    names = {model['name'] for model in others}
-    found = differences(plan, earlier) or ['conditions'] * (plan.conditions != earlier.conditions)
-    if found:
-        if others:
-            say(f'not in these results: {shorten(names)} of an earlier run with other {"; ".join(found)}')
+    names, known = {model['name'] for model in others}, {cell.key for cell in plan.cells}
+    left = list(dict.fromkeys(cell.model for cell in earlier.cells if cell.key not in known))
+    if found := differences(plan, earlier) or ['conditions'] * (plan.conditions != earlier.conditions):
+        if left:
+            say(f'not in these results: {shorten(left)} of an earlier run with other {"; ".join(found)}')
         return plan
+    if replaced := [name for name in left if name not in names]:
+        what = 'of an earlier run with other weights or preprocessing; another --name keeps both'
+        say(f'not in these results: {shorten(replaced)} {what}')
     models = [*others, *plan.models]
     check_trainings(models, f'; {shorten(names)} of an earlier run are in the folder: another one keeps them apart')
     return replace(

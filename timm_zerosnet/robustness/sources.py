@@ -25,8 +25,8 @@ def distinct_sources(models: Sequence[str | Source]) -> list[Source]:
                 f"models: expected names or sources, such as Source('mine', module), got {type_of(model)}"
             )
         source = model if isinstance(model, Source) else Source(model)
-        if sources.setdefault(source.name, source) != source:
-            raise ValueError(f'expected a name for each model, got {source.name!r} for two different ones')
+        if sources.setdefault(source.result_name, source) != source:
+            raise ValueError(f'expected a name for each model, got {source.result_name!r} for two different ones')
     own = {name for name, source in sources.items() if source.module is not None or source.checkpoint is not None}
     _refuse_mixture([(name, name in own, None) for name in sources])
     return list(sources.values())
@@ -61,6 +61,6 @@ def _refuse_mixture(models: Sequence[tuple[str, bool, str | None]], advice: str 
         is_default = own and not seed and not other_own
         if kind == other_kind and differ and (seed == other_seed or is_default):
             raise ValueError(
-                f"expected a name of its own for weights of yours, as in Source('mine', module), got {name!r} "
-                f'beside {other!r}: they would count as a training of the same network{advice}'
+                f"expected a name of its own for weights of yours, as in Source('mine', module) or by --name, got "
+                f'{name!r} beside {other!r}: they would count as a training of the same network{advice}'
             )

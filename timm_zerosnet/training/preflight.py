@@ -14,12 +14,14 @@ import timm
 import torch
 from PIL import Image, ImageMode
 from timm.models import load_state_dict
+from timm.optim import create_optimizer_v2, optimizer_kwargs
+from timm.scheduler import create_scheduler_v2, scheduler_kwargs
 from torch import nn
 
 from .._errors import ScriptError, WeightError, one_line, shorten
 from ..checkpoint import check_architecture, check_readable, checkpoint_filter_fn, sizes, unwrap
 from ..memory import SizeError, check_size
-from ..model_names import model_config, reachable_name
+from ..model_names import is_outside, model_config, reachable_name
 from ..pretrained_arguments import check_layer_names
 from ..recorded import check_recorded
 from ..registry import is_own
@@ -53,6 +55,8 @@ def check_training(args: argparse.Namespace, checkpoints: tuple[str, ...]) -> li
     classes = check_data(args, {'train-split': args.train_split, **validated})
     if args.pretrained and not args.pretrained_path:
         check_pretrained(args, new_head=True)
+    if model := check_network(args):
+        _check_schedule(args, model)
     for option in checkpoints:
         check_checkpoint(args, option)
     if args.pretrained_path and not args.pretrained:
@@ -159,6 +163,40 @@ def check_images(args: argparse.Namespace) -> None:
         raise ScriptError(str(error)) from error
 
 
+def check_network(args: argparse.Namespace) -> nn.Module | None:
+    """The network of a script, without memory for its values; None where it cannot be had so, or is the Hub's.
+
+    Raises:
+        ScriptError: if it does not take its arguments.
+    """
+    if is_outside(args.model):
+        return None
+    try:
+        return _empty_model(args)
+    except (TypeError, ValueError, KeyError) as error:
+        given = f' with --model-kwargs {" ".join(f"{key}={value}" for key, value in args.model_kwargs.items())}'
+        raise ScriptError(
+            f'model {args.model}{given * bool(args.model_kwargs)} cannot be made: {type(error).__name__}: '
+            f'{one_line(error)}'
+        ) from error
+    except Exception:  # it works on values, and the script may well make it
+        return None
+
+
+def _check_schedule(args: argparse.Namespace, model: nn.Module) -> None:
+    """Refuse an optimizer or a schedule that timm does not have, or values that they do not take."""
+    rate = args.lr_base if args.lr is None else args.lr
+    try:
+        optimizer = create_optimizer_v2(model, **{**optimizer_kwargs(cfg=args), 'lr': rate}, **args.opt_kwargs)
+        schedule, _ = create_scheduler_v2(optimizer, **scheduler_kwargs(args), updates_per_epoch=1)
+    except (TypeError, ValueError) as error:
+        raise ScriptError(f'--opt {args.opt} and --sched {args.sched}: {one_line(error)}') from error
+    except Exception:  # it wants values or a device, and the script may well have them
+        return
+    if schedule is None and args.sched not in ('', 'none'):
+        raise ScriptError(f"--sched {args.sched}: expected a schedule of timm's, such as cosine, or none")
+
+
 def check_checkpoint(args: argparse.Namespace, option: str) -> None:
     """Refuse a checkpoint that cannot be read or does not fit the network.
 
@@ -190,10 +228,9 @@ def check_checkpoint(args: argparse.Namespace, option: str) -> None:
         raise ScriptError(f'{flag} {path} has {classes} classes, the network {expected}: {advice}')
     if not is_own(name):
         return
-    try:
-        model = _empty_model(args)
-    except Exception as error:  # timm, torch and the model itself each raise their own
-        raise ScriptError(f'model {args.model} cannot be made: {type(error).__name__}: {one_line(error)}') from error
+    model = check_network(args)
+    if model is None:
+        return
     check_recorded(Path(path), args.model, args.model_kwargs)
     try:
         checkpoint_filter_fn(state_dict, model)
