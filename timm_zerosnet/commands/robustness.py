@@ -39,7 +39,7 @@ DATA_FORMS = (
 
 ROBUSTNESS_EXAMPLES = """
 timm-zerosnet robustness --model zerosnet20 preresnet20 --data torch/cifar10 --data-dir data --download --out noise
-timm-zerosnet robustness --model zerosnet20 --data photos --corruption randn --levels 0.05 0.1 --seeds 3 --out photo-noise
+timm-zerosnet robustness --model zerosnet20 --data photos --corruption randn --levels 0.05 --seeds 3 --out photo-noise
 torchrun --nproc-per-node 8 -m timm_zerosnet robustness --model resnet50 vit_base_patch16_224 --data imagenet/val
   --suite imagenet-c --out imagenet-noise
 timm-zerosnet robustness merge noise-of-one noise-of-another --out noise
