@@ -345,7 +345,7 @@ def test_trainings_without_spread_decide_nothing():
 def test_a_tie_is_not_an_order():
     """A tie must not be shown as an order."""
     report = comparison_markdown(compare(single((80, 3, 0)), 'a', 'b', **FAST))
-    assert 'Of 1 rows, A is better in 0, B in 0, and in 1 no difference is shown, which does not mean' in report
+    assert 'Of 1 condition, A is better in 0, B in 0, and in 1 no difference is shown, which does not mean' in report
     cells = whole_run('a')
     report = comparison_markdown(compare(cells + renamed(cells, 'b'), 'a', 'b', **FAST))
     assert 'Overall, no difference is shown: 0.00 (p 1.0000 after' in report and '+0.00' not in report

@@ -73,10 +73,10 @@ def _legend(rows: Sequence[Difference]) -> str:
     intervals = ', '.join(sorted({row.interval for row in rows}))
     return (
         f'Accuracies and differences are in percent. Intervals by image: {intervals}. Tests: {tests}. \\* marks rows '
-        f"with p (Holm) of at most {ALPHA}. Holm's correction is for all {len(rows)} rows; the intervals are not "
-        'corrected. "only A : B" counts the outcomes in which only that model is right. "noise sd" is the standard '
-        'deviation of the difference over noise seeds. "needed" is the smallest difference that these images and seeds '
-        'can show, with 80 % power at a level of 5 %, if it were the only comparison. "overall" is the mean over '
+        f"with p (Holm) of at most {ALPHA}. Holm's correction is for all {len(rows)} rows of the table; the intervals "
+        'are not corrected. "only A : B" counts the outcomes in which only that model is right. "noise sd" is the '
+        'standard deviation of the difference over noise seeds. "needed" is the smallest difference that these images '
+        'and seeds can show, with 80 % power at a level of 5 %, if it were the only comparison. "overall" is the mean over '
         'corruptions of the mean over levels, without clean images.'
     )
 
@@ -84,7 +84,7 @@ def _legend(rows: Sequence[Difference]) -> str:
 def _verdict(found: Comparison) -> str:
     better, worse = count_significant(found)
     text = (
-        f'Of {len(found.rows)} rows, A is better in {better}, B in {worse}, and in '
+        f'Of {counted(len(found.rows), "condition")}, A is better in {better}, B in {worse}, and in '
         f'{len(found.rows) - better - worse} no difference is shown, which does not mean that there is none.'
     )
     row = found.overall
