@@ -76,8 +76,8 @@ def _legend(rows: Sequence[Difference]) -> str:
         f"with p (Holm) of at most {ALPHA}. Holm's correction is for all {len(rows)} rows of the table; the intervals "
         'are not corrected. "only A : B" counts the outcomes in which only that model is right. "noise sd" is the '
         'standard deviation of the difference over noise seeds. "needed" is the smallest difference that these images '
-        'and seeds can show, with 80 % power at a level of 5 %, if it were the only comparison. "overall" is the mean over '
-        'corruptions of the mean over levels, without clean images.'
+        'and seeds can show, with 80 % power at a level of 5 %, if it were the only comparison. "overall" is the mean '
+        'over corruptions of the mean over levels, without clean images.'
     )
 
 
