@@ -35,10 +35,10 @@ def _run(arguments: list[str]) -> None:
     script = find_script('validate.py', folder)
     parser = script_parser(script)
     parser.prog = 'timm-zerosnet validate'
-    parser.set_defaults(model='')  # timm's default is some network that nobody asked for
+    parser.set_defaults(model=None)  # timm's default is some network that nobody asked for
     args = parse(parser, arguments)
     check_positional(args)
-    if not args.model:
+    if args.model is None:
         name = _named_by(args.checkpoint)
         arguments = [*arguments, '--model', name]
         args = parse(parser, arguments)

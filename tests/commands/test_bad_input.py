@@ -149,7 +149,7 @@ REFUSED = [
     ('predict good.png --model zerosnet21', "timm knows no model 'zerosnet21'; the nearest are zerosnet"),
     ('predict good.png --model preresnet32', 'there are no weights for preresnet32.cifar10'),
     ('predict good.png --model zerosnet20 --checkpoint none.pth', 'none.pth does not exist or is no file'),
-    ('predict good.png --model zerosnet20 --checkpoint two', 'two does not exist or is no file'),
+    ('predict good.png --model zerosnet20 --checkpoint two', 'two is a folder: name a file in it'),
     ('predict good.png --model zerosnet20 --checkpoint text.pth', 'text.pth (13 bytes) cannot be read as a checkpoint'),
     ('predict good.png --model zerosnet20 --checkpoint cut.safetensors', 'cut.safetensors (9999 bytes) cannot be read'),
     ('predict good.png --model preresnet20 --checkpoint theirs.pth', 'theirs.pth: the state dict does not fit preres'),

@@ -81,7 +81,8 @@ def test_validate_says_where_folders_are_not_named_like_the_classes(names, argum
     torch.save({'state_dict': own['state_dict']}, tmp_path / 'nameless.pth')
     places = {'OWN': finished / 'last.pth.tar', 'NAMELESS': tmp_path / 'nameless.pth'}
     arguments = [str(places.get(argument, argument)) for argument in arguments]
-    assert validate.main(['--timm-scripts', str(STAND_IN), '--data-dir', str(tmp_path), *arguments]) == 0
+    line = ['--timm-scripts', str(STAND_IN), '--model', 'zerosnet20', '--data-dir', str(tmp_path), *arguments]
+    assert validate.main(line) == 0
     error = capsys.readouterr().err
     assert ('only one of them has airplane, plane; its folders are taken in the order of their names' in error) == said
 

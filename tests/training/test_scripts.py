@@ -17,6 +17,7 @@ from timm_zerosnet._files import OutputError
 from timm_zerosnet.training import scripts as timm_scripts
 
 REPORT = (STAND_IN / 'validate.py').read_text()
+NETWORK = ['--model', 'zerosnet20']
 
 
 @pytest.fixture(autouse=True)
@@ -42,14 +43,14 @@ def test_runs_the_script_with_device_and_crop(how, images, capsys, monkeypatch):
     if not option:
         monkeypatch.setenv('TIMM_SCRIPTS', str(STAND_IN))
     before = list(sys.argv), list(sys.path)
-    assert validate.main([*option, '--data-dir', str(images)]) == 0
+    assert validate.main([*option, *NETWORK, '--data-dir', str(images)]) == 0
     argv, name, takes_pad4 = json.loads(capsys.readouterr().out)
-    assert argv[1:] == ['--data-dir', str(images), '--device', 'cpu'] and name == '__main__' and takes_pad4
+    assert argv[1:] == [*NETWORK, '--data-dir', str(images), '--device', 'cpu'] and name == '__main__' and takes_pad4
     assert (sys.argv, sys.path) == before
 
 
 def test_device_that_was_given_stays(images, capsys):
-    assert validate.main(['--timm-scripts', str(STAND_IN), '--device=xpu', '--data-dir', str(images)]) == 0
+    assert validate.main(['--timm-scripts', str(STAND_IN), '--device=xpu', *NETWORK, '--data-dir', str(images)]) == 0
     assert '--device=xpu' in (argv := json.loads(capsys.readouterr().out)[0]) and 'cpu' not in argv
 
 
@@ -76,13 +77,13 @@ def test_device_that_was_given_stays(images, capsys):
 def test_what_validate_would_take_for_something_else(arguments, message, images, capsys):
     (images / 'f').touch()
     arguments = [argument.replace('DIR', str(images)) for argument in arguments]
-    assert validate.main(['--timm-scripts', str(STAND_IN), *arguments]) == 2
+    assert validate.main(['--timm-scripts', str(STAND_IN), *NETWORK, *arguments]) == 2
     assert message.replace('DIR', str(images)) in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not Path('/dev/full').exists(), reason='no /dev/full here')
 def test_results_file_on_a_full_device_is_refused_before_the_measurement(images, capsys):
-    line = ['--timm-scripts', str(STAND_IN), '--data-dir', str(images), '--results-file']
+    line = ['--timm-scripts', str(STAND_IN), *NETWORK, '--data-dir', str(images), '--results-file']
     assert validate.main([*line, '/dev/full']) == 2
     said = capsys.readouterr()
     assert not said.out and said.err.startswith('timm-zerosnet validate: cannot write /dev/full: No space left on dev')
@@ -91,7 +92,15 @@ def test_results_file_on_a_full_device_is_refused_before_the_measurement(images,
 
 def test_results_file_that_is_there_keeps_its_content_until_the_script_writes_it(images, tmp_path):
     (tmp_path / 'old.csv').write_text('old')
-    line = ['--timm-scripts', str(STAND_IN), '--data-dir', str(images), '--results-file', str(tmp_path / 'old.csv')]
+    line = [
+        '--timm-scripts',
+        str(STAND_IN),
+        *NETWORK,
+        '--data-dir',
+        str(images),
+        '--results-file',
+        str(tmp_path / 'old.csv'),
+    ]
     assert validate.main(line) == 0 and (tmp_path / 'old.csv').read_text() == 'old'
 
 
@@ -122,7 +131,7 @@ def test_keyword_without_a_value(images, capsys):
 
 
 def test_class_folders_need_no_split(images):
-    assert validate.main(['--timm-scripts', str(STAND_IN), '--data-dir', str(images / 'validation')]) == 0
+    assert validate.main(['--timm-scripts', str(STAND_IN), *NETWORK, '--data-dir', str(images / 'validation')]) == 0
 
 
 def no_proxy(monkeypatch):
@@ -166,7 +175,7 @@ def test_release_of_the_installed_timm_is_downloaded_once(releases, images, caps
     folder, asked, cache = releases
     (folder / 'validate.py').write_text(REPORT)
     for _ in range(2):
-        assert validate.main(['--data-dir', str(images)]) == 0
+        assert validate.main([*NETWORK, '--data-dir', str(images)]) == 0
     assert asked == [f'/v{timm.__version__}/validate.py']
     (script,) = files(cache)
     assert script.read_text() == REPORT and timm_scripts.script_version(script) == timm.__version__
@@ -214,7 +223,7 @@ def test_offline_and_read_only_name_both_ways_out(tmp_path, monkeypatch):
 def test_what_the_script_refuses_is_one_line(text, said, images, tmp_path, capsys):
     main = f"if __name__ == '__main__':\n    {text}".replace('\ntimm', '\n    timm')
     (tmp_path / 'validate.py').write_text(REPORT.split('if __name__')[0] + main)
-    assert validate.main(['--timm-scripts', str(tmp_path), '--data-dir', str(images)]) == 2
+    assert validate.main(['--timm-scripts', str(tmp_path), *NETWORK, '--data-dir', str(images)]) == 2
     assert capsys.readouterr().err == f'timm-zerosnet validate: {said}\n'
 
 
@@ -222,7 +231,7 @@ def test_what_the_script_refuses_is_one_line(text, said, images, tmp_path, capsy
 def test_a_bug_of_the_script_keeps_its_traceback(text, kind, images, tmp_path):
     (tmp_path / 'validate.py').write_text(REPORT.split('if __name__')[0] + f"if __name__ == '__main__':\n    {text}")
     with pytest.raises(kind) if kind else nullcontext():
-        validate.main(['--timm-scripts', str(tmp_path), '--data-dir', str(images)])
+        validate.main(['--timm-scripts', str(tmp_path), *NETWORK, '--data-dir', str(images)])
 
 
 def test_version_of_a_checkout(tmp_path):

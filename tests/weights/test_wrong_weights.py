@@ -189,8 +189,8 @@ def test_unreadable_file_of_an_overlay(name, kwargs, tmp_path):
 
 @in_every_way
 def test_missing_file_of_an_overlay(kwargs, tmp_path):
-    for path in (tmp_path / 'none.pth', tmp_path):
-        assert 'does not exist or is no file' in refusal(path, **kwargs)
+    assert 'none.pth does not exist or is no file' in refusal(tmp_path / 'none.pth', **kwargs)
+    assert f'{tmp_path} is a folder: name a file in it' in refusal(tmp_path, **kwargs)
 
 
 def own(model='zerosnet20', **kwargs):

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from .._errors import shorten
 from ..class_folders import DataError
 from .data import map_ahead
 from .labelled import LabelledImages, Losses, image_digest, label_header
@@ -94,13 +95,13 @@ def read_pictures(
             losses.add(name, picture.notes)
             if picture.array is not None:
                 sizes.add(picture.array.shape[:2])
-                check_one_size(configs, sizes)
                 whole.update(label_header(picture.array, data.name_of(label)))
                 whole.update(picture.array.data)
             for output, pixels in zip(outputs, picture.pixels, strict=True):
                 output.write(pixels.data)
     losses.refuse_broken(count)
     if known is None:
+        check_one_size(configs, sizes)
         height, width = sizes.pop() if len(sizes) == 1 else (0, 0)
         known = Contents(whole.hexdigest(), digests, (height, width) if height else None, losses.notes(), labels)
     elif digests != known.digests:
@@ -117,10 +118,8 @@ def check_one_size(configs: Sequence[Mapping[str, Any]], sizes: Collection[tuple
         sizes: Some sizes of the pictures; none for several that are not known.
     """
     if len(sizes) != 1 and any(None in config['input_size'] for config in configs):
-        found = ' and '.join(f'{height}x{width}' for height, width in sorted(sizes))
-        raise ValueError(
-            f'expected images of one size, or a size to resize them to (--img-size), got {found or "several sizes"}'
-        )
+        found = shorten((f'{height}x{width}' for height, width in sorted(sizes)), 2) or 'several sizes'
+        raise ValueError(f'expected images of one size, or a size to resize them to (--img-size), got {found}')
 
 
 class _Chunks:
