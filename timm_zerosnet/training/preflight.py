@@ -174,6 +174,8 @@ def check_network(args: argparse.Namespace) -> nn.Module | None:
     try:
         return _empty_model(args)
     except (TypeError, ValueError, KeyError) as error:
+        if 'meta' in str(error):  # it works on values, and the script may well make it
+            return None
         given = f' with --model-kwargs {" ".join(f"{key}={value}" for key, value in args.model_kwargs.items())}'
         raise ScriptError(
             f'model {args.model}{given * bool(args.model_kwargs)} cannot be made: {type(error).__name__}: '
@@ -188,7 +190,7 @@ def _check_schedule(args: argparse.Namespace, model: nn.Module) -> None:
     rate = args.lr_base if args.lr is None else args.lr
     try:
         optimizer = create_optimizer_v2(model, **{**optimizer_kwargs(cfg=args), 'lr': rate}, **args.opt_kwargs)
-        schedule, _ = create_scheduler_v2(optimizer, **scheduler_kwargs(args), updates_per_epoch=1)
+        schedule, _ = create_scheduler_v2(optimizer, **scheduler_kwargs(args), updates_per_epoch=1000)
     except (TypeError, ValueError) as error:
         raise ScriptError(f'--opt {args.opt} and --sched {args.sched}: {one_line(error)}') from error
     except Exception:  # it wants values or a device, and the script may well have them

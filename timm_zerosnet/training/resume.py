@@ -121,7 +121,7 @@ def _arguments(run: Path, checkpoint: dict[str, Any], known: tuple[str, ...]) ->
 def scheduled_epochs(args: argparse.Namespace) -> int:
     """Number of epochs that train.py runs, by timm's own rules for cycles, cooldown and warmup."""
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
-    steps = 1 if args.sched_on_updates else 0
+    steps = 1000 if args.sched_on_updates else 0
     return create_scheduler_v2(optimizer, **scheduler_kwargs(args), updates_per_epoch=steps)[1]
 
 
