@@ -177,6 +177,22 @@ def test_split_that_is_none(arguments, message, training_images, tmp_path, capsy
     assert not (tmp_path / 'out').exists()
 
 
+@pytest.mark.parametrize(
+    'words',
+    [
+        '--sched wsd --decay-epochs 0.1 --epochs 3 --sched-on-updates',
+        '--opt lookahead_adamw --layer-decay 0.7 --sched none',
+        '--opt adamw --opt-kwargs fused=True --sched step',
+    ],
+)
+def test_optimizers_and_schedules_of_timm_are_taken(words, training_images, tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(train, 'run_script', lambda *arguments: started.append(arguments))
+    small = options(training_images, tmp_path, 'run', epochs=1)
+    line = [*command(STAND_IN, *small)[1:], '--warmup-epochs', '0', *words.split()]
+    assert train.main([*map(str, line)]) == 0 and len(started) == 1
+
+
 def test_training_without_validation(training_images, tmp_path):
     """timm's ``--val-split ''``: then the folder need not have a second one."""
     shutil.copytree(training_images / 'train', tmp_path / 'alone' / 'train')
