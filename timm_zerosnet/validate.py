@@ -18,6 +18,7 @@ from .pretrained_arguments import preprocessing_options
 from .recorded import checkpoint_preprocessing, recorded_arguments, say_recorded
 from .training.data_checks import check_data
 from .training.preflight import check_checkpoint, check_images, check_network, check_positional, check_pretrained
+from .training.ranges import check_values
 from .training.scripts import find_script, launch, parse, run_script, script_parser, take_scripts_option, with_device
 
 USAGE = """usage: timm-zerosnet validate --model NAME [--timm-scripts DIR] [arguments of timm's validate.py]
@@ -49,6 +50,7 @@ def _run(arguments: list[str]) -> None:
     if args.checkpoint:
         arguments = _as_trained(arguments, args)
         args = parse(parser, arguments)
+    check_values(args)
     if not _names_several(args.model):
         if not args.checkpoint:  # without one timm takes the pretrained weights, asked for or not
             check_pretrained(args, new_head=False)

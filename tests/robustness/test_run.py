@@ -264,12 +264,42 @@ def test_a_checkpoint_replaces_a_model_of_its_name_aloud_or_has_one_of_its_own(c
     assert code == 0 and said.startswith('2 cells measured') and replaced not in error
     assert results() == {'zerosnet20': None, 'mine': 'own.pth'}
     code, said, error = command(*own)
-    assert code == 0 and f'{replaced} with other weights or preprocessing; another --name keeps both' in error
+    assert code == 0 and f'{replaced} with other weights; another --name keeps both' in error
     assert results() == {'mine': 'own.pth', 'zerosnet20': 'own.pth'}
     code, said, error = command('--levels', '0.2')
     assert code == 0 and 'not in these results: mine, zerosnet20 of an earlier run with other levels of' in error
-    code, _, error = command(*own, '--name', 'mine', model=['zerosnet20', 'zerosnet32'])
-    assert code == 2 and 'expected one --model beside --checkpoint, got 2: zerosnet20, zerosnet32' in error
+    for words, option in ((own, 'checkpoint'), (('--name', 'mine'), 'name')):
+        code, _, error = command(*words, model=['zerosnet20', 'zerosnet32'])
+        assert code == 2 and f'expected one --model beside --{option}, got 2: zerosnet20, zerosnet32' in error
+
+
+@pytest.mark.parametrize('name', ['resnet18', 'zerosnet32', 'zerosnet32.cifar10', 'zerosnet32_seed1', ''])
+def test_a_name_that_means_another_network_is_refused(command, name):
+    code, _, error = command('--name', name)
+    expected = 'a name for the results that is no other network of timm' if name else 'a name by --name, got none'
+    assert code == 2 and f'expected {expected}' in error
+
+
+def test_a_name_may_be_a_tag_of_the_network_itself(command):
+    assert command('--name', 'zerosnet20.mine_seed1')[0] == 0
+
+
+def test_names_that_differ_in_the_seed_are_of_one_network(command, tmp_path):
+    """In one run, in a folder, and beside a network that needs no name for it."""
+    nets = [Source(f'mine_seed{i}', timm.create_model(name)) for i, name in enumerate(('zerosnet20', 'zerosnet32'))]
+    with pytest.raises(ValueError, match="'mine_seed0' of zerosnet20 with .* beside 'mine_seed1' of zerosnet32 with"):
+        run(nets, DATA, tmp_path / 'new', **FEW)
+    assert command('--name', 'mine')[0] == 0
+    code, _, error = command('--name', 'mine_seed1', model=['zerosnet32'])
+    assert code == 2 and 'expected trainings of one network' in error and 'mine of an earlier run' in error
+    assert command('--name', 'mine_seed1', model=['zerosnet20.cifar10_seed1'])[0] == 0
+
+
+def test_a_baseline_may_be_of_an_earlier_run_in_the_folder(command):
+    assert command('--name', 'before')[0] == 0
+    code, _, error = command('--name', 'after', '--baseline', 'before', model=['zerosnet32'])
+    assert code == 0, error
+    assert command('--name', 'after', '--baseline', 'nowhere', model=['zerosnet32'])[0] == 2
 
 
 def test_a_random_classifier_is_not_measured(command, tmp_path):

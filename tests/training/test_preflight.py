@@ -1,8 +1,10 @@
 """What the launcher refuses before timm's scripts start."""
 
+import argparse
 import shutil
 
 import pytest
+import timm
 import torch
 from PIL import Image
 from places import STAND_IN
@@ -62,10 +64,10 @@ from timm_zerosnet import train, validate
             ['--data-dir', 'DIR', '--model', 'zerosnet164', '--pretrained'],
             'there are no weights for zerosnet164.cifar10',
         ),
-        (['--data-dir', 'DIR', '--lr', 'nan'], 'expected finite numbers for --lr, got nan'),
-        (['--data-dir', 'DIR', '--weight-decay', 'inf'], 'expected finite numbers for --weight-decay, got inf'),
-        (['--data-dir', 'DIR', '--lr', '-1'], '--opt sgd and --sched poly: Invalid learning rate: -1.0'),
-        (['--data-dir', 'DIR', '--opt', 'sdg'], '--opt sdg and --sched poly: Optimizer sdg not found'),
+        (['--data-dir', 'DIR', '--lr', 'nan'], 'expected --lr to be finite, got nan'),
+        (['--data-dir', 'DIR', '--weight-decay', 'inf'], 'expected --weight-decay to be finite, got inf'),
+        (['--data-dir', 'DIR', '--lr', '-1'], '--opt sgd: Invalid learning rate: -1.0'),
+        (['--data-dir', 'DIR', '--opt', 'sdg'], '--opt sdg: Optimizer sdg not found'),
         (['--data-dir', 'DIR', '--opt-kwargs', 'nestrov=1'], "unexpected keyword argument 'nestrov'"),
         (['--data-dir', 'DIR', '--sched', 'cosin'], '--sched cosin'),
         (
@@ -191,6 +193,40 @@ def test_optimizers_and_schedules_of_timm_are_taken(words, training_images, tmp_
     small = options(training_images, tmp_path, 'run', epochs=1)
     line = [*command(STAND_IN, *small)[1:], '--warmup-epochs', '0', *words.split()]
     assert train.main([*map(str, line)]) == 0 and len(started) == 1
+
+
+@pytest.mark.parametrize(
+    'words, message',
+    [
+        ('--bn-eps 0.001', 'model zerosnet20 with --bn-eps 0.001 cannot be made: TypeError: '),
+        ('--gp foo', 'model zerosnet20 with --gp foo cannot be made: AssertionError: Invalid pool type: foo'),
+        ('--model-kwargs drop_path_rate=0.2', 'expected --drop-path in place of --model-kwargs drop_path_rate'),
+        ('--model-kwargs num_classes=12', 'expected --num-classes in place of --model-kwargs num_classes'),
+        ('--model local-dir:LOCAL --bn-eps 0.001', 'LOCAL with --bn-eps 0.001 cannot be made: TypeError'),
+        ('--model local-dir:LOCAL --opt nosuch', '--opt nosuch: Optimizer nosuch not found'),
+        ('--opt adamw --opt-kwargs nosuch=1', '--opt adamw: '),
+        ('--sched plateau --sched-on-updates', '--sched plateau: Plateau LR only supports step per epoch'),
+        ('--sched nosuch', "--sched nosuch: Unknown scheduler 'nosuch'"),
+    ],
+)
+def test_networks_optimizers_and_schedules_that_cannot_be_made(words, message, training_images, tmp_path, capsys):
+    (tmp_path / 'config.json').write_text('{"architecture": "zerosnet20", "num_classes": 10}')
+    words, message = (text.replace('LOCAL', str(tmp_path)) for text in (words, message))
+    assert message in refused(capsys, '--data-dir', training_images, *words.split())
+
+
+def test_a_checkpoint_with_another_pooling_is_made_with_it(training_images, tmp_path, monkeypatch, capsys):
+    """Its classifier has other inputs, as ``catavgmax`` doubles the features."""
+    net = timm.create_model('zerosnet20', num_classes=10, global_pool='catavgmax')
+    args = argparse.Namespace(model='zerosnet20', gp='catavgmax', model_kwargs={})
+    torch.save({'args': args, 'arch': 'zerosnet20', 'state_dict': net.state_dict()}, tmp_path / 'own.pth')
+    started = []
+    monkeypatch.setattr(validate, 'run_script', lambda script, arguments: started.append(arguments))
+    line = ['--timm-scripts', STAND_IN, '--data-dir', training_images, '--checkpoint', tmp_path / 'own.pth']
+    assert validate.main([*map(str, line)]) == 0, capsys.readouterr().err
+    assert 'catavgmax' in started[0]
+    assert validate.main([*map(str, line), '--gp', 'avg', '--model', 'zerosnet20']) == 2
+    assert 'head.fc.weight' in capsys.readouterr().err
 
 
 def test_training_without_validation(training_images, tmp_path):

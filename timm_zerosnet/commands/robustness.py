@@ -208,6 +208,8 @@ def _load(args: argparse.Namespace, name: str, workers: int) -> LabelledImages:
 def _sources(args: argparse.Namespace) -> list[Source]:
     if len(args.model) > 1 and (of_one := [key for key in ('checkpoint', 'name') if vars(args)[key] is not None]):
         raise ValueError(f'expected one --model beside --{of_one[0]}, got {len(args.model)}: {", ".join(args.model)}')
+    if args.name == '':
+        raise ValueError('expected a name by --name, got none')
     if (args.img_size is not None and args.img_size < 1) or (args.crop_pct is not None and not 0 < args.crop_pct <= 1):
         raise ValueError(
             f'expected --img-size >= 1 and 0 < --crop-pct <= 1, got --img-size {args.img_size} and --crop-pct '

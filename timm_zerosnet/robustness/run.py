@@ -5,6 +5,7 @@ What can be wrong with names, images, classes or weights is found before the fir
 
 from __future__ import annotations
 
+import json
 import sys
 import warnings
 from contextlib import ExitStack, closing
@@ -63,6 +64,13 @@ from .store import Row, Store, StoreError, locked_folder
 from .suites import FROST, OFFICIAL, check_shape, find_perturbation
 from .weather import check_frost, load_frost
 
+REPLACED = {
+    'weights_sha256': 'weights',
+    'preprocessing': 'preprocessing',
+    'class_mapping': 'classes',
+    'function_sha256': 'arguments',
+}
+"""What a plan records of a model that makes other cells of it under the same name, and what it is called."""
 MOST_CELLS = 1_000_000  # the document of more outgrows the store
 
 
@@ -259,7 +267,7 @@ def run(
         source.check()
         source.check_pictures()
     if baseline is not None:
-        check_baseline([source.result_name for source in sources], suite, baseline)
+        _check_baseline([source.result_name for source in sources], suite, baseline, out)
     with ExitStack() as stack:
         store = None
         if rank.number == 0 and not dry_run:
@@ -274,6 +282,7 @@ def run(
             images = checked_images(data() if callable(data) else data)
         with tqdm(sources, desc='checking models', unit='model', disable=not progress, leave=False) as bar:
             described = [_describe(source, images, class_map, conditions, settings) for source in bar]
+        check_trainings([one.document() for one in described])
         if dry_run:
             preview = _preview(described, images, conditions, cache, official is not None)
             return Outcome(0, 0, [], [], images.subset, images.split, preview)
@@ -453,6 +462,21 @@ def _needs_frost(suite: str, conditions: Sequence[Condition]) -> bool:
     return suite != OFFICIAL and any(condition.corruption == FROST for condition in conditions)
 
 
+def _check_baseline(names: list[str], suite: str, baseline: str, out: Path) -> None:
+    """Refuse a baseline that is neither of this run nor packaged nor, by an earlier run, in the folder."""
+    try:
+        check_baseline(names, suite, baseline)
+    except ValueError:
+        try:
+            with closing(Store(out)) as store:
+                earlier = [name for name in store.plan().names if name not in names]
+        except StoreError:
+            earlier = []
+        if not earlier:
+            raise
+        check_baseline([*names, *earlier], suite, baseline)
+
+
 def _with_earlier_models(plan: RunPlan, store: Store, say: Callable[[str], None]) -> RunPlan:
     """The plan with the models of the one before it, where that was of the same images and conditions."""
     try:
@@ -467,7 +491,13 @@ def _with_earlier_models(plan: RunPlan, store: Store, say: Callable[[str], None]
             say(f'not in these results: {shorten(left)} of an earlier run with other {"; ".join(found)}')
         return plan
     if replaced := [name for name in left if name not in names]:
-        what = 'of an earlier run with other weights or preprocessing; another --name keeps both'
+        before, now = (json.loads(json.dumps(one.models)) for one in (earlier, plan))
+        pairs = [(one, other) for one in before for other in now if one['name'] == other['name'] in replaced]
+        changed = [
+            told for key, told in REPLACED.items() if any(one.get(key) != other.get(key) for one, other in pairs)
+        ]
+        keeps = '--name' if len(plan.models) == 1 else '--out'
+        what = f'of an earlier run with other {" and ".join(changed) or "settings"}; another {keeps} keeps both'
         say(f'not in these results: {shorten(replaced)} {what}')
     models = [*others, *plan.models]
     check_trainings(models, f'; {shorten(names)} of an earlier run are in the folder: another one keeps them apart')

@@ -40,11 +40,26 @@ def check_trainings(models: Sequence[Mapping[str, Any]], advice: str = '') -> No
         advice: How to go on.
 
     Raises:
-        ValueError: for names that mean the same weights where the weights are others, and for own weights under a name
-            that means packaged ones.
+        ValueError: for names that mean the same weights where the weights are others, for own weights under a name that
+            means packaged ones, and for names that differ in the seed alone where the networks are others.
     """
     known = [(model['name'], model['checkpoint'] is not None, model['weights_sha256']) for model in models]
     _refuse_mixture(known, advice)
+    for one, two in itertools.combinations(models, 2):
+        if training_of(one['name'])[0] == training_of(two['name'])[0] and _network(one) != _network(two):
+            raise ValueError(
+                f'expected trainings of one network, got {_told(one)} beside {_told(two)}: give one of them a name '
+                f"that differs in more than the seed, as in Source('mine', module) or by --name{advice}"
+            )
+
+
+def _network(model: Mapping[str, Any]) -> tuple[str, int]:
+    return model['architecture'], model['parameters']
+
+
+def _told(model: Mapping[str, Any]) -> str:
+    architecture, parameters = _network(model)
+    return f'{model["name"]!r} of {architecture} with {parameters:,} parameters'
 
 
 def _refuse_mixture(models: Sequence[tuple[str, bool, str | None]], advice: str = '') -> None:

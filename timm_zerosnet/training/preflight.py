@@ -6,7 +6,6 @@ What they refuse by themselves within seconds, in a line that says what is wrong
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 from typing import Sequence
 
@@ -21,12 +20,24 @@ from torch import nn
 from .._errors import ScriptError, WeightError, one_line, shorten
 from ..checkpoint import check_architecture, check_readable, checkpoint_filter_fn, sizes, unwrap
 from ..memory import SizeError, check_size
-from ..model_names import is_outside, model_config, reachable_name
+from ..model_names import create, model_config, reachable_name
 from ..pretrained_arguments import check_layer_names
 from ..recorded import check_recorded
 from ..registry import is_own
 from ..weights import check_source
 from .data_checks import check_data, models_of, outputs, picture_channels
+from .ranges import check_values
+
+NETWORK = {
+    'drop_rate': 'drop',
+    'drop_path_rate': 'drop_path',
+    'drop_block_rate': 'drop_block',
+    'global_pool': 'gp',
+    'bn_momentum': 'bn_momentum',
+    'bn_eps': 'bn_eps',
+    'scriptable': 'torchscript',
+}
+"""The arguments that timm's scripts make a network with, by the keyword that ``timm.create_model`` has for each."""
 
 
 def check_training(args: argparse.Namespace, checkpoints: tuple[str, ...]) -> list[str] | None:
@@ -43,13 +54,7 @@ def check_training(args: argparse.Namespace, checkpoints: tuple[str, ...]) -> li
         ScriptError: for an argument; says what was expected.
         WeightError: for a checkpoint that cannot be read or does not fit.
     """
-    for option in ('epochs', 'batch_size'):
-        if getattr(args, option) < 1:
-            raise ScriptError(f'expected {_flag(option)} to be at least 1, got {getattr(args, option)}')
-    for option, value in vars(args).items():
-        numbers = value if isinstance(value, (list, tuple)) else [value]
-        if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
-            raise ScriptError(f'expected finite numbers for {_flag(option)}, got {value}')
+    check_values(args)
     check_images(args)
     validated = {'val-split': args.val_split} if args.val_split else {}
     classes = check_data(args, {'train-split': args.train_split, **validated})
@@ -164,21 +169,26 @@ def check_images(args: argparse.Namespace) -> None:
 
 
 def check_network(args: argparse.Namespace) -> nn.Module | None:
-    """The network of a script, without memory for its values; None where it cannot be had so, or is the Hub's.
+    """The network of a script, without memory for its values; None where it cannot be had so.
 
     Raises:
         ScriptError: if it does not take its arguments.
     """
-    if is_outside(args.model):
-        return None
+    for keyword, option in {**NETWORK, 'num_classes': 'num_classes', 'in_chans': 'in_chans'}.items():
+        if keyword in args.model_kwargs and hasattr(args, option):
+            raise ScriptError(
+                f'expected {_flag(option)} in place of --model-kwargs {keyword}, which is given there, too'
+            )
     try:
         return _empty_model(args)
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError, AssertionError) as error:
         if 'meta' in str(error):  # it works on values, and the script may well make it
             return None
-        given = f' with --model-kwargs {" ".join(f"{key}={value}" for key, value in args.model_kwargs.items())}'
+        given = [f'{_flag(option)} {value}' for option in NETWORK.values() if (value := getattr(args, option, None))]
+        if args.model_kwargs:
+            given.append(f'--model-kwargs {" ".join(f"{key}={value}" for key, value in args.model_kwargs.items())}')
         raise ScriptError(
-            f'model {args.model}{given * bool(args.model_kwargs)} cannot be made: {type(error).__name__}: '
+            f'model {args.model}{" with " * bool(given)}{" ".join(given)} cannot be made: {type(error).__name__}: '
             f'{one_line(error)}'
         ) from error
     except Exception:  # it works on values, and the script may well make it
@@ -190,11 +200,14 @@ def _check_schedule(args: argparse.Namespace, model: nn.Module) -> None:
     rate = args.lr_base if args.lr is None else args.lr
     try:
         optimizer = create_optimizer_v2(model, **{**optimizer_kwargs(cfg=args), 'lr': rate}, **args.opt_kwargs)
-        schedule, _ = create_scheduler_v2(optimizer, **scheduler_kwargs(args), updates_per_epoch=1000)
     except (TypeError, ValueError) as error:
-        raise ScriptError(f'--opt {args.opt} and --sched {args.sched}: {one_line(error)}') from error
+        raise ScriptError(f'--opt {args.opt}: {one_line(error)}') from error
     except Exception:  # it wants values or a device, and the script may well have them
         return
+    try:
+        schedule, _ = create_scheduler_v2(optimizer, **scheduler_kwargs(args), updates_per_epoch=1000)
+    except Exception as error:  # it takes nothing of the optimizer but its rates
+        raise ScriptError(f'--sched {args.sched}: {one_line(error) or type(error).__name__}') from error
     if schedule is None and args.sched not in ('', 'none'):
         raise ScriptError(f"--sched {args.sched}: expected a schedule of timm's, such as cosine, or none")
 
@@ -257,5 +270,8 @@ def _channels(args: argparse.Namespace) -> int:
 
 def _empty_model(args: argparse.Namespace) -> nn.Module:
     """The network without memory for its values."""
+    given = {keyword: getattr(args, option) for keyword, option in NETWORK.items() if hasattr(args, option)}
     with torch.device('meta'):
-        return timm.create_model(args.model, num_classes=outputs(args), in_chans=_channels(args), **args.model_kwargs)
+        return create(
+            args.model, False, num_classes=outputs(args), in_chans=_channels(args), **given, **args.model_kwargs
+        )

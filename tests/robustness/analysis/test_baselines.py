@@ -72,7 +72,7 @@ def few_conditions(few):
     [
         ('zerosnet', 40, f'{REFUSED} .a paper., got suite zerosnet on 40 images'),
         ('imagenet-c', 40, f'{REFUSED} .a paper., got suite imagenet-c on 40 images'),
-        ('imagenet-c', None, f'{REFUSED} .a paper., got suite imagenet-c; to compare with net here, name it with'),
+        ('imagenet-c', None, f'{REFUSED} .a paper., got suite imagenet-c; to compare with net here, measure it'),
         ('official', 39, f'{REFUSED} .a paper., got suite official on 39 images'),
     ],
 )

@@ -262,7 +262,7 @@ def test_a_baseline_without_its_images_is_refused(tmp_path, first):
 def test_a_packaged_baseline_is_for_its_own_images(tmp_path):
     write_baseline(whole_run('base'), 'base', 'zerosnet', IMAGES, tmp_path)
     assert check_baseline(['m'], 'zerosnet', 'base', IMAGES, tmp_path).errors
-    with pytest.raises(ValueError, match='of baseline base are of other images .* name it with --model'):
+    with pytest.raises(ValueError, match='of baseline base are of other images .* named with --model'):
         check_baseline(['m'], 'zerosnet', 'base', 'f' * 64, tmp_path)
     assert check_baseline(['m', 'base'], 'zerosnet', 'base', 'f' * 64, tmp_path) == 'base'
 

@@ -16,6 +16,8 @@ from torch.nn.parallel import DistributedDataParallel
 STEPS = 2
 IMAGES = 32
 
+FLOATS = ('lr', 'min_lr', 'layer_decay', 'mean', 'std', 'decay_epochs', 'crop_pct', 'scale', 'ratio')
+
 parser = argparse.ArgumentParser()
 parser.add_argument('data', nargs='?')
 for name, default in json.loads(Path(__file__).with_name('train_arguments.json').read_text()).items():
@@ -26,7 +28,7 @@ for name, default in json.loads(Path(__file__).with_name('train_arguments.json')
         parser.add_argument(option, nargs='*', action=utils.ParseKwargs, default=default)
     elif name != 'data':
         kind = int if name in ('num_classes', 'start_epoch', 'in_chans') else type(default)
-        kind = float if name in ('lr', 'layer_decay', 'mean', 'std', 'decay_epochs') else kind
+        kind = float if name in FLOATS else kind
         lists = ('train_img_sizes', 'train_batch_sizes', 'input_size', 'mean', 'std')
         many = dict(nargs='+') if isinstance(default, list) or name in lists else {}
         kind = kind if kind is float else int if many else str if default is None and kind is not int else kind

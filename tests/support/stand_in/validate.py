@@ -19,8 +19,9 @@ parser.add_argument('--input-size', type=int, nargs=3)
 parser.add_argument('--img-size', type=int)
 for name in ('mean', 'std'):
     parser.add_argument(f'--{name}', type=float, nargs='+')
-for name in ('interpolation', 'gp'):
-    parser.add_argument(f'--{name}', default='')
+parser.add_argument('--interpolation', default='')
+parser.add_argument('--gp')
+parser.add_argument('--batch-size', type=int, default=256)
 parser.add_argument('--crop-pct', type=float)
 parser.add_argument('--model-kwargs', nargs='*', default={}, action=ParseKwargs)
 parser.add_argument('--workers', type=int, default=4)

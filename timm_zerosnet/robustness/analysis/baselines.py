@@ -89,12 +89,12 @@ class Baseline:
                 raise ValueError(
                     f'baseline {self.name}: expected a run of suite {OFFICIAL} on all {self.image_count:,} images of '
                     f'the official files ({self.source}), got suite {suite}{count}; to compare with {self.name} here, '
-                    'name it with --model, too'
+                    'measure it, too: named with --model, or by a run of its own into the same folder'
                 )
         elif images not in (None, self.images):
             raise ValueError(
-                f'the packaged errors of baseline {self.name} are of other images than those of this run: name it with '
-                '--model, too, to measure it on these'
+                f'the packaged errors of baseline {self.name} are of other images than those of this run: measure it '
+                'on these, named with --model, too, or by a run of its own into the same folder'
             )
 
 
