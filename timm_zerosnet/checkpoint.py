@@ -167,8 +167,12 @@ def training_arguments(path: Path, name: str) -> dict[str, Any]:
 
 
 def trained_model(path: Path) -> str | None:
-    """The ``--model`` of the train.py that wrote a checkpoint, or the args.yaml beside it; None if it is not said."""
-    found = _training_arguments(path).get('model')
+    """The ``--model`` of the train.py that wrote a checkpoint, or the args.yaml beside it; None if it is not said.
+
+    Raises:
+        WeightError: if the file is missing, damaged, or holds code or no dictionary.
+    """
+    found = _training_arguments(path).get('model') or read_checkpoint(path).get('arch')
     return found if isinstance(found, str) and found.strip() else None
 
 

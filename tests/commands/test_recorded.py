@@ -74,10 +74,14 @@ def test_validate_takes_the_model_that_a_checkpoint_names(tmp_path, capsys):
     given = json.loads(said.out.splitlines()[-1])[0]
     assert given[given.index('--model') + 1] == 'zerosnet20_tra'
 
-    torch.save(own.state_dict(), tmp_path / 'bare.pth')
+    bare, weights = tmp_path / 'bare.pth', own.state_dict()
+    torch.save({'arch': 'zerosnet20_tra', 'state_dict': weights}, bare)
+    assert cli.main([*map(str, [*line, '--data-dir', data, '--checkpoint', bare])]) == 0
+    assert 'bare.pth was trained with --model zerosnet20_tra: used here, too' in capsys.readouterr().err
+    torch.save(weights, bare)
     (tmp_path / 'broken.pth').write_bytes(b'cut')
     for words, said in (
-        (['--checkpoint', tmp_path / 'bare.pth'], 'no model: .*bare.pth does not say what it is of: give --model NAME'),
+        (['--checkpoint', bare], 'no model: .*bare.pth does not say what it is of: give --model NAME'),
         (['--checkpoint', tmp_path], 'no model: .* does not say what it is of: give --model NAME'),
         (['--checkpoint', tmp_path / 'broken.pth'], 'broken.pth .3 bytes. cannot be read as a checkpoint'),
         (['--checkpoint', tmp_path / 'missing.pth'], 'missing.pth'),

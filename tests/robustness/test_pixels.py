@@ -269,10 +269,10 @@ def test_images_as_they_are(tmp_path):
         assert torch.equal(found.pixels(view(own))[:4], torch.from_numpy(images).permute(0, 3, 1, 2))
     Image.fromarray(images[0]).resize((5, 5)).save(tmp_path / 'photos' / 'a' / '9.png')
     for cache in (None, tmp_path / 'cache'):
-        with pytest.raises(ValueError, match='expected images of one size, or a size to resize them to .*, got '):
+        with pytest.raises(ValueError, match='expected images of one size, or a size to .*, got 5x5, 12x17$'):
             prepare(load_data(tmp_path / 'photos'), [own, CONFIGS[0]], cache).pixels(view(own))
     prepare(load_data(tmp_path / 'photos'), CONFIGS, tmp_path / 'cache')
-    with pytest.raises(ValueError, match='expected images of one size, or a size to resize them to .*, got '):
+    with pytest.raises(ValueError, match="by preprocessing={'input_size': .H, W.} of a Source, got several sizes$"):
         prepare(load_data(tmp_path / 'photos'), [own], tmp_path / 'cache').pixels(view(own))
 
 

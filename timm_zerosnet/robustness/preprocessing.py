@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Callable, Iterator, Sequence, Union
+from typing import Any, Callable, Collection, Iterator, Sequence, Union
 
 import numpy as np
 import torch
@@ -192,14 +192,22 @@ def _array(images: Images, channels: int) -> Any:
     return images
 
 
+def several_sizes(sizes: Collection[tuple[int, ...]]) -> ValueError:
+    """That images are of several sizes (H, W), of which some are known, and are not resized to one."""
+    found = shorten((f'{height}x{width}' for height, width in sorted(sizes)), 2) or 'several sizes'
+    return ValueError(
+        'expected images of one size, or a size to resize them to, by --img-size or by '
+        f"preprocessing={{'input_size': (H, W)}} of a Source, got {found}"
+    )
+
+
 def _stack(images: Images, channels: int) -> np.ndarray | Tensor:
     """Images of one size as an array."""
     if isinstance(images, (np.ndarray, Tensor)):
         return images
     arrays = [np.asarray(_to_pil(image, channels)) for image in images]
     if len(sizes := {array.shape[:2] for array in arrays}) > 1:
-        found = shorten((f'{height}x{width}' for height, width in sorted(sizes)), 2)
-        raise ValueError(f'expected images of one size, or a size to resize them to (--img-size), got {found}')
+        raise several_sizes(sizes)
     array = np.stack(arrays)
     return array if array.ndim == 4 else array[..., None]
 

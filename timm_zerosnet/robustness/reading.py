@@ -10,13 +10,12 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from .._errors import shorten
 from ..class_folders import DataError
 from .data import map_ahead
 from .labelled import LabelledImages, Losses, image_digest, label_header
 from .machine import in_processes, usable_cores
 from .pictures import ImageError, Pictures, PictureStream
-from .preprocessing import resizer
+from .preprocessing import resizer, several_sizes
 
 GROWTH = 15
 """About how many bytes of pixels a byte of a compressed picture becomes."""
@@ -118,8 +117,7 @@ def check_one_size(configs: Sequence[Mapping[str, Any]], sizes: Collection[tuple
         sizes: Some sizes of the pictures; none for several that are not known.
     """
     if len(sizes) != 1 and any(None in config['input_size'] for config in configs):
-        found = shorten((f'{height}x{width}' for height, width in sorted(sizes)), 2) or 'several sizes'
-        raise ValueError(f'expected images of one size, or a size to resize them to (--img-size), got {found}')
+        raise several_sizes(sizes)
 
 
 class _Chunks:

@@ -339,7 +339,10 @@ def test_trainings_differ_where_their_spread_allows_it():
 
 def test_trainings_without_spread_decide_nothing():
     cells = [c for name in ('one.x', 'one.x_seed1', 'two.x', 'two.x_seed1') for c in whole_run(name)]
-    assert compare(cells, 'one.x', 'two.x', **FAST).trainings.p is None
+    found = compare(cells, 'one.x', 'two.x', **FAST)
+    assert found.trainings.p is None and found.trainings.sds == (0, 0)
+    report = comparison_markdown(found)
+    assert 'the trainings of each are all alike' in report and 'one training seed' not in report
 
 
 def test_a_tie_is_not_an_order():

@@ -111,7 +111,8 @@ def _trainings(found: Comparison) -> str:
         return 'This compares two sets of weights; it shows nothing about architectures.'
     lines = [_training(trainings, i) for i in (0, 1)]
     if trainings.p is None:
-        lines.append(f'This compares two sets of weights; {ONE_TRAINING}.')
+        alike = 'the trainings of each are all alike: without a spread nothing can be decided about the architectures'
+        lines.append(f'This compares two sets of weights; {ONE_TRAINING if None in trainings.sds else alike}.')
     else:
         lines.append(trainings_verdict(trainings))
     return '## Trainings\n\n' + '\n'.join(f'- {line}' for line in lines)
