@@ -11,6 +11,7 @@ from places import STAND_IN
 from small_trainings import command, options, refused, write_images
 
 from timm_zerosnet import train, validate
+from timm_zerosnet.training import preflight
 
 
 @pytest.mark.parametrize(
@@ -213,6 +214,25 @@ def test_networks_optimizers_and_schedules_that_cannot_be_made(words, message, t
     (tmp_path / 'config.json').write_text('{"architecture": "zerosnet20", "num_classes": 10}')
     words, message = (text.replace('LOCAL', str(tmp_path)) for text in (words, message))
     assert message in refused(capsys, '--data-dir', training_images, *words.split())
+
+
+@pytest.mark.parametrize(
+    'work', [lambda values: values.numpy(), lambda values: values.item(), lambda values: values.nonzero()]
+)
+def test_networks_that_work_on_values_are_left_to_the_script(work, training_images, tmp_path, monkeypatch):
+    """They cannot be made without memory, for reasons that torch gives as errors of several kinds."""
+
+    def made(**arguments):
+        values = torch.ones(1, 1)
+        if values.is_meta:
+            work(values)
+        return timm.create_model('zerosnet20', num_classes=10)
+
+    started = []
+    monkeypatch.setattr(preflight, 'create', lambda name, pretrained, **arguments: made(**arguments))
+    monkeypatch.setattr(train, 'run_script', lambda *arguments: started.append(arguments))
+    line = command(STAND_IN, *options(training_images, tmp_path, 'run', epochs=1))[1:]
+    assert train.main([*map(str, line), '--warmup-epochs', '0']) == 0 and len(started) == 1
 
 
 def test_a_checkpoint_with_another_pooling_is_made_with_it(training_images, tmp_path, monkeypatch, capsys):
