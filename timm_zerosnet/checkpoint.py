@@ -167,13 +167,17 @@ def training_arguments(path: Path, name: str) -> dict[str, Any]:
 
 
 def trained_model(path: Path) -> str | None:
-    """The ``--model`` of the train.py that wrote a checkpoint, or the args.yaml beside it; None if it is not said.
+    """The model that a checkpoint of train.py, or the args.yaml beside it, says it is of; None if it is not said.
+
+    Other scripts write what is no name of timm's, such as that of a class: that says nothing.
 
     Raises:
         WeightError: if the file is missing, damaged, or holds code or no dictionary.
     """
-    found = _training_arguments(path).get('model') or read_checkpoint(path).get('arch')
-    return found if isinstance(found, str) and found.strip() else None
+    model, arch = _training_arguments(path).get('model'), read_checkpoint(path).get('arch')
+    if isinstance(model, str) and model.strip():
+        return model
+    return arch if isinstance(arch, str) and is_model(arch.partition('.')[0]) else None
 
 
 def _untagged(name: str) -> str:

@@ -71,7 +71,7 @@ def _named_by(checkpoint: str) -> str:
     if checkpoint and not path.is_dir():
         check_readable(path)
         if name := trained_model(path):
-            print(f'timm-zerosnet: {path} was trained with --model {name}: used here, too', file=sys.stderr)
+            print(f'timm-zerosnet: {path} says it is of {name}: measured as --model {name}', file=sys.stderr)
             return name
     why = f': {path} does not say what it is of' if checkpoint else ''
     raise ScriptError(f'no model{why}: give --model NAME, such as --model zerosnet20')

@@ -70,14 +70,22 @@ def test_validate_takes_the_model_that_a_checkpoint_names(tmp_path, capsys):
     data = images(tmp_path / 'data', 10)
     assert cli.main([*map(str, [*line, '--data-dir', data, '--checkpoint', file])]) == 0
     said = capsys.readouterr()
-    assert 'last.pth.tar was trained with --model zerosnet20_tra: used here, too' in said.err
+    assert 'last.pth.tar says it is of zerosnet20_tra: measured as --model zerosnet20_tra' in said.err
     given = json.loads(said.out.splitlines()[-1])[0]
     assert given[given.index('--model') + 1] == 'zerosnet20_tra'
 
     bare, weights = tmp_path / 'bare.pth', own.state_dict()
     torch.save({'arch': 'zerosnet20_tra', 'state_dict': weights}, bare)
     assert cli.main([*map(str, [*line, '--data-dir', data, '--checkpoint', bare])]) == 0
-    assert 'bare.pth was trained with --model zerosnet20_tra: used here, too' in capsys.readouterr().err
+    assert 'bare.pth says it is of zerosnet20_tra: measured as --model' in capsys.readouterr().err
+    for record in ({'arch': 'multistepresnet'}, {'arch': 'zerosnet*'}, {'arch': 'all'}, {'arch': 5}):
+        torch.save({**record, 'state_dict': weights}, bare)
+        assert 'bare.pth does not say what it is of' in refused(
+            [*line, '--data-dir', data, '--checkpoint', bare], capsys
+        )
+    torch.save({'args': argparse.Namespace(model=' '), 'arch': 'zerosnet20_tra', 'state_dict': weights}, bare)
+    assert cli.main([*map(str, [*line, '--data-dir', data, '--checkpoint', bare])]) == 0
+    capsys.readouterr()
     torch.save(weights, bare)
     (tmp_path / 'broken.pth').write_bytes(b'cut')
     for words, said in (

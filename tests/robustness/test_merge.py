@@ -164,7 +164,9 @@ def test_own_weights_are_no_training_of_what_their_name_means(tmp_path):
         run([other], FIVE, tmp_path / other, **few)
         with pytest.raises(ValueError, match=f"'zerosnet20' beside '{other}': they would count as a training"):
             merge([tmp_path / 'own', tmp_path / other], tmp_path / 'out')
-        with pytest.raises(ValueError, match=f"'zerosnet20' beside '{other}': .*; zerosnet20 of an earlier run"):
+        with pytest.raises(
+            ValueError, match=f"'zerosnet20' beside '{other}': .*of an earlier run: zerosnet20. Another --out"
+        ):
             run([other], FIVE, tmp_path / 'own', **few)
         assert read_run(tmp_path / 'own').plan['models'][0]['checkpoint'] == 'own.pth', 'the run is as it was'
     run(['zerosnet20'], FIVE, tmp_path / 'zerosnet20.cifar10', **few)

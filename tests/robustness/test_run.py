@@ -11,6 +11,7 @@ from amounts import slow
 from PIL import Image
 from small_runs import CELLS, DATA, FEW, IMAGES, LABELS, SAMPLE, Plain, plain, rows
 from timm.models import save_for_hf
+from torch import nn
 
 from timm_zerosnet import cli
 from timm_zerosnet.cifar import CIFAR10_LABELS
@@ -18,6 +19,7 @@ from timm_zerosnet.robustness import evaluate
 from timm_zerosnet.robustness.data import LabelledImages
 from timm_zerosnet.robustness.models import Source, weights_sha256
 from timm_zerosnet.robustness.run import run
+from timm_zerosnet.robustness.sources import check_called
 from timm_zerosnet.robustness.store import read_run
 
 
@@ -273,15 +275,38 @@ def test_a_checkpoint_replaces_a_model_of_its_name_aloud_or_has_one_of_its_own(c
         assert code == 2 and f'expected one --model beside --{option}, got 2: zerosnet20, zerosnet32' in error
 
 
-@pytest.mark.parametrize('name', ['resnet18', 'zerosnet32', 'zerosnet32.cifar10', 'zerosnet32_seed1', ''])
-def test_a_name_that_means_another_network_is_refused(command, name):
+@pytest.mark.parametrize(
+    'name, means',
+    [
+        ('resnet18', 'network'),
+        ('zerosnet32', 'network'),
+        ('zerosnet32.mine', 'network'),
+        ('zerosnet32_seed1', 'network'),
+        ('hf-hub:timm/zerosnet20', 'network'),
+        ('zerosnet20.cifar100', 'weights'),
+        ('zerosnet20.cifar10_seed1', 'weights'),
+    ],
+)
+def test_a_name_that_means_something_else_is_refused(command, name, means):
     code, _, error = command('--name', name)
-    expected = 'a name for the results that is no other network of timm' if name else 'a name by --name, got none'
-    assert code == 2 and f'expected {expected}' in error
+    assert code == 2 and f'expected a name for the results that means no other {means}, got {name!r}' in error
 
 
-def test_a_name_may_be_a_tag_of_the_network_itself(command):
-    assert command('--name', 'zerosnet20.mine_seed1')[0] == 0
+def test_no_name_is_refused(command):
+    assert command('--name', '')[0] == 2
+
+
+@pytest.mark.parametrize('model', ['zerosnet20', 'zerosnet20.cifar10'])
+@pytest.mark.parametrize('name', ['zerosnet20', 'zerosnet20.cifar10', 'zerosnet20.mine_seed1'])
+def test_a_name_may_be_of_the_network_itself(model, name):
+    check_called(Source(model, called=name))
+    net = timm.create_model(model)
+    check_called(Source('mine', net, called='zerosnet20.mine'))
+    check_called(Source('mine', nn.Linear(2, 2), called='zerosnet20'))  # it does not say what it is
+    with pytest.raises(ValueError, match="means no other weights, got 'zerosnet20.cifar10'"):
+        check_called(Source('mine', net, called='zerosnet20.cifar10'))
+    with pytest.raises(ValueError, match="means no other network, got 'resnet18'"):
+        check_called(Source('mine', net, called='resnet18'))
 
 
 def test_names_that_differ_in_the_seed_are_of_one_network(command, tmp_path):
@@ -291,14 +316,17 @@ def test_names_that_differ_in_the_seed_are_of_one_network(command, tmp_path):
         run(nets, DATA, tmp_path / 'new', **FEW)
     assert command('--name', 'mine')[0] == 0
     code, _, error = command('--name', 'mine_seed1', model=['zerosnet32'])
-    assert code == 2 and 'expected trainings of one network' in error and 'mine of an earlier run' in error
+    assert code == 2 and 'expected trainings of one network' in error and 'of an earlier run: mine' in error
     assert command('--name', 'mine_seed1', model=['zerosnet20.cifar10_seed1'])[0] == 0
 
 
-def test_a_baseline_may_be_of_an_earlier_run_in_the_folder(command):
+def test_a_baseline_may_be_of_an_earlier_run_in_the_folder(command, tmp_path):
     assert command('--name', 'before')[0] == 0
     code, _, error = command('--name', 'after', '--baseline', 'before', model=['zerosnet32'])
     assert code == 0, error
+    assert json.loads((tmp_path / 'out' / 'summary.json').read_text())['baseline'] == 'before'
+    code, _, error = command('--name', 'after', '--baseline', 'before', '--levels', '0.2', model=['zerosnet32'])
+    assert code == 2 and 'before' in error and 'checking models' not in error
     assert command('--name', 'after', '--baseline', 'nowhere', model=['zerosnet32'])[0] == 2
 
 

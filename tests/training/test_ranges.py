@@ -14,17 +14,24 @@ from timm_zerosnet.training.scripts import find_script, script_parser
     [
         ('--workers -1', '--workers to be at least 0, got -1'),
         ('--min-lr -0.1', '--min-lr to be at least 0, got -0.1'),
-        ('--grad-accum-steps 0', '--grad-accum-steps to be at least 1, got 0'),
+        ('--log-interval 0', '--log-interval to be at least 1, got 0'),
+        ('--seed 4294967296', '--seed to be from 0 to 4294967295, got 4294967296'),
+        (f'--seed {10**320}', '--seed to be from 0 to 4294967295, got 1000'),
+        ('--clip-grad 0', '--clip-grad to be above 0, got 0.0'),
+        ('--lr 0', '--lr to be above 0, got 0.0'),
+        ('--bn-momentum 5', '--bn-momentum to be from 0 to 1, got 5.0'),
+        ('--drop-path 1.5', '--drop-path to be from 0 to 1, got 1.5'),
         ('--hflip 1.5', '--hflip to be from 0 to 1, got 1.5'),
-        ('--crop-pct 2', '--crop-pct to be from 0 to 1, got 2.0'),
+        ('--crop-pct 0', '--crop-pct to be above 0, got 0.0'),
         ('--std 0.2 0.2 0', '--std to be above 0, got 0.2 0.2 0.0'),
         ('--mean nan nan nan', '--mean to be finite, got nan nan nan'),
-        ('--scale 1 0.5', '--scale to be two numbers 0 < LOW <= HIGH, got 1.0 0.5'),
-        ('--ratio 1', '--ratio to be two numbers 0 < LOW <= HIGH, got 1.0'),
+        ('--mixup-mode pixel', '--mixup-mode to be batch, pair or elem, got pixel'),
+        ('--lr-base-scale log', '--lr-base-scale to be linear or sqrt, got log'),
+        ('--input-img-mode XX', '--input-img-mode to be 1, '),
         ('--eval-metric accuracy', '--eval-metric to be top1, top5 or loss, got accuracy'),
         ('--train-interpolation cubic', '--train-interpolation to be bilinear, bicubic, lanczos, nearest, box or'),
         ('--interpolation random', '--interpolation to be bilinear, bicubic, lanczos, nearest, box or hamming, got ra'),
-        ('--gp=', "--gp to be a kind of pooling, such as avg, got ''"),
+        ('--gp=', "--gp to be a kind of pooling, such as avg, or left out, got ''"),
     ],
 )
 def test_values_that_cannot_be(words, message, training_images, tmp_path, capsys):
@@ -33,7 +40,7 @@ def test_values_that_cannot_be(words, message, training_images, tmp_path, capsys
     assert not (tmp_path / 'out').exists()
 
 
-@pytest.mark.parametrize('words', ['--workers -1', '--std 0', '--crop-pct 2', '--interpolation cubic'])
+@pytest.mark.parametrize('words', ['--workers -1', '--std 0', '--crop-pct 0', '--interpolation cubic'])
 def test_validate_refuses_them_too(words, training_images, capsys):
     line = ['--timm-scripts', STAND_IN, '--data-dir', training_images, '--model', 'zerosnet20', *words.split()]
     assert validate.main([*map(str, line)]) == 2
@@ -41,9 +48,10 @@ def test_validate_refuses_them_too(words, training_images, capsys):
 
 
 @pytest.mark.parametrize('folder', [str(STAND_IN), CHECKOUT])
-@pytest.mark.parametrize('words', ['', '--workers 0 --crop-pct 1 --std 0.1 --interpolation lanczos --batch-size 1'])
+@pytest.mark.parametrize('words', ['', '--workers 0 --crop-pct 1.2 --std 0.1 --interpolation lanczos --batch-size 1'])
 @pytest.mark.parametrize(
-    'name, own', [('validate.py', ''), ('train.py', '--hflip 0 --mixup 0.8 --min-lr 0 --scale 1 1 --clip-grad 1')]
+    'name, own',
+    [('validate.py', ''), ('train.py', '--hflip 0 --recount 0 --min-lr 0 --scale 0 1 --clip-grad 1 --mixup -1')],
 )
 def test_defaults_and_ends_of_ranges_pass(folder, words, name, own):
     if folder is None:

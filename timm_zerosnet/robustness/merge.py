@@ -94,7 +94,7 @@ def _united(paths: Sequence[Path], plans: Sequence[RunPlan]) -> RunPlan:
             if different := different or [key for key in recorded if known[key] != model[key]]:
                 raise ValueError(
                     f'{model["name"]} of {path} is not that of {other}: their {" and ".join(different)} differ; '
-                    'expected a name for each model, as in Source(..., called=NAME) or by --name'
+                    'expected a name for each model: measure one of them again under another, by --name or called=NAME'
                 )
     check_trainings([model for _, model in models.values()])
     planned = {(cell.model, cell.condition): cell for plan in reversed(plans) for cell in plan.cells}

@@ -105,21 +105,11 @@ class Source:
                 model_config(self.name)
             except UnknownModelError as error:
                 raise ModelError(str(error)) from error
-        self._check_called()
         for argument in ('features_only', 'pretrained', 'checkpoint_path'):
             if self.made_with.get(argument) is not None:
                 raise ModelError(
                     f'model {self.name}: expected arguments of a network that stays a classifier, such as in_chans=1, '
                     f'got {argument}={self.made_with[argument]}'
-                )
-
-    def _check_called(self) -> None:
-        network = self.called.partition('.')[0]
-        for name in dict.fromkeys((network, re.sub(r'_seed\d+$', '', network))):
-            if timm.is_model(name) and name != architecture_name(self.name):
-                raise ModelError(
-                    f'model {self.name}: expected a name for the results that is no other network of timm, got '
-                    f'{self.called!r}'
                 )
 
     def check_pictures(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
@@ -59,18 +59,18 @@ from .report.files import export
 from .report.samples import sample_pictures
 from .report.unmeasured import unmeasured
 from .sharing import Board, Rank, forget_failures, ignored_rank
-from .sources import check_trainings, distinct_sources
+from .sources import check_called, check_trainings, distinct_sources
 from .store import Row, Store, StoreError, locked_folder
 from .suites import FROST, OFFICIAL, check_shape, find_perturbation
 from .weather import check_frost, load_frost
 
 REPLACED = {
-    'weights_sha256': 'weights',
-    'preprocessing': 'preprocessing',
-    'class_mapping': 'classes',
-    'function_sha256': 'arguments',
+    'weights_sha256': 'other weights',
+    'preprocessing': 'other preprocessing',
+    'class_mapping': 'other classes',
+    'function_sha256': 'another network',
 }
-"""What a plan records of a model that makes other cells of it under the same name, and what it is called."""
+"""What a plan records of a model that makes other cells of it under the same name, and how a change of it is told."""
 MOST_CELLS = 1_000_000  # the document of more outgrows the store
 
 
@@ -265,9 +265,10 @@ def run(
     )
     for source in sources:
         source.check()
+        check_called(source)
         source.check_pictures()
     if baseline is not None:
-        _check_baseline([source.result_name for source in sources], suite, baseline, out)
+        _check_baseline([source.result_name for source in sources], suite, conditions, baseline, out)
     with ExitStack() as stack:
         store = None
         if rank.number == 0 and not dry_run:
@@ -462,16 +463,19 @@ def _needs_frost(suite: str, conditions: Sequence[Condition]) -> bool:
     return suite != OFFICIAL and any(condition.corruption == FROST for condition in conditions)
 
 
-def _check_baseline(names: list[str], suite: str, baseline: str, out: Path) -> None:
-    """Refuse a baseline that is neither of this run nor packaged nor, by an earlier run, in the folder."""
+def _check_baseline(names: list[str], suite: str, conditions: Sequence[Condition], baseline: str, out: Path) -> None:
+    """Refuse a baseline that is neither of this run, nor packaged, nor in the folder under the same conditions.
+
+    Whether that was of the same images is known only when they are loaded.
+    """
     try:
         check_baseline(names, suite, baseline)
     except ValueError:
-        try:
-            with closing(Store(out)) as store:
-                earlier = [name for name in store.plan().names if name not in names]
-        except StoreError:
-            earlier = []
+        earlier: list[str] = []
+        with suppress(StoreError), closing(Store(out)) as store:
+            plan = store.plan()
+            if plan.suite == suite and set(plan.conditions) == set(conditions):
+                earlier = [name for name in plan.names if name not in names]
         if not earlier:
             raise
         check_baseline([*names, *earlier], suite, baseline)
@@ -497,10 +501,10 @@ def _with_earlier_models(plan: RunPlan, store: Store, say: Callable[[str], None]
             told for key, told in REPLACED.items() if any(one.get(key) != other.get(key) for one, other in pairs)
         ]
         keeps = '--name' if len(plan.models) == 1 else '--out'
-        what = f'of an earlier run with other {" and ".join(changed) or "settings"}; another {keeps} keeps both'
+        what = f'of an earlier run with {" and ".join(changed) or "other settings"}; another {keeps} keeps both'
         say(f'not in these results: {shorten(replaced)} {what}')
     models = [*others, *plan.models]
-    check_trainings(models, f'; {shorten(names)} of an earlier run are in the folder: another one keeps them apart')
+    check_trainings(models, f'; in the folder, of an earlier run: {shorten(names)}. Another --out keeps them apart')
     return replace(
         plan,
         models=models,

@@ -5,8 +5,12 @@ from __future__ import annotations
 import itertools
 from typing import Any, Mapping, Sequence
 
+import timm
+
 from .._errors import type_of
-from .analysis.grids import training_of
+from ..model_names import architecture_name, is_outside
+from ..weights import is_backbone
+from .analysis.grids import default_tag, training_of
 from .arguments import ArgumentTypeError
 from .models import Source
 
@@ -32,6 +36,45 @@ def distinct_sources(models: Sequence[str | Source]) -> list[Source]:
     return list(sources.values())
 
 
+def check_called(source: Source) -> None:
+    """Refuse a name for the results that means another network, or packaged weights that the source does not have.
+
+    Raises:
+        ValueError: with the name.
+    """
+    if not source.called:
+        return
+    own, (called, _) = _architecture(source), training_of(source.called)
+    network = called.partition('.')[0]
+    if is_outside(called) or (own is not None and timm.is_model(network) and network != own):
+        raise ValueError(
+            f'model {source.name}: expected a name for the results that means no other network, got {source.called!r}'
+        )
+    packaged = source.name if '.' in source.name else f'{source.name}.{default_tag(source.name)}'
+    has_them = source.module is None and source.checkpoint is None and source.called in (source.name, packaged)
+    if not has_them and _means_weights(source.called):
+        raise ValueError(
+            f'model {source.name}: expected a name for the results that means no other weights, got {source.called!r}'
+        )
+
+
+def _architecture(source: Source) -> str | None:
+    """The network of a source as timm calls it; None for a module that does not say it."""
+    if source.module is None:
+        return architecture_name(source.name).partition('.')[0]
+    return (getattr(source.module, 'pretrained_cfg', None) or {}).get('architecture')
+
+
+def _means_weights(name: str) -> bool:
+    """Whether a name with a tag is that of weights of timm or of this package."""
+    if '.' not in name:
+        return False
+    try:
+        return is_backbone(name) or timm.get_pretrained_cfg(name) is not None
+    except RuntimeError:  # timm's, for a tag that it does not know
+        return False
+
+
 def check_trainings(models: Sequence[Mapping[str, Any]], advice: str = '') -> None:
     """Refuse models of several runs of which two would count as trainings of one network that are none.
 
@@ -48,8 +91,8 @@ def check_trainings(models: Sequence[Mapping[str, Any]], advice: str = '') -> No
     for one, two in itertools.combinations(models, 2):
         if training_of(one['name'])[0] == training_of(two['name'])[0] and _network(one) != _network(two):
             raise ValueError(
-                f'expected trainings of one network, got {_told(one)} beside {_told(two)}: give one of them a name '
-                f"that differs in more than the seed, as in Source('mine', module) or by --name{advice}"
+                f'expected trainings of one network, got {_told(one)} beside {_told(two)}: name one of them so that '
+                f'more than the seed differs{advice}'
             )
 
 

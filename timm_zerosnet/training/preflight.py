@@ -174,7 +174,8 @@ def check_network(args: argparse.Namespace) -> nn.Module | None:
     Raises:
         ScriptError: if it does not take its arguments.
     """
-    for keyword, option in {**NETWORK, 'num_classes': 'num_classes', 'in_chans': 'in_chans'}.items():
+    alike = {key: key for key in ('num_classes', 'in_chans', 'pretrained')}
+    for keyword, option in {**NETWORK, **alike, 'checkpoint_path': 'initial_checkpoint'}.items():
         if keyword in args.model_kwargs and hasattr(args, option):
             raise ScriptError(
                 f'expected {_flag(option)} in place of --model-kwargs {keyword}, which is given there, too'
@@ -184,7 +185,8 @@ def check_network(args: argparse.Namespace) -> nn.Module | None:
     except (TypeError, ValueError, KeyError, AssertionError) as error:
         if 'meta' in str(error):  # it works on values, and the script may well make it
             return None
-        given = [f'{_flag(option)} {value}' for option in NETWORK.values() if (value := getattr(args, option, None))]
+        values = {option: getattr(args, option, None) for option in NETWORK.values()}
+        given = [_flag(option) + f' {value}' * (value is not True) for option, value in values.items() if value]
         if args.model_kwargs:
             given.append(f'--model-kwargs {" ".join(f"{key}={value}" for key, value in args.model_kwargs.items())}')
         raise ScriptError(
@@ -200,7 +202,7 @@ def _check_schedule(args: argparse.Namespace, model: nn.Module) -> None:
     rate = args.lr_base if args.lr is None else args.lr
     try:
         optimizer = create_optimizer_v2(model, **{**optimizer_kwargs(cfg=args), 'lr': rate}, **args.opt_kwargs)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, IndexError) as error:
         raise ScriptError(f'--opt {args.opt}: {one_line(error)}') from error
     except Exception:  # it wants values or a device, and the script may well have them
         return

@@ -16,7 +16,10 @@ from torch.nn.parallel import DistributedDataParallel
 STEPS = 2
 IMAGES = 32
 
-FLOATS = ('lr', 'min_lr', 'layer_decay', 'mean', 'std', 'decay_epochs', 'crop_pct', 'scale', 'ratio')
+FLOATS = (
+    'lr min_lr layer_decay decay_epochs mean std crop_pct scale ratio clip_grad drop_path drop_block bn_momentum '
+    'bn_eps opt_eps opt_betas grayscale_prob'
+).split()
 
 parser = argparse.ArgumentParser()
 parser.add_argument('data', nargs='?')
@@ -27,9 +30,9 @@ for name, default in json.loads(Path(__file__).with_name('train_arguments.json')
     elif isinstance(default, dict):
         parser.add_argument(option, nargs='*', action=utils.ParseKwargs, default=default)
     elif name != 'data':
-        kind = int if name in ('num_classes', 'start_epoch', 'in_chans') else type(default)
+        kind = int if name in ('num_classes', 'start_epoch', 'in_chans', 'img_size') else type(default)
         kind = float if name in FLOATS else kind
-        lists = ('train_img_sizes', 'train_batch_sizes', 'input_size', 'mean', 'std')
+        lists = ('train_img_sizes', 'train_batch_sizes', 'input_size', 'mean', 'std', 'opt_betas')
         many = dict(nargs='+') if isinstance(default, list) or name in lists else {}
         kind = kind if kind is float else int if many else str if default is None and kind is not int else kind
         parser.add_argument(option, type=kind, default=default, **many)
