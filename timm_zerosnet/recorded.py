@@ -18,6 +18,8 @@ from .zerosnet import network_arguments
 
 PREPARATION = ('input_size', 'img_size', 'crop_pct', 'mean', 'std', 'interpolation')
 """The arguments of train.py that say how images are prepared; other scripts record other ones."""
+INTERPOLATIONS = ('nearest', 'box', 'bilinear', 'hamming', 'bicubic', 'lanczos')
+"""How timm can resize images. Newer versions of Pillow have more."""
 
 
 def recorded_arguments(path: Path, name: str) -> dict[str, Any] | None:

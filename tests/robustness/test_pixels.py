@@ -14,6 +14,7 @@ from PIL import Image
 from small_runs import rows
 
 from timm_zerosnet._files import OutputError
+from timm_zerosnet.recorded import INTERPOLATIONS
 from timm_zerosnet.robustness import pixels as pixels_module
 from timm_zerosnet.robustness.data import DataError, LabelledImages, load_data, load_labelled
 from timm_zerosnet.robustness.pictures import PictureFiles, PictureStream
@@ -396,3 +397,8 @@ def test_a_run_goes_on_with_the_cells_of_images_in_memory(folder, tmp_path):
     assert (outcome.measured, outcome.kept) == (0, 3) and rows(tmp_path / 'out') == before
     run(['zerosnet20'], load_data(folder), tmp_path / 'new', cache=tmp_path / 'cache', workers=2, **few)
     assert rows(tmp_path / 'new') == before
+
+
+@pytest.mark.parametrize('name', INTERPOLATIONS)
+def test_each_interpolation_is_one_that_timm_takes(name, folder):
+    prepare(load_data(folder), [config(8, interpolation=name)])

@@ -29,8 +29,14 @@ from timm_zerosnet.training.scripts import find_script, script_parser
         ('--lr-base-scale log', '--lr-base-scale to be linear or sqrt, got log'),
         ('--input-img-mode XX', '--input-img-mode to be 1, '),
         ('--eval-metric accuracy', '--eval-metric to be top1, top5 or loss, got accuracy'),
-        ('--train-interpolation cubic', '--train-interpolation to be bilinear, bicubic, lanczos, nearest, box or'),
-        ('--interpolation random', '--interpolation to be bilinear, bicubic, lanczos, nearest, box or hamming, got ra'),
+        (
+            '--train-interpolation cubic',
+            '--train-interpolation to be nearest, box, bilinear, hamming, bicubic, lanczos or',
+        ),
+        (
+            '--interpolation random',
+            '--interpolation to be nearest, box, bilinear, hamming, bicubic or lanczos, got random',
+        ),
         ('--gp=', "--gp to be a kind of pooling, such as avg, or left out, got ''"),
     ],
 )

@@ -13,9 +13,9 @@ from typing import Any, Callable
 from .._errors import counted, shorten
 from .._files import check_folder
 from ..class_folders import SPLITS
-from ..recorded import say_recorded
+from ..recorded import INTERPOLATIONS, say_recorded
 from ..robustness.analysis.run_analysis import compare_run, plain_values
-from ..robustness.corrupt import INTERPOLATIONS, LAYOUTS, corrupt
+from ..robustness.corrupt import LAYOUTS, corrupt
 from ..robustness.data import TORCHVISION, LabelledImages, load_data
 from ..robustness.labelled import describe_subset
 from ..robustness.merge import merge

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from .._errors import shorten
 from .._files import replacing, writing
+from ..recorded import INTERPOLATIONS
 from .arguments import file_path, integer, real, text
 from .data import DataError, LabelledImages
 from .labelled import checked_images
@@ -29,7 +30,6 @@ from .suites import SUITES, check_shape, find_perturbation, perturb, unknown_nam
 from .weather import check_frost
 
 LAYOUTS = ('folder', 'npz', 'cifar-c')
-INTERPOLATIONS = tuple(name.lower() for name in Image.Resampling.__members__)
 BATCH = 250
 
 

@@ -6,9 +6,9 @@ import argparse
 import math
 
 from PIL import Image
-from timm.data.transforms import str_to_pil_interp
 
 from .._errors import ScriptError
+from ..recorded import INTERPOLATIONS
 
 _FROM_1 = 'epochs batch_size img_size val_interval log_interval log_freq checkpoint_hist lr_base_size'
 _FROM_0 = (
@@ -29,6 +29,8 @@ RANGES = {
 ABOVE_0 = ('lr', 'clip_grad', 'crop_pct', 'std')
 """Those that are above 0: for 0 the scripts take another value without a word, train nothing, or divide by it."""
 CHOICES = {
+    'interpolation': ('', *INTERPOLATIONS),
+    'train_interpolation': ('', *INTERPOLATIONS, 'random'),
     'eval_metric': ('top1', 'top5', 'loss'),
     'mixup_mode': ('batch', 'pair', 'elem'),
     'lr_base_scale': ('', 'linear', 'sqrt'),
@@ -58,13 +60,6 @@ def check_values(args: argparse.Namespace) -> None:
             raise _wrong(option, 'above 0', value)
         if value is not None and value not in (choices := CHOICES.get(option, (value,))):
             raise _wrong(option, f'{", ".join(filter(None, choices[:-1]))} or {choices[-1]}', value)
-    for option in ('interpolation', 'train_interpolation'):
-        name = getattr(args, option, None)
-        try:
-            if name and not (name == 'random' and option == 'train_interpolation'):
-                str_to_pil_interp(name)
-        except KeyError as error:
-            raise _wrong(option, 'bilinear, bicubic, lanczos, nearest, box or hamming', name) from error
     if getattr(args, 'gp', None) == '':
         raise _wrong('gp', 'a kind of pooling, such as avg, or left out', "''")
 
